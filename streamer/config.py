@@ -1,0 +1,1 @@
+"""One frozen `Settings`: flags > `STREAMER_*` environment > file > defaults."""
