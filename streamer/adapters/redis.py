@@ -1,0 +1,201 @@
+"""Published lists on Redis, Valkey or a cluster of either, by redis-py."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.retry import Retry
+
+from streamer.errors import ConfigError, Unavailable
+
+CHUNK = 1000  # commands a round trip: bounds what client and server hold of one write
+_MAX_REASON = 200  # characters: a server's error may repeat the command it refuses
+
+_REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+def mask(url: str) -> str:
+    """The URL with its password, and any parameters, left out: for messages."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        user = parts.username
+    except ValueError:
+        return "(a URL that cannot be read)"
+    secret = "***@" if parts.password is not None else ""
+    who = f"{user or ''}{':' if secret else '@'}{secret}" if user or secret else ""
+    return urlunsplit((parts.scheme, who + host, parts.path, "", ""))
+
+
+class RedisLists:
+    """`ports.Lists` on Redis: `<prefix>list:<user>` holds a list, `<prefix>retired:<item>` marks an item.
+
+    It connects on first use, not when made. No command names two keys, so a cluster needs nothing special.
+    What the store refuses for now (away, loading, read-only, out of memory, failing over) is `Unavailable`:
+    some entries of that call may have been written, and writing all of them again puts things right. What no
+    waiting heals is `ConfigError`: a bad URL, wrong or missing credentials and rights, a cluster taken for a
+    single server or the reverse. Credentials refused *after* the store once took them are `Unavailable`: then
+    it is the server that changed.
+
+    Args:
+        url: redis://, rediss:// (TLS) or unix://, with user, password and database as redis-py reads them.
+        prefix: What every key begins with.
+        cluster: The URL names a node of a Redis Cluster.
+        timeout_s: Longest wait for a connection and for an answer.
+
+    Raises:
+        ConfigError: the URL is none, or contradicts `cluster`.
+    """
+
+    def __init__(
+        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
+    ) -> None:
+        self._where = f"Redis at {mask(url)}"
+        self._list_prefix = f"{prefix}list:"
+        self._retired_prefix = f"{prefix}retired:"
+        self._url = url
+        self._cluster = cluster
+        self._options: dict[str, Any] = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            # One more try at once replaces a connection that broke while idle. Waiting is the runner's
+            # business.
+            "retry": Retry(NoBackoff(), 1),
+            "health_check_interval": 0,
+        }
+        self._client: Any = None
+        self._answered = False
+        self._closed = False
+        self._check_url()
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
+        if ttl_s <= 0:
+            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        prefix = self._list_prefix
+        self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
+
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
+        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+
+    def read(self, user_id: str) -> bytes | None:
+        """The list as it was written, or None."""
+        value: bytes | None = self._run([("GET", self._list_prefix + user_id)])[0]
+        return value
+
+    def retire(self, item_ids: Sequence[str]) -> None:
+        """Mark items that readers must drop from lists already published."""
+        self._run(("SET", self._retired_prefix + item_id, b"1") for item_id in item_ids)
+
+    def restore(self, item_ids: Sequence[str]) -> None:
+        """Take the mark of `retire` off again."""
+        self._run(("DEL", self._retired_prefix + item_id) for item_id in item_ids)
+
+    def retired(self, item_ids: Sequence[str]) -> set[str]:
+        """Which of these items carry the mark of `retire`."""
+        marks = self._run(("EXISTS", self._retired_prefix + item_id) for item_id in item_ids)
+        return {item_id for item_id, mark in zip(item_ids, marks, strict=True) if mark}
+
+    def ping(self) -> None:
+        """Return when the store answers; on a cluster, when every node does."""
+        try:
+            self._connect().ping()
+        except (RedisError, RedisClusterException) as exc:
+            self._fail(exc)
+        self._answered = True
+
+    def close(self) -> None:
+        """Leave the store. Idempotent."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _run(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """The replies to the commands, sent in chunks; each command names one key."""
+        replies: list[Any] = []
+        remaining = iter(commands)
+        try:
+            client = self._connect()
+            while chunk := list(itertools.islice(remaining, CHUNK)):
+                pipeline = client.pipeline(transaction=False)
+                for command in chunk:
+                    pipeline.execute_command(*command)
+                replies += pipeline.execute()
+        except (RedisError, RedisClusterException) as exc:
+            self._fail(exc)
+        self._answered = True
+        return replies
+
+    def _connect(self) -> Any:
+        if self._closed:
+            raise Unavailable(f"{self._where}: closed")
+        if self._client is None:
+            # A cluster's client asks for the slots right away: that is why not in __init__.
+            kind = RedisCluster if self._cluster else redis.Redis
+            self._client = kind.from_url(self._url, **self._options)
+        return self._client
+
+    def _check_url(self) -> None:
+        schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+        try:
+            parts = urlsplit(self._url)
+            if parts.scheme not in _SCHEMES:
+                scheme = f"{parts.scheme}://" if parts.scheme else "no scheme"
+                raise ConfigError(f"Redis URL: expected {schemes}, got {scheme}")
+            # redis-py parses the rest, without connecting.
+            redis.ConnectionPool.from_url(self._url, **self._options).make_connection()
+        except (ValueError, TypeError) as exc:
+            raise ConfigError(
+                f"Redis URL {mask(self._url)} cannot be read: {_reason(exc)}"
+            ) from None  # the cause shows it
+        database = parts.path.strip("/") if parts.scheme != "unix" else ""
+        if database and not database.isdecimal():  # redis-py would take 0 instead
+            raise ConfigError(f"{self._where}: expected the number of a database, got {database!r}")
+        if self._cluster and (parts.scheme == "unix" or database not in ("", "0")):
+            raise ConfigError(f"{self._where}: a cluster has neither unix sockets nor databases other than 0")
+
+    def _fail(self, exc: Exception) -> NoReturn:
+        causes = [exc, *_causes(exc)]
+        text = f"{self._where}: {_reason(exc)}"
+        if any(isinstance(cause, _REFUSED) or _no_auth(cause) for cause in causes) and not self._answered:
+            raise ConfigError(f"{text}; check user, password and rights") from exc
+        if isinstance(exc, AskError) and not self._cluster:
+            raise ConfigError(f"{self._where} is a node of a cluster; turn the cluster setting on") from exc
+        if any(
+            "cluster support disabled" in str(c) or "Cluster mode is not enabled" in str(c) for c in causes
+        ):
+            raise ConfigError(f"{self._where} is not a cluster; turn the cluster setting off") from exc
+        raise Unavailable(text) from exc
+
+
+def _reason(exc: Exception) -> str:
+    # redis-py puts the command first, with its key: a user's id.
+    return str(exc).rpartition("of pipeline caused error: ")[2][:_MAX_REASON] or type(exc).__name__
+
+
+def _no_auth(exc: BaseException) -> bool:
+    # NOAUTH comes as an AuthenticationError or, within a pipeline, as a plain ResponseError, by version of
+    # redis-py.
+    return str(exc).startswith(("NOAUTH", "WRONGPASS", "NOPERM", "Authentication required"))
+
+
+def _causes(exc: BaseException) -> Iterable[BaseException]:
+    while (cause := exc.__cause__ or exc.__context__) is not None:
+        yield cause
+        exc = cause

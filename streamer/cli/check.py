@@ -1,0 +1,46 @@
+"""`streamer check`: can Kafka, Redis and the metrics port be had with these settings?"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from streamer.adapters.kafka import KafkaSource
+from streamer.adapters.memory import SystemClock
+from streamer.adapters.redis import RedisLists
+from streamer.config import Settings
+from streamer.errors import StreamerError
+from streamer.telemetry import MetricsServer, Telemetry
+
+
+def problems(settings: Settings) -> Iterator[tuple[str, StreamerError | None]]:
+    """(what was tried, its problem or None), one after the other."""
+    written = [settings.topic_dead_letters]
+    if settings.publish_recommendations:
+        written.append(settings.topic_recommendations)
+    trials: list[tuple[str, Callable[[], None]]] = [
+        ("kafka", lambda: _try_kafka(settings, [*settings.kinds(), *written])),
+        ("redis", lambda: _try_redis(settings)),
+        ("metrics port", lambda: _try_port(settings)),
+    ]
+    for name, trial in trials:
+        try:
+            trial()
+        except StreamerError as exc:
+            yield name, exc
+        else:
+            yield name, None
+
+
+def _try_kafka(settings: Settings, topics: list[str]) -> None:
+    source = KafkaSource(settings.require_kafka(), topics, settings.group, config=settings.kafka_config)
+    with closing(source):
+        source.end_offsets()  # asks every partition; a topic that does not exist is told
+
+
+def _try_redis(settings: Settings) -> None:
+    url, is_cluster = settings.require_redis(), settings.redis_cluster
+    with closing(RedisLists(url, settings.prefix, cluster=is_cluster)) as lists:
+        lists.ping()
+
+
+def _try_port(settings: Settings) -> None:
+    MetricsServer(Telemetry(SystemClock()), settings.metrics_host, settings.metrics_port).close()

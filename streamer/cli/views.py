@@ -1,0 +1,155 @@
+"""What the commands draw. Ids and texts come from messages: nothing of them reaches the terminal raw."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from streamer.config import Loaded, Settings
+from streamer.demo.ending import show as show_report_on
+from streamer.errors import ConfigError, DataError
+from streamer.events import ANONYMOUS, user_id_problem
+from streamer.log import printable
+from streamer.ports import Lists
+
+_FILE_WIDTH = 160  # columns where there is no terminal to ask
+
+
+class _Item(msgspec.Struct):
+    id: str
+    score: float
+    path: str
+
+
+class _Published(msgspec.Struct):
+    """What is shown of a `recommendations.v1`."""
+
+    items: list[_Item]
+    generated_at: int
+    event_time: int | None = None
+    model: str = ""
+    position: dict[str, int] = {}
+
+
+def show_settings(loaded: Loaded) -> None:
+    """All settings with their values, where each came from, and what it means; secrets are masked."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    for heading in ("value", "from", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for name, value in loaded.settings.public().items():
+        shown = "" if value is None else json.dumps(value) if isinstance(value, dict | bool) else str(value)
+        meaning = Settings.model_fields[name].description or ""
+        table.add_row(*map(_text, (name, shown, loaded.origins[name], meaning)))
+    console.print(table)
+
+
+def show_list(lists: Lists, user_id: str | None, *, raw: bool) -> None:
+    """The list of a user, or the anonymous one where he has none (and for None).
+
+    Raises:
+        ConfigError: no user can have this id.
+        DataError: there is no list, or it cannot be read.
+        Unavailable: the store is away.
+    """
+    problem = user_id_problem(user_id) if user_id is not None else None
+    if problem is not None:
+        raise ConfigError(f"expected a user id, got {problem}")
+    owner = user_id if user_id is not None else ANONYMOUS
+    value = lists.read(owner)
+    if value is None and user_id is not None:
+        typer.echo(f"no list for {printable(user_id)}; apps get the anonymous one:", err=True)
+        value = lists.read(ANONYMOUS)
+    if value is None:
+        raise DataError(
+            "there is no list, not even the anonymous one: has a worker caught up on this Redis and prefix?"
+        )
+    if raw:
+        typer.echo(printable(value.decode("utf-8", "backslashreplace")))
+        return
+    try:
+        published = msgspec.json.decode(value, type=_Published)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise DataError(f"the list cannot be read as recommendations.v1: {exc}; --raw shows it") from exc
+    _print_list(published, lists.retired([item.id for item in published.items]))
+
+
+def _print_list(published: _Published, retired: set[str]) -> None:
+    console = Console()
+    now_ms = time.time_ns() // 1_000_000
+    facts = [f"made {_ago(now_ms - published.generated_at)} ago", f"model {published.model}"]
+    if published.event_time is not None:
+        facts.append(
+            f"last event {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(published.event_time / 1000))}"
+        )
+    console.print(_text("; ".join(facts)))
+    console.print(_text("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("item", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("path")
+    table.add_column("")
+    for place, item in enumerate(published.items, start=1):
+        note = "retired: readers drop it" if item.id in retired else ""
+        table.add_row(*map(_text, (str(place), item.id, f"{item.score:.4g}", item.path, note)))
+    console.print(table)
+
+
+def show_item(lists: Lists, item_id: str) -> None:
+    """Whether readers drop this item."""
+    state = "retired: readers drop it from lists" if lists.retired([item_id]) else "not retired"
+    typer.echo(f"item {printable(item_id)}: {state}")
+
+
+def show_report(report: Mapping[str, Any]) -> None:
+    """Lists by slices, and the rest of a report, as tables."""
+    show_report_on(Console(), dict(report))
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise DataError(f"report {path}: cannot be written: {exc.strerror}") from exc
+
+
+@contextmanager
+def replay_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere: call what you get with (events done, events in all)."""
+    console = Console(stderr=True)
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("replay", total=None)
+        yield lambda n_done, n_all: bar.update(task, completed=n_done, total=n_all)
+
+
+def _text(text: str) -> Text:
+    """Literal: no markup, no control characters."""
+    return Text(printable(text))
+
+
+def _ago(age_ms: int) -> str:
+    age_s = max(0, age_ms) / 1000
+    for unit, size_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if age_s >= size_s:
+            return f"{age_s / size_s:.1f} {unit}"
+    return f"{age_s:.1f} s"

@@ -1,0 +1,55 @@
+"""`streamer run`: the object graph of a worker, its signals, and its end."""
+
+import logging
+import signal
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from streamer.adapters.kafka import KafkaSink, KafkaSource
+from streamer.adapters.memory import SystemClock
+from streamer.adapters.redis import RedisLists
+from streamer.cli.views import write_report
+from streamer.config import Settings
+from streamer.runner import Runner
+from streamer.telemetry import MetricsServer, Telemetry
+
+_log = logging.getLogger(__name__)
+
+
+def work(settings: Settings, report: Path | None) -> None:
+    """Run until SIGTERM or SIGINT, then drain; a second signal does not wait for that.
+
+    Raises:
+        StreamerError: as `Runner.run`, and where the metrics port cannot be had.
+    """
+    stop = threading.Event()
+    clock = SystemClock()
+    telemetry = Telemetry(clock, settings.live_timeout_s)
+    bootstrap, config = settings.require_kafka(), settings.kafka_config
+    with ExitStack() as stack:
+        source = KafkaSource(bootstrap, list(settings.kinds()), settings.group, config=config)
+        stack.callback(source.close)
+        sink = KafkaSink(bootstrap, config=config)
+        lists = RedisLists(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+        stack.callback(lists.close)
+        runner = Runner(settings, source, sink, lists, clock=clock, telemetry=telemetry)
+        server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
+        stack.callback(server.close)
+        _log.info("metrics", extra={"url": f"http://{server.host}:{server.port}/metrics"})
+        _stop_on_signals(stop)
+        runner.run(stop)  # everything that was sent has been acknowledged when it returns
+        if report is not None:
+            write_report(report, runner.report())
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        _log.info("draining", extra={"signal": signal.Signals(number).name})
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)

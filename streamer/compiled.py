@@ -1,0 +1,56 @@
+"""How kernels are compiled: numba, without the GIL, cached on disk under a hash of the sources they are made of.
+
+numba's own cache looks only at the file of the function itself; a kernel that inlines a function of another file would go
+stale when that file changes. So the cache folder carries a hash of every source a kernel can be made of.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import xxhash
+from numba.core import config as numba_config
+
+_PACKAGE = Path(__file__).parent
+_KERNEL_SOURCES = ("compiled.py", "graph/*.py", "paths/*.py", "mixture.py", "measure.py", "rank.py")
+
+
+def _source_hash() -> str:
+    digest = xxhash.xxh3_64()
+    for pattern in _KERNEL_SOURCES:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    digest.update(numba.__version__.encode())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels of exactly these sources are kept: `$XDG_CACHE_HOME/streamer/kernels-<hash>` or NUMBA_CACHE_DIR."""
+    # NUMBA_CACHE_DIR was read by numba itself at import; we only put a folder of ours inside.
+    base = Path(numba_config.CACHE_DIR) if numba_config.CACHE_DIR else _user_cache()
+    return base / f"kernels-{_source_hash()}"
+
+
+def _user_cache() -> Path:
+    from os import environ  # noqa: PLC0415 - only here: the one place where the core meets the machine
+
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamer"
+
+
+_FOLDER = cache_folder()
+if not numba_config.CACHE_DIR.endswith(_FOLDER.name):
+    numba_config.CACHE_DIR = str(_FOLDER)
+
+Function = Callable[..., Any]
+
+
+def kernel(function: Function) -> Function:
+    """A function that other kernels call; compiled into its callers, never called from Python on the hot path."""
+    return numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+
+
+def entry_kernel(function: Function) -> Function:
+    """A kernel that Python calls, once a batch; compiled once a machine and read from disk afterwards."""
+    return numba.njit(nogil=True, error_model="numpy", cache=True, _nrt=False)(function)  # type: ignore[no-any-return]

@@ -1,0 +1,255 @@
+"""The demo from start to end."""
+
+import json
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from redis import Redis
+from rich.console import Console
+
+from streamer.adapters.kafka import KafkaSink
+from streamer.client import RecommendationList, Recommendations
+from streamer.datasets import Dataset, load
+from streamer.demo import ending
+from streamer.demo.feed import Feed
+from streamer.demo.view import Progress, Speed, View, WatchedUser
+from streamer.demo.worker import HOST, Worker
+from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+from streamer.errors import DataError, Unavailable
+from streamer.events import Kind
+
+DEFAULT_DATA = Path("ops/data/online-retail")
+TOPICS: dict[Kind, str] = {"catalog": "catalog", "profiles": "profiles", "interactions": "interactions"}
+# One partition each: then the log has one order, and the figures equal `streamer replay --catalog-first`.
+PARTITIONS = {**dict.fromkeys(TOPICS.values(), 1), "recommendations": 1, "dead-letters": 1}
+START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
+ASK_EVERY_S = 0.2
+WATCH_EVERY_S = 0.5
+LIST_SHOWN = 10
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What can be chosen.
+
+    Args:
+        data: Directory of a data set (see `datasets`); None: the one that comes with the repo.
+        max_events: Interactions to publish; None: all.
+        rate: Interactions a second; None: as fast as the worker follows.
+        keep: Leave everything running afterwards, until Ctrl-C.
+        report: Where the report goes.
+        repeats: Items the user already took may be listed again.
+    """
+
+    data: Path | None = None
+    max_events: int | None = None
+    rate: float | None = None
+    keep: bool = False
+    report: Path = Path("report.json")
+    repeats: bool = False
+
+
+def run(options: DemoOptions, console: Console | None = None) -> int:
+    """Run the demo and return the exit code: 0, or 130 when it was stopped by Ctrl-C or SIGTERM.
+
+    Raises:
+        DataError: The data set or the report's directory cannot be used.
+        ConfigError: There is no Redis to embed.
+        Unavailable: A server or the worker did not start, or ended.
+    """
+    console = console or Console()
+    started_s = time.monotonic()
+    if not options.report.absolute().parent.is_dir():
+        raise DataError(f"{options.report}: expected a path in a directory that exists")
+    dataset = load(options.data or _default_data(), catalog_first=True, max_events=options.max_events)
+    try:
+        with _sigterm_as_ctrl_c():
+            _Demo(options, dataset, console, started_s).run()
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return EXIT_INTERRUPTED
+    return 0
+
+
+class _Demo:
+    """One run, all on the calling thread; what was started is always stopped, in reverse order."""
+
+    def __init__(self, options: DemoOptions, dataset: Dataset, console: Console, started_s: float) -> None:
+        self._options = options
+        self._dataset = dataset
+        self._console = console
+        self._started_s = started_s
+        self._progress = Progress(title=dataset.name, n_events=dataset.n_interactions)
+        self._speed = Speed()
+        self._ask_due_s = 0.0
+        self._watch_due_s = 0.0
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-demo-")))
+            self._view = View(self._progress, self._console)
+            with self._view:
+                self._stage("starting Kafka and Redis")
+                kafka = stack.enter_context(EmbeddedKafka(PARTITIONS))
+                server = stack.enter_context(EmbeddedRedis())
+                client: Redis = stack.enter_context(Redis.from_url(server.url))
+                self._recommendations = Recommendations(client)
+                self._worker = Worker(directory, kafka.bootstrap, server.url, self._worker_flags())
+                stack.callback(self._worker.end)
+                self._start_worker()
+                self._publish(kafka.bootstrap)
+            report = self._finish()
+            ending.show(self._console, report)
+            self._console.print(f"\nreport: {self._options.report.absolute()}", markup=False, soft_wrap=True)
+            ending.commands(
+                self._console,
+                kafka=kafka.bootstrap,
+                redis_port=server.port,
+                redis_url=server.url,
+                metrics=f"http://{HOST}:{self._worker.port}",
+                user_id=report["users"][0]["user_id"] if report["users"] else "USER",
+                keep=self._options.keep,
+            )
+            if self._options.keep:
+                self._stay()
+
+    def _worker_flags(self) -> list[str]:
+        return ["--repeats"] if self._options.repeats else []
+
+    def _stage(self, text: str) -> None:
+        self._progress.stage = text
+        self._view.draw()
+
+    def _start_worker(self) -> None:
+        self._stage("starting the worker (the first time it compiles its kernels)")
+        give_up_at_s = time.monotonic() + START_TIMEOUT_S
+        while not self._worker.is_ready():
+            if time.monotonic() > give_up_at_s:
+                raise Unavailable(f"the worker was not ready within {START_TIMEOUT_S:g} s")
+            self._view.draw()
+            time.sleep(0.05)
+
+    def _publish(self, bootstrap: str) -> None:
+        self._stage("publishing the catalog, the profiles, then the events")
+        sink = KafkaSink(bootstrap)
+        self._feed = Feed(
+            self._dataset,
+            sink,
+            TOPICS,
+            lambda: self._progress.snapshot.n_read,
+            self._tick,
+            rate=self._options.rate,
+        )
+        self._feed.run()
+        sink.close()
+        self._ask()
+        self._watch()
+        self._stage("done")
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._ask_due_s:
+            self._ask()
+        if now_s >= self._watch_due_s:
+            self._watch()
+        self._view.draw()
+
+    def _ask(self) -> None:
+        """Ask the worker how far it is."""
+        snapshot = self._worker.snapshot()
+        now_s = time.monotonic()
+        self._ask_due_s = now_s + ASK_EVERY_S
+        if snapshot is not None:
+            self._progress.snapshot = snapshot
+            n_done = snapshot.n_read.get(TOPICS["interactions"], 0)
+            self._progress.n_done = n_done
+            self._progress.lag = sum(map(self._feed.n_ahead, TOPICS))
+            if n_done:
+                self._progress.events_a_second = self._speed.update(now_s, n_done)
+
+    def _watch(self) -> None:
+        """Read the watched user's list, as an app does."""
+        self._watch_due_s = time.monotonic() + WATCH_EVERY_S
+        user_id = self._feed.active_user
+        if user_id is None:
+            return
+        titles = self._dataset.titles
+        found = self._read(user_id, LIST_SHOWN)
+        self._progress.user = WatchedUser(
+            user_id=user_id,
+            n_events=self._feed.n_events_of[user_id],
+            last_items=[
+                titles.get(item_id, item_id) for item_id in reversed(self._feed.last_items_of[user_id])
+            ],
+            listed=[(titles.get(item.id, item.id), item.path) for item in found.items],
+        )
+
+    def _read(self, user_id: str, k: int = ending.N_LISTED) -> RecommendationList:
+        return self._recommendations.get(user_id, k)
+
+    def _finish(self) -> dict[str, Any]:
+        """Get the worker's report, add what only the demo knows, write it."""
+        if self._options.keep:
+            report = self._worker.report_now()
+        else:
+            self._worker.stop()
+            report = self._worker.final_report()
+        report["data"] = self._dataset.name
+        report["users"] = ending.three_users(
+            self._feed.n_events_of, self._feed.last_items_of, self._dataset.titles, self._read
+        )
+        timing = report.setdefault("timing", {})
+        timing["demo_s"] = round(time.monotonic() - self._started_s, 3)
+        timing["event_to_list_p50_ms"] = _or_none(self._progress.snapshot.p50_ms)
+        timing["event_to_list_p99_ms"] = _or_none(self._progress.snapshot.p99_ms)
+        self._options.report.write_text(
+            json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        return report
+
+    def _stay(self) -> None:
+        """Until Ctrl-C, or the worker's end."""
+        while True:
+            self._worker.is_ready()
+            time.sleep(0.5)
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else round(value, 3)  # noqa: PLR0124  NaN differs from itself; JSON has none
+
+
+def _default_data() -> Path:
+    """The set that comes with the repo: below the working directory, or beside the package's sources."""
+    beside = Path(__file__).resolve().parents[2] / DEFAULT_DATA
+    for directory in (DEFAULT_DATA, beside):
+        if directory.is_dir():
+            return directory
+    raise DataError(
+        f"expected {DEFAULT_DATA} here or in the repo, found neither; name a data set with --data DIR"
+    )
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: in order, nothing left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers; who runs us elsewhere has to stop us otherwise
+        return
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)

@@ -1,0 +1,9 @@
+"""The graph of users, items and categories as bounded tables, and the hot kernels that read and write them.
+
+`state` lays the tables out; `clocks`, `rows`, `histories` and `categories` each own some of them; `learning` moves one event
+through all; `candidates` is the scratch space in which a list is made.
+"""
+
+from streamer.graph.state import FoldSettings, Graph, new_graph
+
+__all__ = ["FoldSettings", "Graph", "new_graph"]

@@ -1,0 +1,219 @@
+"""Scratch space in which one list is made: candidates found by hash of their item row, with a column for every kind of evidence and every path.
+
+    slot[hash]  -> index of a candidate + 1; 0 = free (open addressing)
+    row[index], closed[index], evidence[:, index], score[path, index], mixed[index]
+    final[: n_final] -> the indices that the last stage looks at
+
+Only what was used is cleared, so a list of ten costs no more in a scratch for thousands.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.compiled import kernel
+from streamer.graph.histories import has_taken, history_length, past_item
+from streamer.graph.state import CO, LAG, RETIRED, SEQ, SESSION, UNAVAILABLE
+
+CAPACITY = 4096  # candidates at most: 20 rows of 128 neighbours, and what the lists propose
+_SLOTS = 16384
+DEPTH = 20  # how many of the user's last items are looked at
+N_FINAL = 200  # candidates by evidence that survive to the last stage
+MAX_K = 200  # longest list
+_N_BINS = 4096
+N_AFFINITIES = 8  # category nodes kept of the user
+
+N_COLUMNS = 5  # evidence, gathered over the user's last items, k = 0 the newest
+NEAR, FAR, CURRENT, TOGETHER, LAST = range(N_COLUMNS)
+_DECAY = np.array([0.8, 0.95, 0.9, 0.95])
+
+N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE = range(4)  # indices of Candidates.n
+
+
+class Candidates(NamedTuple):
+    """See the picture above; `mass[path]` is what a path's scores add up to over *all* items, listed or not."""
+
+    slot: NDArray[np.int32]
+    row: NDArray[np.int32]
+    closed: NDArray[np.bool_]  # may not be listed for this user
+    chosen: NDArray[np.bool_]  # is in `final`
+    evidence: NDArray[np.float32]  # (N_COLUMNS, CAPACITY)
+    score: NDArray[np.float32]  # (n_paths, CAPACITY)
+    mass: NDArray[np.float64]  # (n_paths,)
+    mixed: NDArray[np.float32]  # (CAPACITY,)
+    final: NDArray[np.int32]
+    n: NDArray[np.int64]
+    node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
+    affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
+    shared: NDArray[np.float64]  # (n_paths,) the mixture's weights over the paths that have anything to say
+    bins: NDArray[np.int32]  # (4096,) histogram of `choose_best`
+    order: NDArray[np.int64]  # (MAX_K,) indices of the best, best first
+
+
+def new_candidates(n_paths: int) -> Candidates:
+    """An empty scratch for this many paths, about a megabyte."""
+    return Candidates(
+        slot=np.zeros(_SLOTS, np.int32),
+        row=np.zeros(CAPACITY, np.int32),
+        closed=np.zeros(CAPACITY, np.bool_),
+        chosen=np.zeros(CAPACITY, np.bool_),
+        evidence=np.zeros((N_COLUMNS, CAPACITY), np.float32),
+        score=np.zeros((n_paths, CAPACITY), np.float32),
+        mass=np.zeros(n_paths),
+        mixed=np.zeros(CAPACITY, np.float32),
+        final=np.zeros(CAPACITY, np.int32),
+        n=np.zeros(4, np.int64),
+        node=np.zeros(N_AFFINITIES, np.int32),
+        affinity=np.zeros(N_AFFINITIES, np.float32),
+        shared=np.zeros(n_paths),
+        bins=np.zeros(_N_BINS, np.int32),
+        order=np.zeros(MAX_K, np.int64),
+    )
+
+
+@kernel
+def may_list(graph, user_row, item_row):
+    """Whether an item may be on this user's list: there, available, and not taken before where repeats are off."""
+    if graph.items[item_row]["flags"] & (UNAVAILABLE | RETIRED):
+        return False
+    return graph.repeats or user_row < 0 or not has_taken(graph, user_row, item_row)
+
+
+@kernel
+def _slot_of(cands, item_row):
+    mixed = (np.uint64(item_row) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
+    at = np.int64(mixed >> np.uint64(18))  # 14 bits: _SLOTS
+    while cands.slot[at] != 0 and cands.row[cands.slot[at] - 1] != item_row:
+        at = (at + 1) & (_SLOTS - 1)
+    return at
+
+
+@kernel
+def find(cands, item_row):
+    """Index of a candidate, or -1."""
+    return np.int64(cands.slot[_slot_of(cands, item_row)]) - 1
+
+
+@kernel
+def admit(graph, cands, user_row, item_row):
+    """Index of the candidate, new or not; -1 when the scratch is full."""
+    at = _slot_of(cands, item_row)
+    if cands.slot[at] != 0:
+        return np.int64(cands.slot[at]) - 1
+    index = cands.n[N_ALL]
+    if index == CAPACITY:
+        return np.int64(-1)
+    cands.n[N_ALL] += 1
+    cands.slot[at] = index + 1
+    cands.row[index] = item_row
+    cands.closed[index] = not (graph.repeats or user_row < 0) and has_taken(graph, user_row, item_row)
+    cands.chosen[index] = False
+    for column in range(N_COLUMNS):
+        cands.evidence[column, index] = 0.0
+    for path in range(cands.score.shape[0]):
+        cands.score[path, index] = 0.0
+    return index
+
+
+@kernel
+def choose(graph, cands, user_row, item_row):
+    """Bring an item to the last stage, if it may be listed. Returns its index, or -1."""
+    index = admit(graph, cands, user_row, item_row)
+    if index < 0 or cands.closed[index] or not may_list(graph, user_row, item_row):
+        return np.int64(-1)
+    if not cands.chosen[index]:
+        cands.chosen[index] = True
+        cands.final[cands.n[N_CHOSEN]] = index
+        cands.n[N_CHOSEN] += 1
+    return index
+
+
+@kernel
+def clear(cands):
+    """Forget the candidates of the last list; costs as much as there were."""
+    if cands.n[N_ALL] > _SLOTS // 16:
+        cands.slot[:] = 0
+    else:
+        # emptied from the newest to the oldest, so that every probe still finds its own way
+        for index in range(cands.n[N_ALL] - 1, -1, -1):
+            cands.slot[_slot_of(cands, cands.row[index])] = 0
+    cands.n[:] = 0
+    cands.mass[:] = 0.0
+
+
+@kernel
+def gather(graph, cands, user_row, gap_ms):
+    """Sum the evidence of the neighbour rows of the user's last items, decayed by how many events ago he took each.
+
+    `gap_ms` since his last event decides whether the items of his last session still are the present one.
+    """
+    n_session = np.int64(graph.users[user_row]["n_session"]) if gap_ms <= graph.session_gap_ms else np.int64(0)
+    n_neighbours = graph.neighbour.shape[1]
+    for k in range(min(history_length(graph, user_row), DEPTH)):
+        owner = past_item(graph, user_row, k)
+        unit = np.float32(1.0) / graph.items[owner]["neighbour_scale"]
+        near = unit * np.float32(_DECAY[NEAR] ** k)
+        far = unit * np.float32(_DECAY[FAR] ** k)
+        current = unit * np.float32(_DECAY[CURRENT] ** k) if k < n_session else np.float32(0.0)
+        together = unit * np.float32(_DECAY[TOGETHER] ** k)
+        ids, evidence = graph.neighbour[owner], graph.evidence[owner]
+        for slot in range(n_neighbours):
+            if ids[slot] == 0:
+                continue
+            index = admit(graph, cands, user_row, ids[slot] - 1)
+            if index < 0:
+                return
+            seq = evidence[SEQ, slot]
+            cands.evidence[NEAR, index] += near * seq
+            cands.evidence[FAR, index] += far * seq
+            cands.evidence[CURRENT, index] += current * evidence[SESSION, slot]
+            cands.evidence[TOGETHER, index] += together * evidence[CO, slot]
+            if k == 0:
+                cands.evidence[LAST, index] = unit * evidence[LAG, slot]
+
+
+@kernel
+def weigh_categories(graph, cands, user_row):
+    """The user's category nodes, by how often and how lately his last items carried them."""
+    total = np.float32(0.0)
+    for k in range(min(history_length(graph, user_row), DEPTH)):
+        item = graph.items[past_item(graph, user_row, k)]
+        for n in range(item["n_nodes"]):
+            weight = np.float32(0.9**k) / np.float32(item["n_nodes"])
+            total += weight
+            for at in range(N_AFFINITIES):
+                if at == cands.n[N_AFFINE]:
+                    cands.node[at] = item["nodes"][n]
+                    cands.affinity[at] = np.float32(0.0)
+                    cands.n[N_AFFINE] += 1
+                if cands.node[at] == item["nodes"][n]:
+                    cands.affinity[at] += weight
+                    break
+    for at in range(cands.n[N_AFFINE]):
+        cands.affinity[at] /= total
+
+
+@kernel
+def choose_best(graph, cands, value, n_best):
+    """Bring the candidates with the largest `value` (>= 0) to the last stage; ties at the edge all come.
+
+    The edge is found in a histogram of the float's leading bits (sign, exponent, four of the mantissa), so this is two
+    passes and no sort; up to one bin more than `n_best` may come.
+    """
+    bits = value.view(np.int32)
+    bins = cands.bins
+    bins[:] = 0
+    for index in range(cands.n[N_ALL]):
+        bins[bits[index] >> 19] += 1
+    edge, n_above = _N_BINS - 1, 0
+    while edge > 0 and n_above + bins[edge] <= n_best:
+        n_above += bins[edge]
+        edge -= 1
+    for index in range(cands.n[N_ALL]):
+        if value[index] <= 0.0 or bits[index] >> 19 < edge:
+            continue
+        if not graph.items[cands.row[index]]["flags"] & (UNAVAILABLE | RETIRED):
+            cands.chosen[index] = True
+            cands.final[cands.n[N_CHOSEN]] = index
+            cands.n[N_CHOSEN] += 1

@@ -1,0 +1,71 @@
+"""Popularity clocks: decayed counts of every item at several half-lives, and the heaviest items of each in exact order.
+
+An event at time t weighs `growth ** t`; dividing by the present scale gives the usual decayed count. Before the scale leaves
+the range of float32 it is divided by 2**16 and the clock's epoch moves on; weights written in older epochs are brought up
+to date when they are read. Forgetting is the same for all items, so it never changes the order of items that were not
+touched: the ordered lists stay exact by moving one item an event.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.state import N_CLOCKS, TOP
+
+RENORMALISE = 65536.0
+_OLD = RENORMALISE ** -np.arange(8.0)  # what is left of a weight, by how many epochs ago it was written
+
+
+@kernel
+def in_epoch(weight, epoch_written, epoch_now):
+    """A weight written in an older epoch, in units of this one; 0 when it is too old to matter (2**-128)."""
+    n_behind = epoch_now - epoch_written
+    if n_behind == 0:
+        return np.float32(weight)
+    return np.float32(weight * _OLD[n_behind]) if n_behind < 8 else np.float32(0.0)
+
+
+@kernel
+def clock_weight(graph, clock, item_row):
+    """Decayed count of an item in the clock's grown units: compare it with others, divide it by `clocks.mass`."""
+    item = graph.items[item_row]
+    return in_epoch(item["weight"][clock], item["epoch"][clock], graph.clocks.epoch[clock])
+
+
+@kernel
+def tick(graph, item_row):
+    """Count one event of an item on every clock."""
+    clocks = graph.clocks
+    item = graph.items[item_row]
+    for clock in range(N_CLOCKS):
+        clocks.scale[clock] *= clocks.growth[clock]
+        if clocks.scale[clock] >= RENORMALISE:
+            clocks.scale[clock] /= RENORMALISE
+            clocks.mass[clock] /= RENORMALISE
+            clocks.epoch[clock] += 1
+        weight = np.float32(clock_weight(graph, clock, item_row) + clocks.scale[clock])
+        item["weight"][clock] = weight
+        item["epoch"][clock] = clocks.epoch[clock]
+        clocks.mass[clock] += clocks.scale[clock]
+        _raise_in_list(graph, clock, item_row, weight)
+
+
+@kernel
+def _raise_in_list(graph, clock, item_row, weight):
+    """Put an item that grew where it belongs. Ties stay in the order in which the weight was reached."""
+    top, n_top = graph.clocks.top[clock], graph.clocks.n_top[clock]
+    place = np.int64(graph.items[item_row]["position"][clock]) - 1
+    if place < 0:
+        if n_top < TOP:
+            place = n_top
+            graph.clocks.n_top[clock] += 1
+        elif weight > clock_weight(graph, clock, top[TOP - 1]):
+            place = np.int64(TOP - 1)
+            graph.items[top[place]]["position"][clock] = 0
+        else:
+            return
+    while place > 0 and weight > clock_weight(graph, clock, top[place - 1]):
+        top[place] = top[place - 1]
+        graph.items[top[place]]["position"][clock] = place + 1
+        place -= 1
+    top[place] = item_row
+    graph.items[item_row]["position"][clock] = place + 1

@@ -1,0 +1,155 @@
+"""Histories: a user's last items in order, and the set of all items he ever took.
+
+The set decides what may be listed, so it is exact: an open-addressing table of his own for each user, in power-of-two blocks
+of one pool. A block that is three quarters full moves to one twice as large and is handed on to the next user who needs
+its size.
+
+    users[row].ring                        28 item rows, the newest at (n_events - 1) % 28
+    taken.item[start : start + 2**class]   item row + 1, linear probing
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS
+
+_ALIGNED = 1 << MIN_TAKEN_CLASS  # all blocks start at multiples of the smallest one
+
+
+@kernel
+def history_length(graph, user_row):
+    """How many of the user's last items are kept in order."""
+    return min(np.int64(graph.users[user_row]["n_events"]), HISTORY)
+
+
+@kernel
+def past_item(graph, user_row, k):
+    """Row of the user's item k events ago; 0 is the newest, k < history_length."""
+    user = graph.users[user_row]
+    return np.int64(user["ring"][(user["n_events"] - 1 - k) % HISTORY])
+
+
+@kernel
+def _probe(graph, start, size, item_row):
+    """Slot that holds the item, or the free slot where it would go."""
+    mask = size - 1
+    mixed = (np.uint64(item_row) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
+    at = np.int64(mixed >> np.uint64(16)) & mask
+    while graph.taken.item[start + at] != 0 and graph.taken.item[start + at] != item_row + 1:
+        at = (at + 1) & mask
+    return start + at
+
+
+@kernel
+def has_taken(graph, user_row, item_row):
+    """Whether the user ever took the item."""
+    user = graph.users[user_row]
+    if user["taken_class"] == 0:
+        return False
+    return graph.taken.item[_probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)] != 0
+
+
+@kernel
+def _take_block(graph, size_class):
+    """First slot of a cleared block of 2**size_class slots, or -1 when the pool is used up."""
+    taken = graph.taken
+    start = taken.free[size_class]
+    if start >= 0:
+        # a free block keeps the next free one in its first slot: number of 8-slot units, + 1
+        taken.free[size_class] = (np.int64(taken.item[start]) - 1) * _ALIGNED if taken.item[start] > 0 else -1
+        taken.item[start] = 0
+        return start
+    if taken.used[0] + (1 << size_class) > taken.item.size:
+        return np.int64(-1)
+    start = taken.used[0]
+    taken.used[0] += 1 << size_class
+    return start
+
+
+@kernel
+def _free_block(graph, start, size_class):
+    taken = graph.taken
+    for slot in range(start, start + (1 << size_class)):
+        taken.item[slot] = 0
+        if graph.repeats:
+            taken.count[slot] = 0
+            taken.last[slot] = 0
+    next_free = taken.free[size_class]
+    taken.item[start] = next_free // _ALIGNED + 1 if next_free >= 0 else 0
+    taken.free[size_class] = start
+
+
+@kernel
+def _grow(graph, user_row):
+    """Move the user's set to a block twice as large (or give him his first); False when there is no room."""
+    user = graph.users[user_row]
+    old_start, old_class = user["taken_start"], np.int64(user["taken_class"])
+    new_class = max(old_class + 1, MIN_TAKEN_CLASS)
+    if new_class > MAX_TAKEN_CLASS:
+        return False
+    new_start = _take_block(graph, new_class)
+    if new_start < 0:
+        return False
+    if old_class > 0:
+        for slot in range(old_start, old_start + (1 << old_class)):
+            if graph.taken.item[slot] != 0:
+                at = _probe(graph, new_start, 1 << new_class, graph.taken.item[slot] - 1)
+                graph.taken.item[at] = graph.taken.item[slot]
+                if graph.repeats:
+                    graph.taken.count[at] = graph.taken.count[slot]
+                    graph.taken.last[at] = graph.taken.last[slot]
+        _free_block(graph, old_start, old_class)
+    user["taken_start"] = new_start
+    user["taken_class"] = new_class
+    return True
+
+
+@kernel
+def _take(graph, user_row, item_row):
+    """Record that the user took the item; one that finds no room is counted in `taken.used[1]`."""
+    user = graph.users[user_row]
+    if not has_taken(graph, user_row, item_row):
+        size = 1 << user["taken_class"] if user["taken_class"] > 0 else 0
+        if 4 * (user["n_taken"] + 1) > 3 * size and not _grow(graph, user_row):
+            graph.taken.used[1] += 1
+            return
+        user["n_taken"] += 1
+    at = _probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)
+    graph.taken.item[at] = item_row + 1
+    if graph.repeats:
+        graph.taken.count[at] += 1
+        graph.taken.last[at] = user["n_events"]
+
+
+@kernel
+def is_new_session(graph, user_row, time_ms):
+    """Whether an event at this time begins a session: the user's first, or after a gap longer than a session's."""
+    user = graph.users[user_row]
+    return user["n_events"] == 0 or time_ms - user["last_time_ms"] > graph.session_gap_ms
+
+
+@kernel
+def append(graph, user_row, item_row, time_ms):
+    """Put an event at the end of the user's history."""
+    user = graph.users[user_row]
+    user["n_session"] = 1 if is_new_session(graph, user_row, time_ms) else user["n_session"] + 1
+    user["ring"][user["n_events"] % HISTORY] = item_row
+    user["n_events"] += 1
+    user["last_time_ms"] = max(time_ms, user["last_time_ms"])
+    _take(graph, user_row, item_row)
+
+
+@kernel
+def forget_user(graph, user_row):
+    """Erase a user's history and hand his block of taken items on."""
+    user = graph.users[user_row]
+    if user["taken_class"] > 0:
+        _free_block(graph, user["taken_start"], np.int64(user["taken_class"]))
+    user["n_events"] = 0
+    user["n_session"] = 0
+    user["n_taken"] = 0
+    user["taken_start"] = 0
+    user["taken_class"] = 0
+    user["last_time_ms"] = 0
+    for k in range(HISTORY):
+        user["ring"][k] = 0

@@ -1,0 +1,77 @@
+"""One event moves every table it touches. The order matters: pairs see the history from before the event."""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.categories import touch_nodes
+from streamer.graph.clocks import tick
+from streamer.graph.histories import append, history_length, is_new_session, past_item
+from streamer.graph.rows import age_row, find_slot
+from streamer.graph.state import (
+    ARRIVALS,
+    CO,
+    EVENTS,
+    KNOWN,
+    KNOWN_ITEMS,
+    LAG,
+    N_FRESH,
+    SEQ,
+    SESSION,
+)
+
+STEP_DECAY = 0.8  # of sequence evidence, a step between the two items of a pair
+BACKWARD = 0.5  # sequence evidence that the earlier item follows the later one
+DAMPING = -0.4  # power of (events + 5)
+
+
+@kernel
+def arrive(graph, item_row):
+    """The item enters the catalog that lists are made from: by its first event, or as news (`pipeline`)."""
+    item = graph.items[item_row]
+    item["flags"] |= KNOWN
+    item["first_event"] = graph.counters[EVENTS]
+    item["neighbour_scale"] = 1.0
+    graph.damping[item_row] = 5.0**DAMPING
+    graph.fresh[graph.counters[ARRIVALS] % N_FRESH] = item_row
+    graph.counters[ARRIVALS] += 1
+    graph.counters[KNOWN_ITEMS] += 1
+
+
+@kernel
+def _pair(graph, earlier, later, k, in_session):
+    """Evidence between the item k events before (0: the last one) and the item of this event, both ways."""
+    decayed = np.float32(STEP_DECAY**k)
+    slot = find_slot(graph, earlier, later)
+    scale = graph.items[earlier]["neighbour_scale"]
+    graph.evidence[earlier, SEQ, slot] += scale * decayed
+    graph.evidence[earlier, CO, slot] += scale
+    if k == 0:
+        graph.evidence[earlier, LAG, slot] += scale
+    if in_session:
+        graph.evidence[earlier, SESSION, slot] += scale
+    slot = find_slot(graph, later, earlier)
+    scale = graph.items[later]["neighbour_scale"]
+    graph.evidence[later, SEQ, slot] += scale * decayed * np.float32(BACKWARD)
+    graph.evidence[later, CO, slot] += scale
+    if in_session:
+        graph.evidence[later, SESSION, slot] += scale
+
+
+@kernel
+def learn(graph, user_row, item_row, time_ms):
+    """Fold one interaction. Cost does not depend on how many items or users there are."""
+    if not graph.items[item_row]["flags"] & KNOWN:
+        arrive(graph, item_row)
+    graph.counters[EVENTS] += 1
+    tick(graph, item_row)
+    touch_nodes(graph, item_row)
+    age_row(graph, item_row)
+    item = graph.items[item_row]
+    item["n_events"] += 1
+    graph.damping[item_row] = (item["n_events"] + 5.0) ** DAMPING
+    n_session = 0 if is_new_session(graph, user_row, time_ms) else np.int64(graph.users[user_row]["n_session"])
+    for k in range(min(history_length(graph, user_row), graph.pair_window)):
+        earlier = past_item(graph, user_row, k)
+        if earlier != item_row:
+            _pair(graph, earlier, item_row, k, k < n_session)
+    append(graph, user_row, item_row, time_ms)

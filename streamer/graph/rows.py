@@ -1,0 +1,58 @@
+"""Neighbour rows: for every item, a bounded hash table of items seen near it, with decayed evidence of four kinds.
+
+    neighbour[item]            | 16 ids | 16 ids | ...          one bucket is one cache line
+    evidence[item, channel]    | 16 f32 | 16 f32 | ...          SEQ, CO, LAG, SESSION
+
+A neighbour lives in the bucket that its hash names; a full bucket gives up its weakest slot. Evidence is forgotten by the
+owner's own events: an item bought once a day keeps its neighbours for as many of *its* events as one bought every second.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.state import CHANNELS, CO, LANES, SEQ
+
+NEIGHBOUR_HALF_LIFE = 400.0  # events of the owner
+_GROWTH = np.float32(2.0 ** (1.0 / NEIGHBOUR_HALF_LIFE))
+_RENORMALISE = np.float32(65536.0)
+
+
+@kernel
+def bucket_of(item_row, n_buckets):
+    """First slot of a neighbour's bucket: Fibonacci hashing, masked since numba widens uint32 products."""
+    mixed = (np.uint64(item_row) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
+    return np.int64((mixed * np.uint64(n_buckets)) >> np.uint64(32)) * LANES
+
+
+@kernel
+def find_slot(graph, owner, item_row):
+    """Slot of a neighbour in its owner's row; made, if need be, by giving up the weakest of its bucket."""
+    ids = graph.neighbour[owner]
+    start = bucket_of(item_row, ids.size // LANES)
+    for slot in range(start, start + LANES):
+        if ids[slot] == item_row + 1:
+            return slot
+    chosen, least = start, np.float32(np.inf)
+    for slot in range(start, start + LANES):
+        if ids[slot] == 0:
+            chosen = slot
+            break
+        weight = graph.evidence[owner, SEQ, slot] + graph.evidence[owner, CO, slot]
+        if weight < least:
+            chosen, least = slot, weight
+    ids[chosen] = item_row + 1
+    for channel in range(CHANNELS):
+        graph.evidence[owner, channel, chosen] = 0.0
+    return chosen
+
+
+@kernel
+def age_row(graph, owner):
+    """One more event of the owner: from now on, evidence weighs a little more."""
+    scale = graph.items[owner]["neighbour_scale"] * _GROWTH
+    if scale >= _RENORMALISE:
+        scale /= _RENORMALISE
+        for channel in range(CHANNELS):
+            for slot in range(graph.neighbour.shape[1]):
+                graph.evidence[owner, channel, slot] /= _RENORMALISE
+    graph.items[owner]["neighbour_scale"] = scale

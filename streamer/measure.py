@@ -1,0 +1,229 @@
+"""Hit ratio, NDCG, MRR and MAP of what was measured: by list, by slice, by window, by month; totals that do not depend on how
+the log was cut into batches.
+
+Every measured event has one relevant item, the one that was taken. With its rank r (1 = first, ties rank against the list,
+no rank when it was not a candidate) and lists of k = 10:
+
+    hit ratio@k = mean [r <= k]                   NDCG@k = mean [r <= k] / log2(1 + r)      (Jarvelin and Kekalainen 2002)
+    MAP@k       = mean [r <= k] / r               MRR    = mean 1 / r, over all candidates  (Voorhees 1999)
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.paths import NAMES
+from streamer.prequential import (
+    COLD_ITEM,
+    COLD_USER,
+    COUNTED,
+    FIRST_EVENT,
+    MEASURED,
+    NEW_SESSION,
+    Outcomes,
+)
+
+K = 10  # length of the lists that are measured
+LISTS = ("streamer", "trending", "popularity", "served")
+SERVED = LISTS.index("served")
+SLICES = ("all", "cold_items", "cold_users", "first_events", "new_sessions")  # and second_half, made from blocks
+METRICS = ("n", "hit_ratio", "ndcg", "mrr", "map")
+WINDOWS = (1_000, 10_000)  # measured events
+BLOCK = 512  # interactions that are summed together: always the same ones, so sums are equal to the last bit
+_MAX_BLOCKS = 4_096
+_MAX_MONTHS = 600
+
+
+class _Rows(NamedTuple):
+    """Interactions waiting for their block to fill."""
+
+    flags: NDArray[np.uint8]
+    ranks: NDArray[np.int32]  # (n, len(LISTS)); -1 = this list was not looked up for this event
+    path: NDArray[np.int8]
+    time_ms: NDArray[np.int64]
+
+
+class Scoreboard:
+    """Sums of the metrics over all interactions so far. Bounded memory, whatever the length of the stream."""
+
+    def __init__(self) -> None:
+        self.n_events = 0
+        self._waiting: list[_Rows] = []
+        self._n_waiting = 0
+        self._n_summed = 0
+        self._totals = np.zeros((len(LISTS), len(SLICES), len(METRICS)))
+        self._blocks: list[NDArray[np.float64]] = []  # slice "all" of runs of `_block_size` interactions
+        self._block_size = BLOCK
+        self._months: dict[str, NDArray[np.float64]] = {}
+        self._paths = np.zeros((len(NAMES), 2), np.int64)  # most responsible for the taken item: of all, of the hits
+        self._recent = _Recent()
+
+    def update(self, outcomes: Outcomes, served: NDArray[np.int32] | None = None) -> None:
+        """Add interactions, in log order.
+
+        Args:
+            outcomes: As `pipeline.step` gave them.
+            served: (n,) rank of each item on the list that its user could read, 0 when it was not on it.
+        """
+        if not outcomes.flags.size:
+            return
+        ranks = np.full((outcomes.flags.size, len(LISTS)), -1, np.int32)
+        measured = (outcomes.flags & MEASURED) > 0
+        for column, rank in enumerate((outcomes.rank, outcomes.rank_trending, outcomes.rank_popularity)):
+            ranks[measured, column] = rank[measured]
+        if served is not None:
+            ranks[:, SERVED] = served
+        self._recent.update(outcomes.flags, ranks)
+        self._waiting.append(_Rows(outcomes.flags, ranks, outcomes.path, outcomes.time_ms))
+        self._n_waiting += outcomes.flags.size
+        self.n_events += outcomes.flags.size
+        if self._n_waiting >= BLOCK:
+            self._sum_full_blocks()
+
+    def lists(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """list -> slice -> metrics; None where nothing was measured. "served" only where lists were served."""
+        totals = self._totals.copy()
+        blocks = list(self._blocks)
+        if self._n_waiting:
+            rest = _sums(_joined(self._waiting))
+            totals += rest
+            blocks.append(rest[:, 0])
+        # the block in which the second half begins belongs to it as a whole
+        second_half = sum(blocks[int(self.n_events / 2 / self._block_size) :], np.zeros((len(LISTS), len(METRICS))))
+        report = {}
+        for at, name in enumerate(LISTS):
+            slices = {key: _metrics(totals[at, n]) for n, key in enumerate(SLICES)}
+            report[name] = {"all": slices.pop("all"), "second_half": _metrics(second_half[at]), **slices}
+        if not report["served"]["all"]["n"]:
+            del report["served"]
+        return report
+
+    def months(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Month of event time -> list -> metrics."""
+        months = {month: sums.copy() for month, sums in self._months.items()}
+        if self._n_waiting:
+            _add_months(months, _joined(self._waiting))
+        return {
+            month: {
+                name: _metrics(months[month][at]) for at, name in enumerate(LISTS) if months[month][at, 0] > 0
+            }
+            for month in sorted(months)
+        }
+
+    def paths(self) -> dict[str, dict[str, int]]:
+        """Path -> of how many taken items it was the one most responsible, and of how many of those in the first ten."""
+        counts = self._paths.copy()
+        if self._n_waiting:
+            _add_paths(counts, _joined(self._waiting))
+        return {name: {"seen_coming": int(n), "hits": int(hits)} for name, (n, hits) in zip(NAMES, counts, strict=True)}
+
+    def windows(self) -> dict[tuple[str, int, str], float]:
+        """(list, window, slice) -> hit ratio among the last `window` events of the slice that were looked up."""
+        return self._recent.hit_ratios()
+
+    def _sum_full_blocks(self) -> None:
+        rows = _joined(self._waiting)
+        n_full = self._n_waiting // BLOCK * BLOCK
+        for start in range(0, n_full, BLOCK):
+            block = _Rows(*(column[start : start + BLOCK] for column in rows))
+            sums = _sums(block)
+            self._totals += sums
+            self._add_block(sums[:, 0])
+            _add_months(self._months, block)
+            _add_paths(self._paths, block)
+        self._waiting = [_Rows(*(column[n_full:] for column in rows))]
+        self._n_waiting -= n_full
+
+    def _add_block(self, sums: NDArray[np.float64]) -> None:
+        n_before = self._n_summed // BLOCK
+        self._n_summed += BLOCK
+        if n_before % (self._block_size // BLOCK):
+            self._blocks[-1] = self._blocks[-1] + sums
+        else:
+            self._blocks.append(sums)
+        if len(self._blocks) > _MAX_BLOCKS:
+            self._blocks = [a + b for a, b in zip(self._blocks[::2], self._blocks[1::2], strict=False)]
+            self._block_size *= 2
+
+
+class _Recent:
+    """The last looked-up events of every list and slice, as hits and misses in a ring."""
+
+    def __init__(self) -> None:
+        self._hits = np.zeros((len(LISTS), len(SLICES), max(WINDOWS)), np.bool_)
+        self._n = np.zeros((len(LISTS), len(SLICES)), np.int64)
+
+    def update(self, flags: NDArray[np.uint8], ranks: NDArray[np.int32]) -> None:
+        for slice_at, in_slice in enumerate(_slice_masks(flags)):
+            for list_at in range(len(LISTS)):
+                looked_up = ranks[in_slice, list_at]
+                looked_up = looked_up[looked_up >= 0][-max(WINDOWS) :]
+                n = self._n[list_at, slice_at]
+                places = np.arange(n, n + looked_up.size) % max(WINDOWS)
+                self._hits[list_at, slice_at, places] = (looked_up >= 1) & (looked_up <= K)
+                self._n[list_at, slice_at] += looked_up.size
+
+    def hit_ratios(self) -> dict[tuple[str, int, str], float]:
+        ratios = {}
+        for list_at, name in enumerate(LISTS):
+            for slice_at, slice_name in enumerate(SLICES):
+                n = int(self._n[list_at, slice_at])
+                for window in WINDOWS:
+                    if n:
+                        places = np.arange(n - min(n, window), n) % max(WINDOWS)
+                        ratios[name, window, slice_name] = float(self._hits[list_at, slice_at, places].mean())
+        return ratios
+
+
+def _joined(rows: list[_Rows]) -> _Rows:
+    return rows[0] if len(rows) == 1 else _Rows(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
+
+
+def _slice_masks(flags: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+    """Which events belong to each of SLICES."""
+    counted = (flags & COUNTED) > 0
+    return [
+        counted,
+        counted & ((flags & COLD_ITEM) > 0),
+        counted & ((flags & COLD_USER) > 0),
+        (flags & FIRST_EVENT) > 0,
+        counted & ((flags & NEW_SESSION) > 0),
+    ]
+
+
+def _gains(ranks: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(n, lists) ranks -> (n, lists, metrics) of one event each; zeros where a list was not looked up."""
+    listed, hit = ranks >= 1, (ranks >= 1) & (ranks <= K)
+    safe = np.maximum(ranks, 1).astype(np.float64)
+    return np.stack([ranks >= 0, hit, hit / np.log2(1.0 + safe), listed / safe, hit / safe], axis=-1)
+
+
+def _sums(rows: _Rows) -> NDArray[np.float64]:
+    gains = _gains(rows.ranks)
+    return np.stack([gains[mask].sum(axis=0) for mask in _slice_masks(rows.flags)], axis=1)
+
+
+def _add_months(months: dict[str, NDArray[np.float64]], rows: _Rows) -> None:
+    counted = (rows.flags & COUNTED) > 0
+    if not counted.any():
+        return
+    gains, numbers = _gains(rows.ranks[counted]), rows.time_ms[counted].astype("datetime64[ms]").astype("datetime64[M]")
+    for month in np.unique(numbers):
+        name = str(month)
+        if name not in months and len(months) >= _MAX_MONTHS:
+            continue  # timestamps are the producers' word; what they make up must not fill the memory
+        months.setdefault(name, np.zeros((len(LISTS), len(METRICS))))
+        months[name] += gains[numbers == month].sum(axis=0)
+
+
+def _add_paths(counts: NDArray[np.int64], rows: _Rows) -> None:
+    seen = ((rows.flags & COUNTED) > 0) & (rows.path >= 0)
+    rank = rows.ranks[seen, 0]
+    counts[:, 0] += np.bincount(rows.path[seen], minlength=len(NAMES))
+    counts[:, 1] += np.bincount(rows.path[seen][(rank >= 1) & (rank <= K)], minlength=len(NAMES))
+
+
+def _metrics(sums: NDArray[np.float64]) -> dict[str, Any]:
+    n = int(sums[0])
+    return {"n": n, **{name: float(sums[at]) / n if n else None for at, name in enumerate(METRICS) if at}}

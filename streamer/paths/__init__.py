@@ -1,0 +1,80 @@
+"""The paths: one short file each, and the registry that names them in order.
+
+A path is a distribution over items for one user. It comes as two kernels, both with the signature
+`(graph, cands, user_row, path)`:
+
+- `propose` brings items to the last stage (`candidates.choose`);
+- `score` writes `cands.score[path, index]` and `cands.mass[path]`, such that score / mass is a probability: the mass counts
+  all items, also those that nobody proposed. A truncated list must not look surer than it is, or EM believes it.
+
+Evidence paths score every candidate that the neighbour rows hold and propose nothing themselves: the best of their mixture
+go on. List paths then propose, and score what is in the last stage.
+
+A new path is one file and one line here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from streamer.compiled import kernel
+from streamer.graph.state import HALF_LIVES
+from streamer.paths import category, cooccurrence, fresh, repeat, sequence, session, trending
+
+
+class Path(NamedTuple):
+    """A path's name in lists and reports, and its kernels."""
+
+    name: str
+    score: Callable[..., Any]
+    propose: Callable[..., Any] | None = None
+
+
+EVIDENCE_PATHS = (
+    Path("sequence", sequence.score_near),
+    Path("sequence_sharp", sequence.score_sharp),
+    Path("sequence_far", sequence.score_far),
+    Path("session", session.score),
+    Path("session_sharp", session.score_sharp),
+    Path("lag_one", sequence.score_lag_one),
+    Path("cooccurrence", cooccurrence.score),
+    Path("cooccurrence_sharp", cooccurrence.score_sharp),
+)
+LIST_PATHS = (
+    *(
+        Path(trending.name(half_life), *trending.kernels(clock))
+        for clock, half_life in enumerate(HALF_LIVES)
+    ),
+    Path("fresh", fresh.score, fresh.propose),
+    Path("category", category.score, category.propose),
+    Path("repeat", repeat.score, repeat.propose),
+)
+PATHS = EVIDENCE_PATHS + LIST_PATHS
+NAMES = tuple(path.name for path in PATHS)
+N_PATHS, N_EVIDENCE_PATHS = len(PATHS), len(EVIDENCE_PATHS)
+
+
+def _in_turn(kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any]:
+    """One kernel that calls each of these with its path number: numba cannot loop over functions."""
+    (path, first), rest = kernels[0], kernels[1:]
+    if not rest:
+
+        @kernel
+        def last_one(graph, cands, user_row):  # type: ignore[no-untyped-def]
+            first(graph, cands, user_row, path)
+
+        return last_one
+    others = _in_turn(rest)
+
+    @kernel
+    def all_of_them(graph, cands, user_row):  # type: ignore[no-untyped-def]
+        first(graph, cands, user_row, path)
+        others(graph, cands, user_row)
+
+    return all_of_them
+
+
+score_evidence_paths = _in_turn([(n, path.score) for n, path in enumerate(PATHS[:N_EVIDENCE_PATHS])])
+score_list_paths = _in_turn(
+    [(n, path.score) for n, path in enumerate(PATHS) if n >= N_EVIDENCE_PATHS]
+)
+propose_lists = _in_turn([(n, path.propose) for n, path in enumerate(PATHS) if path.propose is not None])

@@ -1,0 +1,40 @@
+"""Category: the categories of the user's last items, and what is trending in each of them."""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.candidates import N_AFFINE, N_CHOSEN, choose, weigh_categories
+from streamer.graph.categories import node_mass
+from streamer.graph.clocks import clock_weight
+from streamer.graph.state import TRENDING
+
+_N_PROPOSED = 16  # items a node
+
+
+@kernel
+def propose(graph, cands, user_row, path):
+    """The heaviest items of the user's nodes."""
+    if user_row < 0:
+        return
+    weigh_categories(graph, cands, user_row)
+    for n in range(cands.n[N_AFFINE]):
+        node = graph.nodes[cands.node[n]]
+        for place in range(min(np.int64(node["n_top"]), _N_PROPOSED)):
+            choose(graph, cands, user_row, np.int64(node["top"][place]))
+
+
+@kernel
+def score(graph, cands, user_row, path):
+    """sum over the user's nodes c of P(c | user) * weight(item) / weight(c); proper, since each node's part is."""
+    if cands.n[N_AFFINE] == 0:
+        return
+    cands.mass[path] = 1.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        item = graph.items[cands.row[index]]
+        weight = clock_weight(graph, TRENDING, cands.row[index])
+        for n in range(cands.n[N_AFFINE]):
+            for own in range(item["n_nodes"]):
+                if item["nodes"][own] == cands.node[n]:
+                    mass = max(node_mass(graph, cands.node[n]), weight)
+                    cands.score[path, index] += cands.affinity[n] * weight / mass if mass > 0.0 else np.float32(0.0)

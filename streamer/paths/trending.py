@@ -1,0 +1,68 @@
+"""Trending: what everyone took lately, at one half-life a path; the last one, without forgetting, is popularity."""
+
+from collections.abc import Callable
+from math import isinf
+from typing import Any
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.candidates import N_CHOSEN, choose
+from streamer.graph.clocks import clock_weight
+from streamer.graph.histories import has_taken, history_length, past_item
+
+N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds
+_N_EXACT = 256  # a user with more taken items gives the mass of his last items and of the head of the list only
+
+
+def name(half_life: float) -> str:
+    """`trending_<events>`, or `popularity` for the clock that never forgets."""
+    return "popularity" if isinf(half_life) else f"trending_{half_life:.0f}"
+
+
+@kernel
+def _taken_weight(graph, clock, user_row):
+    """Weight of the items that this user cannot be listed any more, grown units."""
+    if graph.repeats or user_row < 0 or graph.users[user_row]["n_taken"] == 0:
+        return 0.0
+    user = graph.users[user_row]
+    weight = 0.0
+    if user["n_taken"] <= _N_EXACT:
+        for slot in range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"])):
+            if graph.taken.item[slot] != 0:
+                weight += clock_weight(graph, clock, graph.taken.item[slot] - 1)
+        return weight
+    for place in range(graph.clocks.n_top[clock]):
+        item_row = graph.clocks.top[clock, place]
+        if has_taken(graph, user_row, item_row):
+            weight += clock_weight(graph, clock, item_row)
+    for k in range(history_length(graph, user_row)):
+        item_row = past_item(graph, user_row, k)
+        if graph.items[item_row]["position"][clock] == 0:
+            weight += clock_weight(graph, clock, item_row)
+    return weight
+
+
+def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`score` and `propose` of one popularity clock."""
+
+    @kernel
+    def score(graph, cands, user_row, path):  # type: ignore[no-untyped-def]
+        mass = graph.clocks.mass[clock] - _taken_weight(graph, clock, user_row)
+        if mass <= 1e-6 * graph.clocks.scale[clock]:
+            return
+        cands.mass[path] = mass
+        for at in range(cands.n[N_CHOSEN]):
+            index = cands.final[at]
+            cands.score[path, index] = clock_weight(graph, clock, cands.row[index])
+
+    @kernel
+    def propose(graph, cands, user_row, path):  # type: ignore[no-untyped-def]
+        n_proposed = 0
+        for place in range(graph.clocks.n_top[clock]):
+            if choose(graph, cands, user_row, np.int64(graph.clocks.top[clock, place])) >= 0:
+                n_proposed += 1
+                if n_proposed == N_PROPOSED:
+                    break
+
+    return score, propose

@@ -1,0 +1,140 @@
+"""Test, then learn: every interaction is looked up in the list ranked right before it, then learned (Vinagre et al. 2014).
+
+One kernel call a batch, but event by event inside: whatever the batch size, an event sees all that the log held before it and
+nothing after.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.compiled import entry_kernel, kernel
+from streamer.graph.candidates import N_PROPOSED, find, may_list
+from streamer.graph.clocks import clock_weight
+from streamer.graph.histories import has_taken, is_new_session
+from streamer.graph.learning import learn
+from streamer.graph.state import ALL_TIME, CATALOGUED, TRENDING
+from streamer.mixture import learn_weights, mix
+
+# Bits of Outcomes.flags.
+COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
+COLD = 5  # events: an item or user with fewer is cold
+
+
+class Outcomes(NamedTuple):
+    """What became of every interaction of a batch, in log order; ranks are from 1, 0 = not listed.
+
+    An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by this user yet. MEASURED events
+    were ranked; FIRST_EVENT marks the first of an item that the catalog had announced (never COUNTED).
+    """
+
+    user_row: NDArray[np.int32]
+    item_row: NDArray[np.int32]
+    time_ms: NDArray[np.int64]
+    flags: NDArray[np.uint8]
+    rank: NDArray[np.int32]  # in the list ranked right before the event
+    rank_trending: NDArray[np.int32]
+    rank_popularity: NDArray[np.int32]
+    path: NDArray[np.int8]  # most responsible for the taken item; -1 = nothing saw it coming
+
+
+def new_outcomes(user_row: NDArray[np.int32], item_row: NDArray[np.int32], time_ms: NDArray[np.int64]) -> Outcomes:
+    """Outcomes to be filled by `fold`, one a row."""
+    n = user_row.size
+    return Outcomes(
+        user_row,
+        item_row,
+        time_ms,
+        flags=np.zeros(n, np.uint8),
+        rank=np.zeros(n, np.int32),
+        rank_trending=np.zeros(n, np.int32),
+        rank_popularity=np.zeros(n, np.int32),
+        path=np.full(n, -1, np.int8),
+    )
+
+
+@kernel
+def _rank_among(cands, target):
+    """Rank of the taken item among the proposed candidates; ties rank against us; 0 when it was not proposed."""
+    index = find(cands, target)
+    if index < 0 or not cands.chosen[index] or cands.mixed[index] <= 0.0:
+        return 0
+    proposed, rank = False, 0
+    for at in range(cands.n[N_PROPOSED]):
+        proposed |= cands.final[at] == index
+        rank += cands.mixed[cands.final[at]] >= cands.mixed[index]
+    return rank if proposed else 0
+
+
+@kernel
+def _rank_on_clock(graph, clock, user_row, target):
+    """Rank of an item on the list that one popularity clock makes for this user; ties rank against it.
+
+    0 when it lies beyond the items that the clock keeps in order.
+    """
+    weight = clock_weight(graph, clock, target)
+    rank, seen = 1, False
+    for place in range(graph.clocks.n_top[clock]):
+        item_row = np.int64(graph.clocks.top[clock, place])
+        if item_row == target:
+            seen = True
+        elif clock_weight(graph, clock, item_row) < weight:
+            break
+        elif may_list(graph, user_row, item_row):
+            rank += 1
+    return rank if seen else 0
+
+
+@kernel
+def _describe(graph, user_row, item_row, time_ms):
+    """Flags of an event, before it is learned."""
+    item = graph.items[item_row]
+    flags = 0
+    if item["n_events"] > 0:
+        if graph.repeats or not has_taken(graph, user_row, item_row):
+            flags |= COUNTED
+    elif item["flags"] & CATALOGUED:
+        flags |= FIRST_EVENT
+    if item["n_events"] < COLD:
+        flags |= COLD_ITEM
+    if graph.users[user_row]["n_events"] < COLD:
+        flags |= COLD_USER
+    if is_new_session(graph, user_row, time_ms):
+        flags |= NEW_SESSION
+    return flags
+
+
+@entry_kernel
+def fold(graph, cands, measured, out):
+    """Measure, learn the mixture's weights, learn the event: for each interaction in turn.
+
+    Args:
+        measured: (n,) bool; False skips ranking (and the weights) for the event.
+        out: `Outcomes` with user_row, item_row and time_ms filled in; the rest is written.
+    """
+    for n in range(out.user_row.size):
+        user_row, item_row, time_ms = np.int64(out.user_row[n]), np.int64(out.item_row[n]), out.time_ms[n]
+        flags = _describe(graph, user_row, item_row, time_ms)
+        if measured[n] and flags & (COUNTED | FIRST_EVENT):
+            flags |= MEASURED
+            gap_ms = max(np.int64(0), time_ms - graph.users[user_row]["last_time_ms"])
+            context = mix(graph, cands, user_row, gap_ms, item_row)
+            out.rank[n] = _rank_among(cands, item_row)
+            if flags & COUNTED:
+                index = find(cands, item_row)
+                if index >= 0 and cands.chosen[index]:
+                    out.path[n] = learn_weights(graph, cands, context, index)
+                out.rank_trending[n] = _rank_on_clock(graph, TRENDING, user_row, item_row)
+                out.rank_popularity[n] = _rank_on_clock(graph, ALL_TIME, user_row, item_row)
+        out.flags[n] = flags
+        learn(graph, user_row, item_row, time_ms)
+
+
+@entry_kernel
+def fold_only(graph, out):
+    """Learn every interaction, measure nothing: for the bench, and where the share of measured users is 0."""
+    for n in range(out.user_row.size):
+        user_row, item_row = np.int64(out.user_row[n]), np.int64(out.item_row[n])
+        out.flags[n] = _describe(graph, user_row, item_row, out.time_ms[n])
+        learn(graph, user_row, item_row, out.time_ms[n])

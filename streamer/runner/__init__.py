@@ -1,0 +1,10 @@
+"""The worker: poll, decode, fold, rank, write, commit; back-off, dead letters, drain.
+
+`loop` is the order of things. `patience` waits for dependencies that are away, `intake` makes events of
+records, `positions` knows how far each partition was read, `outgoing` holds what must be on the log before a
+commit, `model` is the pure core with its state.
+"""
+
+from streamer.runner.loop import Runner
+
+__all__ = ["Runner"]

@@ -1,0 +1,134 @@
+"""Records -> events: what cannot be used goes to dead letters, what is missing from the log is noticed."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from streamer.config import Settings
+from streamer.errors import InvalidEvent, LogGap, TooManyInvalid
+from streamer.events import Event, Kind, decode
+from streamer.ports import Record, TopicPartition
+from streamer.runner.outgoing import Outgoing, dead_letter
+from streamer.runner.positions import Jump, Positions, n_lost
+from streamer.telemetry import Telemetry
+
+_log = logging.getLogger("streamer.runner")
+
+
+class Taken(NamedTuple):
+    """What a batch of records holds."""
+
+    events: list[Event]
+    n_usable: Mapping[str, int]  # topic -> records that became events
+
+
+class Intake:
+    """Decodes batches in the order they come.
+
+    Args:
+        settings: Topics, limits, what to do about a gap.
+        positions: Moved on by every record, usable or not.
+        outgoing: Takes the dead letters.
+        oldest_offsets: Asks the log, patiently, for its oldest offsets; called after a suspicious jump only.
+        telemetry: Counts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        positions: Positions,
+        outgoing: Outgoing,
+        oldest_offsets: Callable[[], Mapping[TopicPartition, int]],
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._positions = positions
+        self._outgoing = outgoing
+        self._oldest_offsets = oldest_offsets
+        self._telemetry = telemetry
+        self._kinds: dict[str, Kind] = settings.kinds()
+        self._n_invalid_in_a_row = 0
+
+    def take(self, records: Sequence[Record]) -> Taken:
+        """Decode one batch.
+
+        Raises:
+            TooManyInvalid: more messages in a row were invalid than the settings allow.
+            LogGap: interactions are missing, and the settings say to stop.
+            Unavailable: Kafka stays away while we are stopping.
+        """
+        events: list[Event] = []
+        n_usable = Counter(record.topic for record in records)
+        for record in records:
+            jump = self._positions.advance(record)
+            if jump is not None:
+                self._look_for_gap(jump)
+            try:
+                events.append(decode(self._kinds[record.topic], record.key, record.value))
+            except InvalidEvent as exc:
+                n_usable[record.topic] -= 1
+                self._refuse(record, exc)
+            else:
+                self._n_invalid_in_a_row = 0
+        self._outgoing.send()
+        return Taken(events, n_usable)
+
+    def look_at_start(
+        self, begin: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]
+    ) -> None:
+        """Tell when the log has lost its beginning; it is a gap where records went that nobody had read.
+
+        Raises:
+            LogGap: there is a gap, and the settings say to stop.
+        """
+        for tp, offset in begin.items():
+            if tp.topic == self._settings.topic_interactions and offset > 0:
+                fields = {"topic": tp.topic, "partition": tp.partition, "begin": offset}
+                _log.warning("log_begins_late", extra=fields)
+                n_unread = offset - committed.get(tp, offset)
+                if n_unread > 0:
+                    self._on_gap(Jump(tp, offset - n_unread, offset), n_unread)
+
+    def _refuse(self, record: Record, error: InvalidEvent) -> None:
+        self._telemetry.events.labels(record.topic, "invalid").inc()
+        if self._positions.was_read_before(record):
+            return  # its dead letter was on the log before that commit
+        self._telemetry.dead_letters.labels(error.reason).inc()
+        self._outgoing.add(dead_letter(self._settings.topic_dead_letters, record, error))
+        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        _log.debug("dead_letter", extra={**where, "reason": error.reason, "path": error.path})
+        self._n_invalid_in_a_row += 1
+        if self._n_invalid_in_a_row > self._settings.max_invalid_in_a_row:
+            self._outgoing.settle()
+            raise TooManyInvalid(self._too_many(record, error))
+
+    def _too_many(self, record: Record, error: InvalidEvent) -> str:
+        where = f"{record.topic}[{record.partition}]@{record.offset}"
+        return (
+            f"{where}: {self._n_invalid_in_a_row} messages in a row could not be used, the last for {error}; "
+            f"all are in {self._settings.topic_dead_letters!r}. Find out who writes them, or raise "
+            "max_invalid_in_a_row"
+        )
+
+    def _look_for_gap(self, jump: Jump) -> None:
+        if jump.tp.topic != self._settings.topic_interactions and jump.got > jump.expected:
+            return  # compacted topics have holes by design
+        lost = n_lost(jump, self._oldest_offsets())
+        if lost != 0:
+            self._on_gap(jump, lost)
+
+    def _on_gap(self, jump: Jump, n_records: int | None) -> None:
+        tp = jump.tp
+        self._telemetry.log_gaps.labels(tp.topic).inc()
+        self._telemetry.log_gap_records.labels(tp.topic).inc(n_records or 0)
+        fields = {"topic": tp.topic, "partition": tp.partition, "expected": jump.expected, "got": jump.got}
+        _log.error("log_gap", extra={**fields, "n_lost": n_records})
+        if self._settings.on_log_gap == "stop":
+            what = (
+                "the log was cut off or made anew" if n_records is None else f"{n_records} records are gone"
+            )
+            raise LogGap(
+                f"{tp.topic}[{tp.partition}]: expected offset {jump.expected}, got {jump.got}: {what}; "
+                "stopped because of on_log_gap = stop"
+            )

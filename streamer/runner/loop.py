@@ -1,0 +1,318 @@
+"""The order of things: poll -> decode -> fold -> rank -> write -> commit.
+
+Nothing is folded twice and nothing is committed early: a batch is folded once, in memory; each call to a
+dependency that follows is repeated until it works, at the place where it failed. Until there are checkpoints
+a start reads the log from its beginning, and publishes nothing until it has seen all that was there when it
+started.
+"""
+
+import enum
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import Settings
+from streamer.errors import Unavailable
+from streamer.events import Event, Interaction
+from streamer.ports import Clock, Lists, Record, Sink, Source
+from streamer.runner.intake import Intake
+from streamer.runner.model import Changes, Entries, Model
+from streamer.runner.outgoing import Message, Outgoing
+from streamer.runner.patience import Patience
+from streamer.runner.positions import Positions
+from streamer.telemetry import Telemetry
+
+_log = logging.getLogger("streamer.runner")
+
+KAFKA, REDIS = "kafka", "redis"  # dependencies, as metrics and /ready name them
+# A commit is a round trip and moves nothing but monitoring until there are checkpoints: not one a batch.
+COMMIT_INTERVAL_S = 0.5
+GAUGES_INTERVAL_S = 1.0
+LAG_INTERVAL_S = 5.0
+# The last offsets of a partition may be markers, or compacted away: this much silence means nothing more is
+# there.
+QUIET_S = 3.0
+LIVE_WITHIN_MS = 3_600_000  # an event that happened longer ago is replayed: its age says nothing about us
+NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
+
+
+class Phase(enum.IntEnum):
+    """What a turn of the loop is for."""
+
+    LOADING = enum.auto()  # catalog and profiles only, so that the first interactions find their items
+    READING = enum.auto()  # everything that was on the log at the start
+    PUBLISHING = enum.auto()  # the lists of all users known by then, beside those that change
+    LIVE = enum.auto()
+
+
+class _Every:
+    """True at most once an interval."""
+
+    def __init__(self, clock: Clock, interval_s: float) -> None:
+        self._clock, self._interval_s = clock, interval_s
+        self._due_s = clock.monotonic_s()
+
+    def __call__(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        is_due = now_s >= self._due_s
+        if is_due:
+            self._due_s = now_s + self._interval_s
+        return is_due
+
+
+class Runner:
+    """One worker.
+
+    Args:
+        settings: See `config`.
+        source: The log, from its beginning.
+        sink: For dead letters, and the lists where they are sent to a topic, too.
+        lists: Where lists are published.
+        clock: Time.
+        telemetry: Metrics and health.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        sink: Sink,
+        lists: Lists,
+        *,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._sink = sink
+        self._lists = lists
+        self._clock = clock
+        self._telemetry = telemetry
+        self._model = Model(settings)
+        self._lock = threading.Lock()  # `report` comes from another thread
+        self._began_s = clock.monotonic_s()
+        self._phase = Phase.LOADING
+        self._backlog = NO_USERS  # still to be published after catching up
+        self._anonymous_changed = False
+        self._due_anonymous = _Every(clock, settings.anonymous_interval_s)
+        self._due_commit = _Every(clock, COMMIT_INTERVAL_S)
+        self._due_gauges = _Every(clock, GAUGES_INTERVAL_S)
+        self._due_lag = _Every(clock, LAG_INTERVAL_S)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then finish the batch, write, commit and return.
+
+        Raises:
+            Unavailable: a dependency was away at the start, or while stopping, for too long.
+            TooManyInvalid: more messages in a row were invalid than the settings allow.
+            LogGap: interactions are missing from the log, and the settings say to stop.
+            ConfigError: a dependency refuses us in a way that no waiting heals.
+        """
+        settings = self._settings
+        self._stop = stop
+        self._patience = Patience(
+            stop, settings.backoff_max_s, settings.drain_timeout_s, self._clock, self._telemetry
+        )
+        self._outgoing = Outgoing(self._sink, self._patience)
+        try:
+            self._start()
+            while not stop.is_set():
+                self._telemetry.health.turn()
+                records = self._poll()
+                with self._lock:
+                    self._turn(records)
+        except Unavailable:
+            if stop.is_set() and self._phase < Phase.LIVE:
+                _log.info("stopped", extra={"phase": self._phase.name.lower()})
+                return  # nothing that we owe anybody was still on its way
+            raise
+        self._drain()
+
+    def report(self) -> dict[str, Any]:
+        """What was measured so far; may be called from any thread."""
+        with self._lock:
+            took_s = round(self._clock.monotonic_s() - self._began_s, 3)
+            return {**self._model.report(), "timing": {"worker_s": took_s}}
+
+    # --- from the start to live ---
+
+    def _start(self) -> None:
+        limit_s = self._settings.start_timeout_s
+        self._patience(REDIS, self._lists.ping, limit_s)
+        begin = self._patience(KAFKA, self._source.begin_offsets, limit_s)
+        self._end_at_start = self._patience(KAFKA, self._source.end_offsets, limit_s)
+        committed = self._patience(KAFKA, self._source.committed, limit_s)
+        interactions = [self._settings.topic_interactions]
+        self._patience(KAFKA, lambda: self._source.pause(interactions), limit_s)
+        self._positions = Positions(begin, committed)
+        self._intake = Intake(
+            self._settings,
+            self._positions,
+            self._outgoing,
+            lambda: self._patience(KAFKA, self._source.begin_offsets),
+            self._telemetry,
+        )
+        self._intake.look_at_start(begin, committed)
+        self._committed = self._positions.snapshot()
+        self._model.warm_up()
+        self._quiet_since_s = self._clock.monotonic_s()
+        _log.info("catching_up", extra={"n_records": sum(self._positions.lag(self._end_at_start).values())})
+
+    def _look_whether_read(self, any_records: bool) -> None:
+        """Move on to the next phase once everything that was on the log at the start has been read."""
+        now_s = self._clock.monotonic_s()
+        if any_records:
+            self._quiet_since_s = now_s
+        topics = list(self._settings.kinds())
+        interactions = [self._settings.topic_interactions]
+        if self._phase is Phase.LOADING:
+            topics.remove(self._settings.topic_interactions)
+        if now_s - self._quiet_since_s < QUIET_S and not self._positions.reached(self._end_at_start, topics):
+            return
+        self._quiet_since_s = now_s
+        if self._phase is Phase.LOADING:
+            self._patience(KAFKA, lambda: self._source.resume(interactions))
+            self._phase = Phase.READING
+            self._look_whether_read(any_records=False)  # there may be no interactions at all
+        else:
+            self._backlog = self._model.all_users()
+            self._phase = Phase.PUBLISHING
+            _log.info("caught_up", extra={"n_users": len(self._backlog)})
+
+    # --- one turn ---
+
+    def _poll(self) -> list[Record]:
+        settings = self._settings
+        n_max = settings.max_batch_catch_up if self._phase < Phase.PUBLISHING else settings.max_batch
+        timeout_s = 0.0 if self._backlog.size else settings.poll_timeout_ms / 1000
+        try:
+            return self._patience(KAFKA, lambda: self._source.poll(n_max, timeout_s))
+        except Unavailable:
+            if self._stop.is_set():
+                return []  # nothing was read, so nothing is lost
+            raise
+
+    def _turn(self, records: Sequence[Record]) -> None:
+        received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
+        taken = self._intake.take(records)
+        touched = self._fold(taken.events)
+        if self._phase < Phase.PUBLISHING:
+            self._look_whether_read(bool(records))
+        else:
+            self._publish(touched)
+            self._observe_latency(taken.events, received_s, received_ms)
+            if self._phase is Phase.LIVE and self._due_commit():
+                self._commit()
+        for topic, n_records in taken.n_usable.items():
+            self._telemetry.events.labels(topic, "learned").inc(n_records)
+        if records:
+            self._telemetry.batch_size.observe(len(records))
+            self._telemetry.last_batch.set(self._clock.now_ms() / 1000)
+        self._show()
+
+    def _fold(self, events: Sequence[Event]) -> NDArray[np.int32]:
+        if not events:
+            return NO_USERS
+        began_s = self._clock.monotonic_s()
+        touched = self._model.fold(events)
+        self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
+        self._anonymous_changed = True
+        return touched
+
+    def _publish(self, touched: NDArray[np.int32]) -> None:
+        """Write the lists of these users, of the next ones of the backlog, and the anonymous one if due."""
+        n_more = self._settings.max_batch_catch_up
+        more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
+        self._write(
+            np.union1d(touched, more) if more.size else touched,
+            self._anonymous_changed and self._due_anonymous(),
+        )
+        if self._phase is Phase.PUBLISHING and not self._backlog.size:
+            self._phase = Phase.LIVE
+            self._telemetry.health.catching_up = False
+            self._telemetry.catching_up.set(0)
+            self._commit()
+            _log.info("live", extra={"positions": self._positions.by_name()})
+
+    def _write(self, user_rows: NDArray[np.int32], with_anonymous: bool) -> None:
+        began_s = self._clock.monotonic_s()
+        entries: Entries = []
+        if user_rows.size or with_anonymous:
+            now_ms, positions = self._clock.now_ms(), self._positions.by_name()
+            entries = self._model.lists(user_rows, with_anonymous, now_ms, positions)
+            self._telemetry.rank.observe(self._clock.monotonic_s() - began_s)
+        if with_anonymous:
+            self._anonymous_changed = False
+        changes = self._model.take_changes()
+        if not entries and changes is None:
+            return
+        began_s = self._clock.monotonic_s()
+        self._patience(REDIS, lambda: self._write_once(entries, changes))
+        self._telemetry.write.observe(self._clock.monotonic_s() - began_s)
+        self._telemetry.lists_written.inc(len(entries))
+        if self._settings.publish_recommendations:
+            self._send_lists(entries, changes)
+
+    def _write_once(self, entries: Entries, changes: Changes | None) -> None:
+        """Overwrites only, so that it can be repeated; erased users first, since one may have come back."""
+        if changes is not None:
+            self._lists.delete(changes.erased_user_ids)
+            self._lists.retire(changes.retired_item_ids)
+            self._lists.restore(changes.restored_item_ids)
+        self._lists.write(entries, self._settings.list_ttl_s)
+
+    def _send_lists(self, entries: Entries, changes: Changes | None) -> None:
+        topic = self._settings.topic_recommendations
+        for user_id in changes.erased_user_ids if changes is not None else ():
+            self._outgoing.add(Message(topic, user_id.encode(), None))
+        for user_id, value in entries:
+            self._outgoing.add(Message(topic, user_id.encode(), value))
+        self._outgoing.send()
+
+    def _commit(self) -> None:
+        """Commit what was read: its lists are written, and its dead letters are on the log by now."""
+        self._outgoing.settle()
+        positions = self._positions.snapshot()
+        if positions != self._committed:
+            self._patience(KAFKA, lambda: self._source.commit(positions))
+            self._committed = positions
+
+    def _drain(self) -> None:
+        if self._phase is Phase.LIVE:
+            self._write(NO_USERS, self._anonymous_changed)
+            self._commit()
+        else:
+            self._outgoing.settle()
+        self._model.show(self._telemetry)
+        _log.info(
+            "stopped", extra={"phase": self._phase.name.lower(), "positions": self._positions.by_name()}
+        )
+
+    # --- figures ---
+
+    def _observe_latency(self, events: Sequence[Event], received_s: float, received_ms: int) -> None:
+        latency = self._telemetry.event_to_list
+        now_ms = self._clock.now_ms()
+        n_interactions = 0
+        for event in events:
+            if isinstance(event, Interaction):
+                n_interactions += 1
+                if 0 <= received_ms - event.timestamp_ms <= LIVE_WITHIN_MS:
+                    latency.observe((now_ms - event.timestamp_ms) / 1000, 1, "event_time")
+        if n_interactions:
+            latency.observe(self._clock.monotonic_s() - received_s, n_interactions, "received")
+
+    def _show(self) -> None:
+        if self._due_gauges():
+            self._model.show(self._telemetry)
+        if self._due_lag():
+            try:
+                end = self._source.end_offsets()
+            except Unavailable:
+                return  # the next poll tells
+            for topic, n_records in self._positions.lag(end).items():
+                self._telemetry.lag.labels(topic).set(n_records)

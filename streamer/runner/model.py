@@ -1,0 +1,134 @@
+"""The pure core with its state, as the loop sees it: events in, encoded lists and figures out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer import pipeline
+from streamer.config import Settings
+from streamer.events import CatalogItem, Event, Interaction, ItemRetired, UserErased
+from streamer.measure import K, Scoreboard
+from streamer.prequential import COUNTED
+from streamer.publish import Publisher
+from streamer.telemetry import Telemetry
+
+Entries = list[tuple[str, bytes]]  # user id -> the list as it is written
+_ANONYMOUS_ROW = -1
+
+
+class Changes(NamedTuple):
+    """What must happen to published lists beside writing new ones."""
+
+    erased_user_ids: list[str]
+    retired_item_ids: list[str]
+    restored_item_ids: list[str]
+
+
+class Model:
+    """Owns the state of the fold. Not safe to share between threads.
+
+    Args:
+        settings: Sizes, rules, length of lists.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state = pipeline.new_state(settings.fold())
+        self._scoreboard = Scoreboard()
+        self._publisher = Publisher()
+        self._n_counted = self._n_counted_shown = 0
+        self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
+        self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
+
+    def warm_up(self) -> None:
+        """Compile, or load, every kernel now: the first event should not have to wait for it."""
+        small = self._settings.fold()._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024)
+        views = [Interaction("u", f"i{n}", "view", n) for n in range(3)]
+        item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
+        events: list[Event] = [*views, item, ItemRetired("i"), UserErased("u")]
+        for share in {1.0, self._settings.measure_share}:
+            state, _ = pipeline.step(pipeline.new_state(small), events, share)
+            pipeline.rank_users(state, np.array([0, _ANONYMOUS_ROW], np.int32), self._settings.k)
+
+    def fold(self, events: Sequence[Event]) -> NDArray[np.int32]:
+        """Measure and learn one batch; returns the rows of users whose list may have changed."""
+        self._state, info = pipeline.step(self._state, events, self._settings.measure_share)
+        self._scoreboard.update(info.outcomes)
+        self._n_counted += int(np.count_nonzero(info.outcomes.flags & COUNTED))
+        self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
+        self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
+        self._erased |= dict.fromkeys(info.erased_user_ids)
+        return info.touched_users
+
+    def all_users(self) -> NDArray[np.int32]:
+        """Rows of all users, some of which may have been given back."""
+        return np.arange(self._state.ids.users.n_rows, dtype=np.int32)
+
+    def lists(
+        self, user_rows: NDArray[np.int32], with_anonymous: bool, now_ms: int, positions: Mapping[str, int]
+    ) -> Entries:
+        """Rank these users, and the one nobody knows where asked; encode their lists.
+
+        Args:
+            user_rows: (n,) int32; rows that nobody owns are left out.
+            with_anonymous: The anonymous list, too.
+            now_ms: Goes into the lists.
+            positions: `topic-partition` -> next offset; the same.
+        """
+        if with_anonymous:
+            user_rows = np.append(user_rows, np.int32(_ANONYMOUS_ROW))
+        ranking = pipeline.rank_users(self._state, user_rows, self._settings.k)
+        return self._publisher.encode(self._state, ranking, now_ms, positions)
+
+    def take_changes(self) -> Changes | None:
+        """What has changed since the last call, None when nothing has."""
+        if not self._erased and not self._is_retired:
+            return None
+        retired = [item_id for item_id, is_retired in self._is_retired.items() if is_retired]
+        restored = [item_id for item_id, is_retired in self._is_retired.items() if not is_retired]
+        changes = Changes(list(self._erased), retired, restored)
+        self._erased, self._is_retired = {}, {}
+        return changes
+
+    def show(self, telemetry: Telemetry) -> None:
+        """Set the gauges that describe the model."""
+        for (name, window, slice_name), ratio in self._scoreboard.windows().items():
+            telemetry.hit_ratio.labels(name, str(window), slice_name).set(ratio)
+        for name, slices in self._scoreboard.lists().items():
+            for slice_name, metrics in slices.items():
+                if metrics["hit_ratio"] is not None:
+                    telemetry.hit_ratio.labels(name, "total", slice_name).set(metrics["hit_ratio"])
+        for path, weight in pipeline.path_weights(self._state).items():
+            telemetry.path_weight.labels(path).set(weight)
+        for table, n_bytes in pipeline.table_bytes(self._state).items():
+            telemetry.table_bytes.labels(table).set(n_bytes)
+        telemetry.users.set(len(self._state.ids.users))
+        telemetry.items.set(len(self._state.ids.items))
+        telemetry.counted.inc(self._n_counted - self._n_counted_shown)
+        self._n_counted_shown = self._n_counted
+
+    def report(self) -> dict[str, Any]:
+        """What was measured so far, as `report.v1`, but for `timing`."""
+        lists = self._scoreboard.lists()
+        served = lists.pop("served", None)
+        weights = pipeline.path_weights(self._state)
+        return {
+            "data": self._settings.topic_interactions,
+            "settings": {
+                **self._settings.fold()._asdict(),
+                "k": self._settings.k,
+                "measure_share": self._settings.measure_share,
+            },
+            "events": self._scoreboard.n_events,
+            "counted": self._n_counted,
+            "k": K,
+            "state_hash": pipeline.state_hash(self._state),
+            "lists": lists,
+            **({"served": served} if served is not None else {}),
+            "months": self._scoreboard.months(),
+            "paths": {
+                name: {"weight": weights[name], **counts} for name, counts in self._scoreboard.paths().items()
+            },
+        }

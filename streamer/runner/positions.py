@@ -1,0 +1,76 @@
+"""How far each partition was read, and whether records went missing on the way."""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from streamer.ports import Record, TopicPartition
+
+_log = logging.getLogger("streamer.runner")
+
+
+class Jump(NamedTuple):
+    """Offsets that did not follow each other."""
+
+    tp: TopicPartition
+    expected: int
+    got: int
+
+
+class Positions:
+    """The next offset of every partition.
+
+    A jump forward is a loss only where the log's oldest record has moved past the offset that was due:
+    compaction and the markers of transactions leave holes of their own. A jump back means that the log was
+    cut off or made anew.
+
+    Args:
+        begin: Oldest offset of every partition, where reading starts.
+        committed: What was committed when we started: records below were dealt with by an earlier worker.
+    """
+
+    def __init__(self, begin: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]) -> None:
+        self._next = dict(begin)
+        self._read_before = dict(committed)
+
+    def advance(self, record: Record) -> Jump | None:
+        """Note one record; a `Jump` when it does not follow the one before."""
+        tp = TopicPartition(record.topic, record.partition)
+        expected = self._next.get(tp, record.offset)
+        self._next[tp] = record.offset + 1
+        return None if record.offset == expected else Jump(tp, expected, record.offset)
+
+    def was_read_before(self, record: Record) -> bool:
+        """Whether the record had been dealt with before this worker started."""
+        return record.offset < self._read_before.get(TopicPartition(record.topic, record.partition), 0)
+
+    def snapshot(self) -> dict[TopicPartition, int]:
+        """Partition -> next offset, as of now."""
+        return dict(self._next)
+
+    def by_name(self) -> dict[str, int]:
+        """`topic-partition` -> next offset: what a published list says about where it comes from."""
+        return {f"{tp.topic}-{tp.partition}": offset for tp, offset in self._next.items()}
+
+    def lag(self, end: Mapping[TopicPartition, int]) -> dict[str, int]:
+        """Topic -> records that were not read yet."""
+        lag: dict[str, int] = {}
+        for tp, end_offset in end.items():
+            lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end_offset - self._next.get(tp, 0))
+        return lag
+
+    def reached(self, end: Mapping[TopicPartition, int], topics: Collection[str]) -> bool:
+        """Whether these topics were read up to `end`."""
+        return all(self._next.get(tp, 0) >= offset for tp, offset in end.items() if tp.topic in topics)
+
+
+def n_lost(jump: Jump, begin: Mapping[TopicPartition, int]) -> int | None:
+    """Records that we never read and that are gone: 0 for a harmless hole, None for an unknown number.
+
+    Args:
+        jump: What was seen.
+        begin: Oldest offsets, asked for after the jump.
+    """
+    if jump.got < jump.expected:
+        return None
+    return max(0, min(jump.got, begin.get(jump.tp, 0)) - jump.expected)

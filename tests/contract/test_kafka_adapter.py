@@ -1,0 +1,194 @@
+"""What the Kafka adapters add to their ports: settings, secrets, limits, and errors that say what to do."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from streamer.adapters.kafka import KafkaSink, KafkaSource
+from streamer.embedded import EmbeddedKafka
+from streamer.errors import ConfigError, InvalidEvent, Unavailable
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize("bootstrap", [NOBODY, "no-such-host.invalid:9092"])
+def test_a_wrong_broker_is_named_in_time(bootstrap: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A broker that does not answer is `Unavailable` with its address within the time set, and stderr stays
+    clean."""
+    source = KafkaSource(bootstrap, ["t"], "g", timeout_s=0.5)
+    began_s = time.monotonic()
+    with pytest.raises(Unavailable, match=f"Kafka at {bootstrap}"):
+        source.poll(1, 0.1)
+    assert time.monotonic() - began_s < 3
+    source.close()
+
+    sink = KafkaSink(bootstrap, timeout_s=1.0)
+    sink.send("t", b"k", b"v")
+    with pytest.raises(Unavailable, match=f"Kafka at {bootstrap}"):
+        sink.flush(0.5)
+    sink.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"no.such.setting": "hunter2"}, "no.such.setting"),
+        ({"socket.timeout.ms": "hunter2"}, "socket.timeout.ms"),
+        ({"security.protocol": "hunter2"}, "security.protocol"),
+        ({"security.protocol": "SSL", "ssl.ca.location": "/hunter2"}, "refused"),
+    ],
+)
+def test_bad_settings_are_refused_without_their_values(config: dict[str, str], says: str) -> None:
+    """What librdkafka refuses is a `ConfigError` that names the setting, never its value: it may be a
+    password."""
+    for make in (
+        lambda: KafkaSource(NOBODY, ["t"], "g", config=config),
+        lambda: KafkaSink(NOBODY, config=config),
+    ):
+        with pytest.raises(ConfigError, match=says) as refused:
+            make()
+        assert "hunter2" not in str(refused.value)
+        assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "setting", ["auto.offset.reset", "enable.auto.commit", "group.id", "bootstrap.servers"]
+)
+def test_settings_of_the_fold_cannot_be_passed_through(setting: str) -> None:
+    """Settings that would skip records, or commit what was not folded, are ours alone."""
+    with pytest.raises(ConfigError, match=setting):
+        KafkaSource(NOBODY, ["t"], "g", config={setting: "latest"})
+
+
+def test_settings_reach_librdkafka(mock_cluster: EmbeddedKafka, make_topic: Callable[..., str]) -> None:
+    """What is passed through is used: a small `message.max.bytes` makes a message too large, which no retry
+    can heal."""
+    sink = KafkaSink(mock_cluster.bootstrap, config={"message.max.bytes": "2000"})
+    topic = make_topic(mock_cluster.bootstrap)
+    sink.send(topic, b"k", b"x" * 1000)
+    with pytest.raises(InvalidEvent, match="larger") as refused:
+        sink.send(topic, b"k", b"x" * 5000)
+    assert refused.value.reason == "size"
+    sink.flush(10)
+    sink.close()
+
+
+@pytest.mark.kafka
+def test_what_the_broker_finds_too_large_is_no_outage(
+    real_kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """A message over the broker's limit is `InvalidEvent` by `flush`, and goes on, up to that limit."""
+    sink = KafkaSink(real_kafka)
+    topic = make_topic(real_kafka)
+    with pytest.raises(InvalidEvent, match="larger"):  # noqa: PT012  either call may tell
+        sink.send(topic, b"k", os.urandom(2_000_000))
+        sink.flush(30)
+    sink.send(topic, b"k", os.urandom(1_040_000), {"reason": b"size"})  # its limit: 1,048,588 a batch
+    sink.flush(30)
+    sink.close()
+
+
+def test_a_full_queue_waits_then_raises() -> None:
+    """`send` blocks while the queue is full, for no longer than the time set."""
+    sink = KafkaSink(
+        NOBODY, config={"queue.buffering.max.messages": "10", "message.timeout.ms": "60000"}, timeout_s=0.3
+    )
+    for _ in range(10):
+        sink.send("t", b"k", b"v")
+    began_s = time.monotonic()
+    with pytest.raises(Unavailable, match=NOBODY):
+        sink.send("t", b"k", b"v")
+    assert 0.3 <= time.monotonic() - began_s < 3
+
+
+def test_librdkafka_logs_for_debugging_only(caplog: pytest.LogCaptureFixture) -> None:
+    """What librdkafka has to say goes to our logger, below the level that people see by default."""
+    with caplog.at_level(logging.DEBUG, logger="streamer.adapters.kafka"):
+        source = KafkaSource(NOBODY, ["t"], "g", timeout_s=0.5)
+        with pytest.raises(Unavailable):
+            source.poll(1, 0.1)
+        source.close()
+    lines = [record for record in caplog.records if record.name == "streamer.adapters.kafka"]
+    assert any("Connection refused" in line.getMessage() for line in lines)
+    assert {line.levelno for line in lines} == {logging.DEBUG}
+
+
+def test_credentials_refused_from_the_start_are_a_config_error(mock_kafka: str) -> None:
+    """A broker that refuses to log us in is no outage: no waiting heals it. The password is not shown."""
+    config = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "somebody",
+        "sasl.password": "hunter2",
+    }
+    source = KafkaSource(mock_kafka, ["t"], "g", config=config, timeout_s=0.5)
+    with pytest.raises(ConfigError, match=f"{mock_kafka}.*SASL.*check mechanism") as refused:
+        source.poll(1, 0.1)
+    assert "hunter2" not in str(refused.value)
+    source.close()
+
+
+def test_a_producer_that_lost_its_place_is_replaced(
+    mock_kafka: str, make_topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fatal error ends a producer of librdkafka for good: the sink raises once, then works with a new
+    one."""
+
+    class Lost:
+        def produce(self, *_: object, **__: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "out of sequence"))
+
+    sink = KafkaSink(mock_kafka)
+    topic = make_topic(mock_kafka)
+    monkeypatch.setattr(sink, "_producer", Lost())
+    with pytest.raises(Unavailable, match="out of sequence"):
+        sink.send(topic, b"k", b"v")
+    sink.send(topic, b"k", b"v")
+    sink.flush(10)
+    sink.close()
+
+
+@pytest.mark.kafka
+def test_a_topic_that_vanishes_is_told_until_it_is_back(
+    real_kafka: str, make_topic: Callable[..., str], poll_until: Callable[..., object]
+) -> None:
+    """A topic deleted under us is `Unavailable` at every poll; made anew, it is read from its beginning."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    topic = make_topic(real_kafka)
+    sink = KafkaSink(real_kafka)
+    sink.send(topic, b"k", b"old")
+    sink.flush(30)
+    source = KafkaSource(real_kafka, [topic], "g", metadata_interval_s=1.0)
+    assert poll_until(lambda: source.poll(1, 0.1), what="the record")
+
+    admin = AdminClient({"bootstrap.servers": real_kafka})
+    admin.delete_topics([topic])[topic].result(timeout=30)
+
+    def missing() -> bool:
+        try:
+            return bool(source.poll(1, 0.05))
+        except Unavailable as exc:
+            return f"'{topic}' does not exist" in str(exc)
+
+    poll_until(missing, what="Unavailable")
+    assert all(missing() for _ in range(3))
+
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=30)
+
+    def back() -> list[bytes | None]:
+        try:
+            sink.send(topic, b"k", b"new")
+            sink.flush(10)
+            return [record.value for record in source.poll(1, 0.1)]
+        except Unavailable:
+            return []
+
+    assert poll_until(back, timeout_s=30, what="the new topic's record") == [b"new"]
+    source.close()
+    sink.close()

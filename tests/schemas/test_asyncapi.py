@@ -1,0 +1,75 @@
+"""`schemas/asyncapi.yaml` describes the topics that the worker reads and writes, by the schemas beside it."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+DOCUMENT = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())
+
+
+def _references(node) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if "$ref" in node else []
+        return own + [ref for child in node.values() for ref in _references(child)]
+    return [ref for child in node for ref in _references(child)] if isinstance(node, list) else []
+
+
+def _resolve(reference: str):
+    """What a reference points to; KeyError or FileNotFoundError where it points to nothing."""
+    file, _, pointer = reference.partition("#")
+    node = json.loads((SCHEMAS / file).read_text()) if file else DOCUMENT
+    for part in pointer.strip("/").split("/") if pointer else []:
+        node = node[part.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
+def test_every_reference_resolves():
+    """Each $ref points to something in this document or in a schema file."""
+    references = _references(DOCUMENT)
+    assert len(references) > 10
+    for reference in references:
+        assert _resolve(reference), reference
+
+
+def test_every_topic_is_there():
+    """The topics of the design, by their default names, and which of them are compacted."""
+    channels = {channel["address"]: channel for channel in DOCUMENT["channels"].values()}
+    assert set(channels) == {"interactions", "catalog", "profiles", "recommendations", "dead-letters"}
+    compacted = {
+        name for name, channel in channels.items() if "topicConfiguration" in channel["bindings"]["kafka"]
+    }
+    assert compacted == {"catalog", "profiles", "recommendations"}
+    assert DOCUMENT["asyncapi"] == "3.0.0"
+
+
+def test_every_event_schema_is_used():
+    """No schema of a message is left out; the report is a file and no message."""
+    files = {reference.partition("#")[0] for reference in _references(DOCUMENT)} - {""}
+    messages = {f"./{file.name}" for file in SCHEMAS.glob("*.schema.json")} - {"./report.v1.schema.json"}
+    assert files == messages
+
+
+def test_every_operation_has_a_channel_and_every_channel_an_operation():
+    """Whoever reads the document finds out, for each topic, whether the worker reads or writes it."""
+    actions = {
+        op["channel"]["$ref"].rpartition("/")[2]: op["action"] for op in DOCUMENT["operations"].values()
+    }
+    assert actions == {
+        "interactions": "receive",
+        "catalog": "receive",
+        "profiles": "receive",
+        "recommendations": "send",
+        "deadLetters": "send",
+    }
+
+
+def test_dead_letter_headers():
+    """A dead letter says where it came from, why it is there, and which field is to blame."""
+    headers = DOCUMENT["components"]["schemas"]["deadLetterHeaders"]
+    assert (
+        set(headers["required"])
+        == {"topic", "partition", "offset", "reason", "path"}
+        == set(headers["properties"])
+    )

@@ -1,0 +1,221 @@
+"""Settings: where they come from, which one wins, and what is refused with which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from streamer.config import Settings, load, mask_url, parse_assignments
+from streamer.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("STREAMER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    """A settings file."""
+    path = tmp_path / "streamer.toml"
+    path.write_text('k = 5\ngroup = "file"\nprefix = "file:"\n[kafka_config]\n"a.b" = 1\n"c.d" = true\n')
+    return path
+
+
+def test_flags_beat_environment_beats_file_beats_defaults(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each layer covers those below it, and every value knows where it came from."""
+    monkeypatch.setenv("STREAMER_K", "6")
+    monkeypatch.setenv("STREAMER_GROUP", "environment")
+    loaded = load({"k": "7", "repeats": None}, config_file)
+    assert (loaded.settings.k, loaded.settings.group, loaded.settings.prefix) == (7, "environment", "file:")
+    assert loaded.settings.list_ttl_s == 604_800
+    origins = {name: loaded.origins[name] for name in ("k", "group", "prefix", "list_ttl_s", "repeats")}
+    assert origins == {
+        "k": "flag",
+        "group": "environment STREAMER_GROUP",
+        "prefix": f"file {config_file}",
+        "list_ttl_s": "default",
+        "repeats": "default",
+    }
+
+
+def test_librdkafka_properties_are_merged_and_become_texts(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kafka_config` is merged entry by entry; TOML's numbers and booleans become what librdkafka reads."""
+    monkeypatch.setenv("STREAMER_KAFKA_CONFIG", '{"a.b": "2", "e.f": "x=y"}')
+    flags = parse_assignments(["kafka_config.e.f=p=q"])
+    assert load(flags, config_file).settings.kafka_config == {"a.b": "2", "c.d": "true", "e.f": "p=q"}
+
+
+def test_the_file_can_be_named_by_the_environment(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STREAMER_CONFIG names the file when no flag does; it is no setting itself."""
+    monkeypatch.setenv("STREAMER_CONFIG", str(config_file))
+    assert load().settings.k == 5
+
+
+def test_switches_of_the_tests_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STREAMER_TEST_* may be set while streamer runs."""
+    monkeypatch.setenv("STREAMER_TEST_KAFKA", "x")
+    assert load().settings == Settings()
+
+
+def test_settings_made_directly_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `load` looks at the environment."""
+    monkeypatch.setenv("STREAMER_K", "6")
+    assert Settings().k == 20
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable is told, not ignored."""
+    monkeypatch.setenv("STREAMER_KAFAK", "localhost:9092")
+    with pytest.raises(ConfigError, match=r"STREAMER_KAFAK is no setting; did you mean STREAMER_KAFKA\?"):
+        load()
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
+    """A misspelt name in the file is told, with the file."""
+    path = tmp_path / "wrong.toml"
+    path.write_text("repeat = true\n")
+    with pytest.raises(ConfigError, match=r"wrong\.toml: 'repeat' is no setting; did you mean repeats\?"):
+        load(None, path)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [("max_bach=3", "did you mean max_batch?"), ("k", "expected name=value"), ("=3", "is no setting")],
+)
+def test_wrong_assignments_are_refused(assignment: str, words: str) -> None:
+    """`--set` takes a known name and a value."""
+    with pytest.raises(ConfigError) as caught:
+        parse_assignments([assignment])
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("repeats", "ture", ["repeats:", "boolean", "'ture'", "(from flag)"]),
+        ("repeats", 2, ["repeats: expected true or false"]),
+        ("k", True, ["k: expected a value, not true or false"]),
+        ("k", "many", ["k: expected a valid integer", "'many'"]),
+        ("k", "0", ["k: expected greater than or equal to 1"]),
+        ("measure_share", "nan", ["measure_share: expected a finite number"]),
+        ("measure_share", "1.5", ["measure_share: expected less than or equal to 1"]),
+        ("n_neighbours", "100", ["n_neighbours: expected a multiple of 16"]),
+        ("metrics_port", "70000", ["metrics_port: expected less than or equal to 65535"]),
+        ("on_log_gap", "panic", ["on_log_gap: expected 'continue' or 'stop'", "'panic'"]),
+        ("topic_catalog", "a topic", ["topic_catalog: String should match pattern"]),
+        ("topic_catalog", "profiles", ["topic_catalog and topic_profiles are both 'profiles'"]),
+        ("kafka", "localhost", ["kafka: expected HOST:PORT", "'localhost'"]),
+        ("kafka", "localhost:99999", ["kafka: expected HOST:PORT"]),
+        ("kafka", "", ["kafka: expected HOST:PORT"]),
+        ("redis", "http://localhost", ["redis: expected redis://"]),
+        ("redis", "localhost:6379", ["redis: expected redis://"]),
+        ("redis", "redis://localhost/main", ["the database is a number"]),
+        ("kafka_config", {"group.id": "x"}, ["group.id cannot be set here: use the setting group"]),
+        ("kafka_config", {"enable.auto.commit": "true"}, ["the runner commits"]),
+    ],
+)
+def test_values_are_refused_in_a_sentence(name: str, value: object, words: list[str]) -> None:
+    """A value that cannot be used is a ConfigError that says what was expected, what came and where from."""
+    with pytest.raises(ConfigError) as caught:
+        load({name: value})
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis://u:hunter2@:x/0",
+        "http://u:hunter2@h",
+        "redis://:hunter2@h:1/x",
+        "redis://a:hunter2@[::1",
+        "hunter2",
+    ],
+)
+def test_a_refused_redis_url_is_not_repeated(value: str) -> None:
+    """An error never shows what may be a password."""
+    with pytest.raises(ConfigError) as caught:
+        load({"redis": value})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_refused_librdkafka_properties_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither are they when the variable is no JSON at all."""
+    monkeypatch.setenv("STREAMER_KAFKA_CONFIG", '{"sasl.password": "hunter2"')
+    with pytest.raises(ConfigError, match="expected a JSON object") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_masked_wherever_settings_are_printed() -> None:
+    """repr, str and `public` hide passwords and keys, and nothing else."""
+    settings = Settings(
+        redis="redis://ann:hunter2@host:6380/1?password=hunter2&ssl_cert_reqs=none",
+        kafka_config={"sasl.password": "hunter2", "sasl.username": "ann", "ssl.key.pem": "hunter2"},
+    )
+    for text in (repr(settings), str(settings), f"{settings.public()}"):
+        assert "hunter2" not in text
+        assert "redis://ann:***@host:6380/1?password=***&ssl_cert_reqs=none" in text
+        assert "'sasl.username': 'ann'" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://host:1/0", "redis://host:1/0"),
+        ("redis://:pw@host", "redis://:***@host"),
+        ("redis://token@host", "redis://***@host"),
+        ("unix:///tmp/redis.sock?db=1", "unix:///tmp/redis.sock?db=1"),
+    ],
+)
+def test_urls_are_masked(url: str, masked: str) -> None:
+    """What may be secret goes, the rest stays."""
+    assert mask_url(url) == masked
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """`check` and `--help` show the descriptions; quantities have their unit in the name or the text."""
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if name.endswith(("_s", "_ms")):
+            assert "second" in field.description, name
+
+
+def test_settings_cannot_be_changed() -> None:
+    """They are parsed once."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().k = 3  # type: ignore[misc]
+
+
+def test_the_fold_gets_its_part() -> None:
+    """`fold` hands over what the core knows, and the defaults of the two agree."""
+    from streamer.graph import FoldSettings
+
+    assert Settings().fold() == FoldSettings()
+    assert Settings(repeats=True, max_items=1000).fold() == FoldSettings(repeats=True, max_items=1000)
+
+
+def test_what_run_needs_is_asked_for_in_a_sentence() -> None:
+    """Without Kafka or Redis the error names the flag and the variable."""
+    with pytest.raises(ConfigError, match=r"--kafka HOST:PORT or STREAMER_KAFKA"):
+        Settings().require_kafka()
+    with pytest.raises(ConfigError, match=r"STREAMER_REDIS"):
+        Settings().require_redis()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, or not TOML."""
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read"):
+        load(None, tmp_path / "nowhere.toml")
+    path = tmp_path / "broken.toml"
+    path.write_text("k 5")
+    with pytest.raises(ConfigError, match=r"broken\.toml: expected TOML"):
+        load(None, path)

@@ -1,0 +1,94 @@
+"""Log lines: one a record, fields kept, nothing hostile raw."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from streamer.log import printable, set_up
+
+log = logging.getLogger("streamer.test")
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    root, own = logging.getLogger(), logging.getLogger("streamer")
+    handlers, levels = list(root.handlers), (root.level, own.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_json_has_the_event_and_its_fields() -> None:
+    """Elsewhere than on a terminal a line is a JSON object; numbers stay numbers."""
+    stream = io.StringIO()
+    set_up("info", "auto", stream)
+    log.info("batch_folded", extra={"n_events": 3, "topic": "catalog", "share": 0.5, "odd": (1, 2)})
+    log.debug("not_shown")
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields.pop("time").endswith("+00:00")
+    assert fields == {
+        "level": "info",
+        "event": "batch_folded",
+        "logger": "streamer.test",
+        "n_events": 3,
+        "topic": "catalog",
+        "share": 0.5,
+        "odd": "(1, 2)",
+    }
+
+
+def test_text_on_a_terminal() -> None:
+    """On a terminal a line is for people."""
+    stream = _Terminal()
+    set_up("info", "auto", stream)
+    log.warning("redis_away", extra={"error": "no route", "n": 1, "empty": ""})
+    assert stream.getvalue().endswith('WARNING redis_away error="no route" n=1 empty=""\n')
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_hostile_fields_neither_break_lines_nor_drive_the_terminal(log_format: str) -> None:
+    """Line ends, escape sequences and bidi marks in a field or message are written as escapes."""
+    stream = io.StringIO()
+    set_up("info", log_format, stream)  # type: ignore[arg-type]
+    hostile = "a\nb\x1b[2Jc\u202ed\x9b"
+    log.info("x%s", hostile, extra={"id": hostile})
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+
+
+def test_long_fields_are_cut() -> None:
+    """A field cannot fill the disk."""
+    stream = io.StringIO()
+    set_up("info", "json", stream)
+    log.info("x", extra={"id": "a" * 100_000})
+    assert len(stream.getvalue()) < 1000
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_tracebacks_are_kept(log_format: str) -> None:
+    """An exception shows where it came from."""
+    stream = io.StringIO()
+    set_up("info", log_format, stream)  # type: ignore[arg-type]
+    try:
+        raise ValueError("boom\x1b")
+    except ValueError:
+        log.exception("failed")
+    assert "test_log.py" in stream.getvalue()
+    assert "boom" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_printable_leaves_plain_text_alone() -> None:
+    """Letters of any script stay; what a terminal would act on does not."""
+    assert printable("Köln 東京 x_1") == "Köln 東京 x_1"
+    assert printable("a\x1b[0m\ud800") == "a\\x1b[0m\\ud800"

@@ -1,0 +1,418 @@
+"""The parts of the runner one by one: patience, positions, intake, outgoing messages."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
+from streamer.config import Settings
+from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
+from streamer.ports import Record, TopicPartition
+from streamer.runner.intake import Intake
+from streamer.runner.outgoing import Message, Outgoing, dead_letter
+from streamer.runner.patience import Patience
+from streamer.runner.positions import Jump, Positions, n_lost
+from streamer.telemetry import Telemetry
+
+GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
+TP = TopicPartition("interactions", 0)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Moves when told to."""
+    return ManualClock()
+
+
+@pytest.fixture
+def telemetry(clock: ManualClock) -> Telemetry:
+    """Metrics of one worker."""
+    return Telemetry(clock)
+
+
+@pytest.fixture
+def stop() -> threading.Event:
+    """Set to stop."""
+    return threading.Event()
+
+
+@pytest.fixture
+def patience(stop: threading.Event, clock: ManualClock, telemetry: Telemetry) -> Patience:
+    """Pauses of 4 s at most, 10 s to drain."""
+    return Patience(stop, 4.0, 10.0, clock, telemetry)
+
+
+def failing(n_times: int, then: Callable[[], Any] = lambda: None) -> Callable[[], Any]:
+    """An action that is away `n_times`, then works."""
+    left = [n_times]
+
+    def action() -> Any:
+        if left[0] > 0:
+            left[0] -= 1
+            raise Unavailable(f"away, {left[0]} more times")
+        return then()
+
+    return action
+
+
+def impatient(dependency: str, action: Callable[[], None]) -> None:
+    """Repeats at once."""
+    for _ in range(10):
+        try:
+            return action()
+        except Unavailable:
+            continue
+    raise Unavailable(dependency)
+
+
+# --- patience ---
+
+
+def test_a_call_is_repeated_until_it_works(
+    patience: Patience, clock: ManualClock, telemetry: Telemetry
+) -> None:
+    """Readiness turns red meanwhile, failures are counted, pauses never exceed the limit."""
+    telemetry.health.catching_up = False
+    seen = []
+
+    def then() -> str:
+        seen.append(telemetry.health.why_not_ready())
+        return "done"
+
+    began_s = clock.monotonic_s()
+    assert patience("redis", failing(20, then)) == "done"
+    assert seen == [["redis is away"]]
+    assert telemetry.health.why_not_ready() == []
+    assert telemetry.registry.get_sample_value("streamer_unavailable_total", {"dependency": "redis"}) == 20
+    assert 0.1 < clock.monotonic_s() - began_s <= 20 * 4.0
+
+
+def test_the_main_loop_counts_as_turning_while_it_waits(
+    patience: Patience, clock: ManualClock, telemetry: Telemetry
+) -> None:
+    """A dependency that is away must not get the worker restarted."""
+    telemetry.health.turn()
+
+    def still_away() -> None:
+        assert telemetry.health.is_live()
+        if clock.monotonic_s() < 300:
+            raise Unavailable("away")
+
+    patience("kafka", still_away)
+
+
+def test_a_limit_ends_the_patience(patience: Patience, clock: ManualClock) -> None:
+    """At a start one does not wait for ever."""
+    with pytest.raises(Unavailable, match="away"):
+        patience("kafka", failing(10**9), 10.0)
+    assert 10.0 <= clock.monotonic_s() < 15.0
+
+
+def test_stopping_ends_the_patience_after_the_drain_timeout(
+    patience: Patience, clock: ManualClock, stop: threading.Event
+) -> None:
+    """What was folded gets its chance to be written, but not for ever."""
+    stop.set()
+    with pytest.raises(Unavailable):
+        patience("redis", failing(10**9))
+    assert 10.0 <= clock.monotonic_s() < 15.0
+
+
+def test_a_stop_ends_a_long_pause(telemetry: Telemetry) -> None:
+    """Who stops us does not have to wait for the next try."""
+    stop = threading.Event()
+
+    class StopsAt(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.monotonic_s() >= 20.0:
+                stop.set()
+
+    clock = StopsAt()
+    tries: list[float] = []
+
+    def away() -> None:
+        tries.append(clock.monotonic_s())
+        raise Unavailable("away")
+
+    patience = Patience(stop, 5000.0, 1.0, clock, telemetry)
+    with pytest.raises(Unavailable):
+        patience("redis", away)
+    assert clock.monotonic_s() < 25.0
+
+
+def test_other_errors_pass_at_once(patience: Patience, clock: ManualClock) -> None:
+    """Only a dependency that is away is worth waiting for."""
+    with pytest.raises(ZeroDivisionError):
+        patience("redis", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        patience("redis", failing(1, lambda: 1 / 0))
+    assert clock.monotonic_s() < 1.0
+
+
+# --- positions ---
+
+
+def record(
+    offset: int, value: bytes | None = GOOD, topic: str = "interactions", key: bytes | None = None
+) -> Record:
+    """A record of partition 0."""
+    return Record(topic, 0, offset, 0, key, value)
+
+
+def test_offsets_in_a_row_are_no_jump() -> None:
+    """The first record of a partition may have any offset that the log begins with."""
+    positions = Positions({TP: 5}, {})
+    assert [positions.advance(record(offset)) for offset in (5, 6)] == [None, None]
+    assert positions.advance(record(9)) == Jump(TP, 7, 9)
+    assert positions.advance(record(3)) == Jump(TP, 10, 3)
+    assert positions.snapshot() == {TP: 4}
+    assert positions.by_name() == {"interactions-0": 4}
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "begin", "lost"),
+    [
+        (5, 7, 0, 0),  # a marker, or compacted away
+        (5, 7, 7, 2),  # retention overtook us
+        (5, 9, 7, 2),  # two are gone, then there are holes
+        (5, 7, 90, 2),  # retention went on meanwhile
+        (5, 0, 0, None),  # cut off, or made anew
+    ],
+)
+def test_what_is_lost_is_what_the_log_no_longer_holds(
+    expected: int, got: int, begin: int, lost: int | None
+) -> None:
+    """A hole alone is no loss."""
+    assert n_lost(Jump(TP, expected, got), {TP: begin}) == lost
+
+
+def test_lag_and_reached() -> None:
+    """Lag is counted by topic, over its partitions."""
+    other = TopicPartition("interactions", 1)
+    catalog = TopicPartition("catalog", 0)
+    positions = Positions({TP: 5, other: 0, catalog: 2}, {})
+    end = {TP: 8, other: 1, catalog: 2}
+    assert positions.lag(end) == {"interactions": 4, "catalog": 0}
+    assert positions.reached(end, ["catalog"])
+    assert not positions.reached(end, ["catalog", "interactions"])
+
+
+# --- intake ---
+
+
+class _Outbox:
+    """Keeps what was added: the seam of `Outgoing` that `Intake` uses."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.n_settled = 0
+
+    def add(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def send(self) -> None:
+        pass
+
+    def settle(self) -> None:
+        self.n_settled += 1
+
+
+def make_intake(
+    telemetry: Telemetry,
+    oldest: Mapping[TopicPartition, int] | None = None,
+    committed: int = 0,
+    **settings: Any,
+) -> tuple[Intake, _Outbox]:
+    """An intake at offset 0 of `interactions`, and what it sends out."""
+    outbox = _Outbox()
+    positions = Positions({TP: 0}, {TP: committed})
+    intake = Intake(Settings(**settings), positions, outbox, lambda: oldest or {TP: 0}, telemetry)  # type: ignore[arg-type]
+    return intake, outbox
+
+
+def test_invalid_messages_become_dead_letters_as_they_came(telemetry: Telemetry) -> None:
+    """Key and value untouched; the headers say where it came from and what is wrong with it."""
+    intake, outbox = make_intake(telemetry)
+    taken = intake.take([record(0), record(1, b'{"user_id":"u"}', key=b"\xff"), record(2, b"\x00")])
+    assert [event.user_id for event in taken.events] == ["u"]  # type: ignore[union-attr]
+    assert dict(taken.n_usable) == {"interactions": 1}
+    first, second = outbox.messages
+    assert first[:3] == ("dead-letters", b"\xff", b'{"user_id":"u"}')
+    assert first.headers is not None
+    assert {name: first.headers[name] for name in ("topic", "partition", "offset", "reason", "path")} == {
+        "topic": b"interactions",
+        "partition": b"0",
+        "offset": b"1",
+        "reason": b"schema",
+        "path": b"$.item_id",
+    }
+    assert second.headers is not None
+    assert second.headers["reason"] == b"json"
+    value = telemetry.registry.get_sample_value
+    assert value("streamer_events_total", {"topic": "interactions", "outcome": "invalid"}) == 2
+    assert value("streamer_dead_letters_total", {"reason": "json"}) == 1
+
+
+def test_a_second_reading_sends_no_second_dead_letter(telemetry: Telemetry) -> None:
+    """After a restart the log is read again; what lies below the committed position was dealt with."""
+    intake, outbox = make_intake(telemetry, committed=2, max_invalid_in_a_row=1)
+    intake.take([record(0, b"x"), record(1, b"x"), record(2, b"x")])
+    assert [message.headers["offset"] for message in outbox.messages if message.headers] == [b"2"]
+
+
+def test_too_many_in_a_row_stop_the_worker(telemetry: Telemetry) -> None:
+    """N are borne, N + 1 are not; a good one starts the count again. The dead letters are safe by then."""
+    intake, outbox = make_intake(telemetry, max_invalid_in_a_row=2)
+    intake.take([record(0, b"x"), record(1, b"x"), record(2), record(3, b"x"), record(4, b"x")])
+    assert outbox.n_settled == 0
+    with pytest.raises(
+        TooManyInvalid, match=r"interactions\[0\]@5: 3 messages in a row.*max_invalid_in_a_row"
+    ):
+        intake.take([record(5, b"x")])
+    assert (len(outbox.messages), outbox.n_settled) == (5, 1)
+
+
+def test_a_gap_is_counted_and_the_stream_goes_on(telemetry: Telemetry) -> None:
+    """Unless the settings say otherwise."""
+    intake, _ = make_intake(telemetry, {TP: 4})
+    assert len(intake.take([record(0), record(4)]).events) == 2
+    value = telemetry.registry.get_sample_value
+    assert value("streamer_log_gaps_total", {"topic": "interactions"}) == 1
+    assert value("streamer_log_gap_records_total", {"topic": "interactions"}) == 3
+
+
+def test_a_gap_stops_where_the_settings_say_so(telemetry: Telemetry) -> None:
+    """on_log_gap = stop."""
+    intake, _ = make_intake(telemetry, {TP: 4}, on_log_gap="stop")
+    with pytest.raises(LogGap, match=r"interactions\[0\]: expected offset 1, got 4: 3 records are gone"):
+        intake.take([record(0), record(4)])
+
+
+def test_holes_are_no_gaps(telemetry: Telemetry) -> None:
+    """Markers of transactions on interactions, compaction on the catalog."""
+    intake, _ = make_intake(telemetry, on_log_gap="stop")
+    intake.take([record(0), record(2)])
+    catalog = b'{"item_id":"i","timestamp":1}'
+    intake.take([record(3, catalog, "catalog"), record(9, catalog, "catalog")])
+
+
+def test_a_log_that_was_made_anew_is_a_gap(telemetry: Telemetry) -> None:
+    """Offsets that go back: nobody knows how much is missing."""
+    intake, _ = make_intake(telemetry, on_log_gap="stop")
+    with pytest.raises(LogGap, match="cut off or made anew"):
+        intake.take([record(0), record(1), record(0)])
+
+
+def test_a_log_whose_beginning_went_unread_is_a_gap(telemetry: Telemetry) -> None:
+    """Committed at 3, but the log begins at 5: two were never read. What was read before is only told."""
+    intake, _ = make_intake(telemetry, on_log_gap="stop")
+    intake.look_at_start({TP: 5}, {TP: 7})
+    intake.look_at_start({TP: 5}, {})
+    with pytest.raises(LogGap, match="2 records are gone"):
+        intake.look_at_start({TP: 5}, {TP: 3})
+
+
+# --- outgoing ---
+
+
+class _FlakySink(MemorySink):
+    """Fails when told to: at a send, at a flush, or for what is too large."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.send_fails = self.flush_fails = 0
+        self.max_bytes = 10**9
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Any = None) -> None:
+        if self.send_fails:
+            self.send_fails -= 1
+            raise Unavailable("send")
+        if len(value or b"") > self.max_bytes:
+            raise InvalidEvent("size", "$", "too large")
+        super().send(topic, key, value, headers)
+
+    def flush(self, timeout_s: float) -> None:
+        if self.flush_fails:
+            self.flush_fails -= 1
+            raise Unavailable("flush")
+        super().flush(timeout_s)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    """One topic, `out`."""
+    return MemoryLog({"out": 1})
+
+
+@pytest.fixture
+def sink(log: MemoryLog) -> _FlakySink:
+    """Writes to `log`."""
+    return _FlakySink(log)
+
+
+def values(log: MemoryLog) -> list[bytes | None]:
+    """What lies on `out`."""
+    return [record.value for record in log.records("out")]
+
+
+def test_messages_go_out_once_when_all_is_well(log: MemoryLog, sink: _FlakySink) -> None:
+    """In their order; nothing is kept after `settle`."""
+    outgoing = Outgoing(sink, impatient)
+    for n in range(3):
+        outgoing.add(Message("out", b"k", bytes([n])))
+        outgoing.send()
+    outgoing.settle()
+    outgoing.settle()
+    assert values(log) == [b"\0", b"\1", b"\2"]
+
+
+def test_after_a_failed_flush_everything_is_sent_again(log: MemoryLog, sink: _FlakySink) -> None:
+    """Any of them may be lost: rather twice than never, and the last word on a key stays the last."""
+    outgoing = Outgoing(sink, impatient)
+    sink.flush_fails = 1
+    for n in range(2):
+        outgoing.add(Message("out", b"k", bytes([n])))
+    outgoing.settle()
+    assert values(log) == [b"\0", b"\1", b"\0", b"\1"]
+
+
+def test_after_a_failed_send_everything_is_sent_again(log: MemoryLog, sink: _FlakySink) -> None:
+    """A sink that fails may have dropped what it took before."""
+    outgoing = Outgoing(sink, impatient)
+    outgoing.add(Message("out", b"k", b"0"))
+    outgoing.send()
+    sink.send_fails = 1
+    outgoing.add(Message("out", b"k", b"1"))
+    outgoing.settle()
+    assert values(log) == [b"0", b"0", b"1"]
+
+
+def test_what_kafka_finds_too_large_is_cut(log: MemoryLog, sink: _FlakySink) -> None:
+    """A message that cannot be stored whole must not stop the stream; the header says so."""
+    outgoing = Outgoing(sink, impatient)
+    sink.max_bytes = 100_000
+    outgoing.add(Message("out", None, b"small"))
+    outgoing.add(Message("out", None, b"x" * 300_000, {"reason": b"size"}))
+    outgoing.settle()
+    assert [len(value or b"") for value in values(log)][-2:] == [5, 75_000]
+    assert list(log.headers.values())[-1] == {"reason": b"size", "cut_to_bytes": b"75000"}
+
+
+def test_much_is_settled_early(log: MemoryLog, sink: _FlakySink) -> None:
+    """Memory stays bounded, however rarely positions are committed."""
+    outgoing = Outgoing(sink, impatient)
+    for _ in range(17):
+        outgoing.add(Message("out", None, b"x" * (1 << 20)))
+    sink.flush_fails = 1  # would be noticed by a flush only
+    outgoing.send()
+    assert len(values(log)) == 34
+
+
+def test_a_dead_letter_takes_any_text_in_its_headers() -> None:
+    """A path may quote half a surrogate pair."""
+    letter = dead_letter("dead-letters", record(0), InvalidEvent("schema", "$.\ud800", "\udfff"))
+    assert letter.headers is not None
+    assert letter.headers["path"] == b"$.\\ud800"

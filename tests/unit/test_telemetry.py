@@ -1,0 +1,158 @@
+"""Metrics, and the port that shows them."""
+
+import json
+import re
+import socket
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streamer.adapters.memory import ManualClock
+from streamer.errors import ConfigError
+from streamer.telemetry import BatchHistogram, MetricsServer, Telemetry, describe
+
+Get = Callable[[str], tuple[int, str]]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Moves when told to."""
+    return ManualClock()
+
+
+@pytest.fixture
+def telemetry(clock: ManualClock) -> Telemetry:
+    """Metrics of one worker."""
+    return Telemetry(clock, live_timeout_s=60)
+
+
+@pytest.fixture
+def get(telemetry: Telemetry) -> Iterator[Get]:
+    """GET a path from the port of `telemetry`."""
+    with MetricsServer(telemetry, "127.0.0.1", 0, lambda: {"k": 10}) as server:
+
+        def get_(path: str) -> tuple[int, str]:
+            connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
+            try:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                return response.status, response.read().decode()
+            finally:
+                connection.close()
+
+        yield get_
+
+
+def test_metrics_are_served(telemetry: Telemetry, get: Get) -> None:
+    """/metrics is an exposition that Prometheus' own parser reads."""
+    telemetry.events.labels("catalog", "learned").inc(3)
+    telemetry.step.observe(0.002)
+    status, body = get("/metrics")
+    assert status == 200
+    samples = {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+    }
+    assert samples["streamer_events_total", "learned", "catalog"] == 3
+    assert samples["streamer_step_seconds_count",] == 1
+    assert samples["streamer_step_seconds_bucket", "0.0025"] == 1
+    assert samples["streamer_step_seconds_bucket", "0.001"] == 0
+
+
+def test_every_metric_is_described(telemetry: Telemetry) -> None:
+    """Each has a meaning, and its unit where it has one; none is registered without being described."""
+    described = {metric.name: metric for metric in describe()}
+    registered = {family.name for family in telemetry.registry.collect()}
+    # the library takes `_total` off a counter's family name
+    assert registered == {name.removesuffix("_total") for name in described}
+    for metric in described.values():
+        assert re.fullmatch(r"streamer_[a-z_]+", metric.name)
+        assert len(metric.meaning) > 10, metric
+        assert (metric.kind == "counter") == metric.name.endswith("_total"), metric
+        for unit in ("second", "byte"):
+            assert (unit in metric.name) == (f"{unit}s" in metric.meaning), metric
+
+
+def test_ready_says_why_not(telemetry: Telemetry, get: Get) -> None:
+    """503 while catching up and while a dependency is away, with the reasons; 200 afterwards."""
+    assert get("/ready") == (503, "catching up with the log\n")
+    telemetry.health.away("redis", "no route to secret-host")
+    telemetry.health.catching_up = False
+    assert get("/ready") == (503, "redis is away\n")
+    telemetry.health.back("redis")
+    assert get("/ready") == (200, "ok\n")
+
+
+def test_live_follows_the_main_loop(telemetry: Telemetry, clock: ManualClock, get: Get) -> None:
+    """Compiling before the first turn is no hang; not turning for longer than the limit is."""
+    clock.advance(1000)
+    assert get("/live")[0] == 200
+    telemetry.health.turn()
+    clock.advance(60)
+    assert get("/live")[0] == 200
+    clock.advance(0.1)
+    assert get("/live") == (503, "the main loop does not turn\n")
+    telemetry.health.turn()
+    assert get("/live")[0] == 200
+
+
+def test_report_and_unknown_paths(get: Get) -> None:
+    """/report is JSON; what is not there is 404, whatever is asked for."""
+    status, body = get("/report")
+    assert (status, json.loads(body)) == (200, {"k": 10})
+    for path in ("/", "/metricsx", "/../etc/passwd", "/" + "x" * 10_000):
+        assert get(path)[0] == 404
+
+
+def test_without_a_report_there_is_none(telemetry: Telemetry) -> None:
+    """/report exists only where somebody makes one."""
+    with MetricsServer(telemetry, "127.0.0.1", 0) as server:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection.request("GET", "/report")
+        assert connection.getresponse().status == 404
+        connection.close()
+
+
+def test_a_port_in_use_is_a_sentence(telemetry: Telemetry) -> None:
+    """Somebody else's port is a ConfigError that names address and flag."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}: cannot listen there.*--metrics-port"):
+            MetricsServer(telemetry, "127.0.0.1", port)
+
+
+def test_the_port_is_free_again_after_close(telemetry: Telemetry) -> None:
+    """A restart finds its port."""
+    with MetricsServer(telemetry, "127.0.0.1", 0) as server:
+        port = server.port
+    with MetricsServer(telemetry, "127.0.0.1", port) as server:
+        assert server.port == port
+
+
+def test_quantiles_of_a_histogram() -> None:
+    """Linear in a bucket: of 8 values in (1, 2] and 2 in (2, 4], the 5th lies at 1 + 5/8, the 9th at 3."""
+    histogram = BatchHistogram("h", "h", None, (1.0, 2.0, 4.0))
+    assert histogram.quantile(0.5) is None
+    histogram.observe(1.5, 8)
+    histogram.observe(4.0, 2)
+    assert histogram.quantile(0.5) == 1 + 5 / 8
+    assert histogram.quantile(0.9) == 3.0
+    histogram.observe(99.0, 1000)
+    assert histogram.quantile(0.99) == 4.0  # beyond the last bound: at least that much
+
+
+def test_many_observations_at_once_equal_one_by_one() -> None:
+    """`n` is a shorthand."""
+    at_once, one_by_one = (BatchHistogram("h", "h", "origin", (0.1, 1.0)) for _ in range(2))
+    at_once.observe(0.5, 3, "a")
+    at_once.observe(5.0, 2, "b")
+    for value, label in [(0.5, "a")] * 3 + [(5.0, "b")] * 2:
+        one_by_one.observe(value, 1, label)
+    assert [family.samples for family in at_once.collect()] == [
+        family.samples for family in one_by_one.collect()
+    ]
+    (family,) = at_once.collect()
+    assert ("h_sum", {"origin": "b"}, 10.0) in [sample[:3] for sample in family.samples]
