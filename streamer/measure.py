@@ -27,7 +27,13 @@ from streamer.prequential import (
 K = 10  # length of the lists that are measured
 LISTS = ("streamer", "trending", "popularity", "served")
 SERVED = LISTS.index("served")
-SLICES = ("all", "cold_items", "cold_users", "first_events", "new_sessions")  # and second_half, made from blocks
+SLICES = (
+    "all",
+    "cold_items",
+    "cold_users",
+    "first_events",
+    "new_sessions",
+)  # and second_half, made from blocks
 METRICS = ("n", "hit_ratio", "ndcg", "mrr", "map")
 WINDOWS = (1_000, 10_000)  # measured events
 BLOCK = 512  # interactions that are summed together: always the same ones, so sums are equal to the last bit
@@ -49,6 +55,7 @@ class Scoreboard:
 
     def __init__(self) -> None:
         self.n_events = 0
+        self.n_counted = 0
         self._waiting: list[_Rows] = []
         self._n_waiting = 0
         self._n_summed = 0
@@ -56,7 +63,9 @@ class Scoreboard:
         self._blocks: list[NDArray[np.float64]] = []  # slice "all" of runs of `_block_size` interactions
         self._block_size = BLOCK
         self._months: dict[str, NDArray[np.float64]] = {}
-        self._paths = np.zeros((len(NAMES), 2), np.int64)  # most responsible for the taken item: of all, of the hits
+        self._paths = np.zeros(
+            (len(NAMES), 2), np.int64
+        )  # most responsible for the taken item: of all, of the hits
         self._recent = _Recent()
 
     def update(self, outcomes: Outcomes, served: NDArray[np.int32] | None = None) -> None:
@@ -78,6 +87,7 @@ class Scoreboard:
         self._waiting.append(_Rows(outcomes.flags, ranks, outcomes.path, outcomes.time_ms))
         self._n_waiting += outcomes.flags.size
         self.n_events += outcomes.flags.size
+        self.n_counted += int(np.count_nonzero(outcomes.flags & COUNTED))
         if self._n_waiting >= BLOCK:
             self._sum_full_blocks()
 
@@ -90,7 +100,9 @@ class Scoreboard:
             totals += rest
             blocks.append(rest[:, 0])
         # the block in which the second half begins belongs to it as a whole
-        second_half = sum(blocks[int(self.n_events / 2 / self._block_size) :], np.zeros((len(LISTS), len(METRICS))))
+        second_half = sum(
+            blocks[int(self.n_events / 2 / self._block_size) :], np.zeros((len(LISTS), len(METRICS)))
+        )
         report = {}
         for at, name in enumerate(LISTS):
             slices = {key: _metrics(totals[at, n]) for n, key in enumerate(SLICES)}
@@ -116,7 +128,10 @@ class Scoreboard:
         counts = self._paths.copy()
         if self._n_waiting:
             _add_paths(counts, _joined(self._waiting))
-        return {name: {"seen_coming": int(n), "hits": int(hits)} for name, (n, hits) in zip(NAMES, counts, strict=True)}
+        return {
+            name: {"seen_coming": int(n), "hits": int(hits)}
+            for name, (n, hits) in zip(NAMES, counts, strict=True)
+        }
 
     def windows(self) -> dict[tuple[str, int, str], float]:
         """(list, window, slice) -> hit ratio among the last `window` events of the slice that were looked up."""
@@ -126,13 +141,13 @@ class Scoreboard:
         rows = _joined(self._waiting)
         n_full = self._n_waiting // BLOCK * BLOCK
         for start in range(0, n_full, BLOCK):
-            block = _Rows(*(column[start : start + BLOCK] for column in rows))
+            block = _cut(rows, start, start + BLOCK)
             sums = _sums(block)
             self._totals += sums
             self._add_block(sums[:, 0])
             _add_months(self._months, block)
             _add_paths(self._paths, block)
-        self._waiting = [_Rows(*(column[n_full:] for column in rows))]
+        self._waiting = [_cut(rows, n_full, self._n_waiting)]
         self._n_waiting -= n_full
 
     def _add_block(self, sums: NDArray[np.float64]) -> None:
@@ -177,7 +192,16 @@ class _Recent:
 
 
 def _joined(rows: list[_Rows]) -> _Rows:
-    return rows[0] if len(rows) == 1 else _Rows(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
+    if len(rows) == 1:
+        return rows[0]
+    flags, ranks, path, time_ms = zip(*rows, strict=True)
+    return _Rows(np.concatenate(flags), np.concatenate(ranks), np.concatenate(path), np.concatenate(time_ms))
+
+
+def _cut(rows: _Rows, start: int, stop: int) -> _Rows:
+    return _Rows(
+        rows.flags[start:stop], rows.ranks[start:stop], rows.path[start:stop], rows.time_ms[start:stop]
+    )
 
 
 def _slice_masks(flags: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
@@ -208,7 +232,10 @@ def _add_months(months: dict[str, NDArray[np.float64]], rows: _Rows) -> None:
     counted = (rows.flags & COUNTED) > 0
     if not counted.any():
         return
-    gains, numbers = _gains(rows.ranks[counted]), rows.time_ms[counted].astype("datetime64[ms]").astype("datetime64[M]")
+    gains, numbers = (
+        _gains(rows.ranks[counted]),
+        rows.time_ms[counted].astype("datetime64[ms]").astype("datetime64[M]"),
+    )
     for month in np.unique(numbers):
         name = str(month)
         if name not in months and len(months) >= _MAX_MONTHS:

@@ -178,7 +178,9 @@ class _Batch:
             arrive_as_news(self._graph, item_row)
 
     def _nodes(self, event: CatalogItem) -> NDArray[np.int32]:
-        names = dict.fromkeys(f"{field}={value}" for field, values in event.categorical.items() for value in values)
+        names = dict.fromkeys(
+            f"{field}={value}" for field, values in event.categorical.items() for value in values
+        )
         rows = [row for name in list(names)[:NODES] if (row := self._ids.nodes.admit(name)) >= 0]
         return np.array(rows, np.int32)
 
@@ -223,7 +225,9 @@ def rank_users(state: State, user_rows: NDArray[np.int32], k: int) -> Ranking:
         np.empty((n, k), np.float32),
         np.empty((n, k), np.int8),
     )
-    rank_users_kernel(state.graph, state.scratch, ranking.user_rows, ranking.items, ranking.scores, ranking.paths)
+    rank_users_kernel(
+        state.graph, state.scratch, ranking.user_rows, ranking.items, ranking.scores, ranking.paths
+    )
     return ranking
 
 
@@ -240,7 +244,7 @@ def _used_tables(state: State) -> dict[str, NDArray[np.generic]]:
         "users": graph.users[:n_users],
         "nodes": graph.nodes[:n_nodes],
         "taken": graph.taken.item[:n_taken],
-        "taken_counts": graph.taken.count[:n_taken],
+        "taken_counts": graph.taken.times[:n_taken],
         "taken_last": graph.taken.last[:n_taken],
         "taken_free": graph.taken.free,
         "taken_used": graph.taken.used,

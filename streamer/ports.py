@@ -56,7 +56,9 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where messages go out: dead letters, the recommendations topic, events of `streamer produce`."""
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes] | None = None) -> None:
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes] | None = None
+    ) -> None:
         """Queue one message. Blocks while the queue is full; raises `Unavailable` when the log stays away."""
 
     def flush(self, timeout_s: float) -> None:

@@ -25,8 +25,8 @@ COLD = 5  # events: an item or user with fewer is cold
 class Outcomes(NamedTuple):
     """What became of every interaction of a batch, in log order; ranks are from 1, 0 = not listed.
 
-    An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by this user yet. MEASURED events
-    were ranked; FIRST_EVENT marks the first of an item that the catalog had announced (never COUNTED).
+    An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by
+    this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had announced (never COUNTED).
     """
 
     user_row: NDArray[np.int32]
@@ -39,7 +39,9 @@ class Outcomes(NamedTuple):
     path: NDArray[np.int8]  # most responsible for the taken item; -1 = nothing saw it coming
 
 
-def new_outcomes(user_row: NDArray[np.int32], item_row: NDArray[np.int32], time_ms: NDArray[np.int64]) -> Outcomes:
+def new_outcomes(
+    user_row: NDArray[np.int32], item_row: NDArray[np.int32], time_ms: NDArray[np.int64]
+) -> Outcomes:
     """Outcomes to be filled by `fold`, one a row."""
     n = user_row.size
     return Outcomes(

@@ -1,4 +1,4 @@
-"""Scratch space in which one list is made: candidates found by hash of their item row, with a column for every kind of evidence and every path.
+"""Scratch space in which one list is made: candidates, with a column for every kind of evidence and every path.
 
     slot[hash]  -> index of a candidate + 1; 0 = free (open addressing)
     row[index], closed[index], evidence[:, index], score[path, index], mixed[index]
@@ -148,7 +148,9 @@ def gather(graph, cands, user_row, gap_ms):
 
     `gap_ms` since his last event decides whether the items of his last session still are the present one.
     """
-    n_session = np.int64(graph.users[user_row]["n_session"]) if gap_ms <= graph.session_gap_ms else np.int64(0)
+    n_session = (
+        np.int64(graph.users[user_row]["n_session"]) if gap_ms <= graph.session_gap_ms else np.int64(0)
+    )
     n_neighbours = graph.neighbour.shape[1]
     for k in range(min(history_length(graph, user_row), DEPTH)):
         owner = past_item(graph, user_row, k)

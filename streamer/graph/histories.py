@@ -72,7 +72,7 @@ def _free_block(graph, start, size_class):
     for slot in range(start, start + (1 << size_class)):
         taken.item[slot] = 0
         if graph.repeats:
-            taken.count[slot] = 0
+            taken.times[slot] = 0
             taken.last[slot] = 0
     next_free = taken.free[size_class]
     taken.item[start] = next_free // _ALIGNED + 1 if next_free >= 0 else 0
@@ -96,7 +96,7 @@ def _grow(graph, user_row):
                 at = _probe(graph, new_start, 1 << new_class, graph.taken.item[slot] - 1)
                 graph.taken.item[at] = graph.taken.item[slot]
                 if graph.repeats:
-                    graph.taken.count[at] = graph.taken.count[slot]
+                    graph.taken.times[at] = graph.taken.times[slot]
                     graph.taken.last[at] = graph.taken.last[slot]
         _free_block(graph, old_start, old_class)
     user["taken_start"] = new_start
@@ -117,7 +117,7 @@ def _take(graph, user_row, item_row):
     at = _probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)
     graph.taken.item[at] = item_row + 1
     if graph.repeats:
-        graph.taken.count[at] += 1
+        graph.taken.times[at] += 1
         graph.taken.last[at] = user["n_events"]
 
 

@@ -69,7 +69,9 @@ def learn(graph, user_row, item_row, time_ms):
     item = graph.items[item_row]
     item["n_events"] += 1
     graph.damping[item_row] = (item["n_events"] + 5.0) ** DAMPING
-    n_session = 0 if is_new_session(graph, user_row, time_ms) else np.int64(graph.users[user_row]["n_session"])
+    n_session = (
+        0 if is_new_session(graph, user_row, time_ms) else np.int64(graph.users[user_row]["n_session"])
+    )
     for k in range(min(history_length(graph, user_row), graph.pair_window)):
         earlier = past_item(graph, user_row, k)
         if earlier != item_row:

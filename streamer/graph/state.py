@@ -98,7 +98,7 @@ class Taken(NamedTuple):
     """Open-addressing sets of the items each user took, in one pool of power-of-two blocks."""
 
     item: NDArray[np.int32]  # (max_taken,) item row + 1; 0 = free slot
-    count: NDArray[np.int32]  # (max_taken,) how often; one dummy slot where repeats are off
+    times: NDArray[np.int32]  # (max_taken,) how often; one dummy slot where repeats are off
     last: NDArray[np.int32]  # (max_taken,) the user's event number of the last time; same
     free: NDArray[np.int64]  # (MAX_TAKEN_CLASS + 1,) first free block of each size class, -1 = none
     used: NDArray[np.int64]  # (2,) slots handed out so far; items not recorded because there was no room
@@ -117,7 +117,9 @@ class Graph(NamedTuple):
     taken: Taken
     fresh: NDArray[np.int32]  # (N_FRESH,) ring of arrivals, item rows
     counters: NDArray[np.int64]  # (3,) see EVENTS, ARRIVALS, KNOWN_ITEMS
-    weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities gathered so far: the mixture's weights
+    weights: NDArray[
+        np.float64
+    ]  # (N_CONTEXTS, n_paths) responsibilities gathered so far: the mixture's weights
     repeats: bool
     pair_window: int
     session_gap_ms: int
@@ -148,7 +150,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
         ),
         taken=Taken(
             item=np.zeros(settings.max_taken, np.int32),
-            count=np.zeros(n_repeat_slots, np.int32),
+            times=np.zeros(n_repeat_slots, np.int32),
             last=np.zeros(n_repeat_slots, np.int32),
             free=np.full(MAX_TAKEN_CLASS + 1, -1, np.int64),
             used=np.zeros(2, np.int64),
@@ -164,7 +166,9 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
 
 def _check(settings: FoldSettings) -> None:
     if settings.n_neighbours % LANES or not LANES <= settings.n_neighbours <= 256:
-        raise ValueError(f"n_neighbours: expected a multiple of {LANES} up to 256, got {settings.n_neighbours}")
+        raise ValueError(
+            f"n_neighbours: expected a multiple of {LANES} up to 256, got {settings.n_neighbours}"
+        )
     if not 1 <= settings.pair_window <= HISTORY:
         raise ValueError(f"pair_window: expected 1 to {HISTORY}, got {settings.pair_window}")
     for name in ("max_items", "max_users", "max_nodes", "max_taken", "session_gap_s"):

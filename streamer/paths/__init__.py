@@ -40,10 +40,7 @@ EVIDENCE_PATHS = (
     Path("cooccurrence_sharp", cooccurrence.score_sharp),
 )
 LIST_PATHS = (
-    *(
-        Path(trending.name(half_life), *trending.kernels(clock))
-        for clock, half_life in enumerate(HALF_LIVES)
-    ),
+    *(Path(trending.name(half_life), *trending.kernels(clock)) for clock, half_life in enumerate(HALF_LIVES)),
     Path("fresh", fresh.score, fresh.propose),
     Path("category", category.score, category.propose),
     Path("repeat", repeat.score, repeat.propose),
@@ -59,14 +56,14 @@ def _in_turn(kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any
     if not rest:
 
         @kernel
-        def last_one(graph, cands, user_row):  # type: ignore[no-untyped-def]
+        def last_one(graph, cands, user_row):
             first(graph, cands, user_row, path)
 
         return last_one
     others = _in_turn(rest)
 
     @kernel
-    def all_of_them(graph, cands, user_row):  # type: ignore[no-untyped-def]
+    def all_of_them(graph, cands, user_row):
         first(graph, cands, user_row, path)
         others(graph, cands, user_row)
 
@@ -74,7 +71,5 @@ def _in_turn(kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any
 
 
 score_evidence_paths = _in_turn([(n, path.score) for n, path in enumerate(PATHS[:N_EVIDENCE_PATHS])])
-score_list_paths = _in_turn(
-    [(n, path.score) for n, path in enumerate(PATHS) if n >= N_EVIDENCE_PATHS]
-)
+score_list_paths = _in_turn([(n, path.score) for n, path in enumerate(PATHS) if n >= N_EVIDENCE_PATHS])
 propose_lists = _in_turn([(n, path.propose) for n, path in enumerate(PATHS) if path.propose is not None])

@@ -37,4 +37,6 @@ def score(graph, cands, user_row, path):
             for own in range(item["n_nodes"]):
                 if item["nodes"][own] == cands.node[n]:
                     mass = max(node_mass(graph, cands.node[n]), weight)
-                    cands.score[path, index] += cands.affinity[n] * weight / mass if mass > 0.0 else np.float32(0.0)
+                    cands.score[path, index] += (
+                        cands.affinity[n] * weight / mass if mass > 0.0 else np.float32(0.0)
+                    )

@@ -12,7 +12,7 @@ _HALF = 10.0  # the user's own events after which a take counts half
 @kernel
 def _worth(graph, user_row, slot):
     since = graph.users[user_row]["n_events"] - graph.taken.last[slot]
-    return np.float32(graph.taken.count[slot] / (1.0 + since / _HALF))
+    return np.float32(graph.taken.times[slot] / (1.0 + since / _HALF))
 
 
 @kernel

@@ -12,7 +12,9 @@ from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
 
 N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds
-_N_EXACT = 256  # a user with more taken items gives the mass of his last items and of the head of the list only
+_N_EXACT = (
+    256  # a user with more taken items gives the mass of his last items and of the head of the list only
+)
 
 
 def name(half_life: float) -> str:
@@ -47,7 +49,7 @@ def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`score` and `propose` of one popularity clock."""
 
     @kernel
-    def score(graph, cands, user_row, path):  # type: ignore[no-untyped-def]
+    def score(graph, cands, user_row, path):
         mass = graph.clocks.mass[clock] - _taken_weight(graph, clock, user_row)
         if mass <= 1e-6 * graph.clocks.scale[clock]:
             return
@@ -57,7 +59,7 @@ def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
             cands.score[path, index] = clock_weight(graph, clock, cands.row[index])
 
     @kernel
-    def propose(graph, cands, user_row, path):  # type: ignore[no-untyped-def]
+    def propose(graph, cands, user_row, path):
         n_proposed = 0
         for place in range(graph.clocks.n_top[clock]):
             if choose(graph, cands, user_row, np.int64(graph.clocks.top[clock, place])) >= 0:

@@ -218,7 +218,7 @@ class Runner:
         if not events:
             return NO_USERS
         began_s = self._clock.monotonic_s()
-        touched = self._model.fold(events)
+        touched = self._model.fold(events, is_serving=self._phase >= Phase.PUBLISHING)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
         self._anonymous_changed = True
         return touched

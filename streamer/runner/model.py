@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer import pipeline
+from streamer import pipeline, report
 from streamer.config import Settings
 from streamer.events import CatalogItem, Event, Interaction, ItemRetired, UserErased
-from streamer.measure import K, Scoreboard
-from streamer.prequential import COUNTED
+from streamer.measure import Scoreboard
 from streamer.publish import Publisher
 from streamer.telemetry import Telemetry
 
@@ -37,8 +36,8 @@ class Model:
         self._settings = settings
         self._state = pipeline.new_state(settings.fold())
         self._scoreboard = Scoreboard()
-        self._publisher = Publisher()
-        self._n_counted = self._n_counted_shown = 0
+        self._publisher = Publisher(settings.max_users, settings.k)
+        self._n_counted_shown = 0
         self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
         self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
 
@@ -52,11 +51,13 @@ class Model:
             state, _ = pipeline.step(pipeline.new_state(small), events, share)
             pipeline.rank_users(state, np.array([0, _ANONYMOUS_ROW], np.int32), self._settings.k)
 
-    def fold(self, events: Sequence[Event]) -> NDArray[np.int32]:
-        """Measure and learn one batch; returns the rows of users whose list may have changed."""
+    def fold(self, events: Sequence[Event], is_serving: bool) -> NDArray[np.int32]:
+        """Measure and learn one batch; returns the rows of users whose list may have changed.
+
+        `is_serving`: lists were published before, so look the events up in those, too.
+        """
         self._state, info = pipeline.step(self._state, events, self._settings.measure_share)
-        self._scoreboard.update(info.outcomes)
-        self._n_counted += int(np.count_nonzero(info.outcomes.flags & COUNTED))
+        self._scoreboard.update(info.outcomes, self._publisher.served(info.outcomes) if is_serving else None)
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
         self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
         self._erased |= dict.fromkeys(info.erased_user_ids)
@@ -106,29 +107,14 @@ class Model:
             telemetry.table_bytes.labels(table).set(n_bytes)
         telemetry.users.set(len(self._state.ids.users))
         telemetry.items.set(len(self._state.ids.items))
-        telemetry.counted.inc(self._n_counted - self._n_counted_shown)
-        self._n_counted_shown = self._n_counted
+        telemetry.counted.inc(self._scoreboard.n_counted - self._n_counted_shown)
+        self._n_counted_shown = self._scoreboard.n_counted
 
     def report(self) -> dict[str, Any]:
         """What was measured so far, as `report.v1`, but for `timing`."""
-        lists = self._scoreboard.lists()
-        served = lists.pop("served", None)
-        weights = pipeline.path_weights(self._state)
-        return {
-            "data": self._settings.topic_interactions,
-            "settings": {
-                **self._settings.fold()._asdict(),
-                "k": self._settings.k,
-                "measure_share": self._settings.measure_share,
-            },
-            "events": self._scoreboard.n_events,
-            "counted": self._n_counted,
-            "k": K,
-            "state_hash": pipeline.state_hash(self._state),
-            "lists": lists,
-            **({"served": served} if served is not None else {}),
-            "months": self._scoreboard.months(),
-            "paths": {
-                name: {"weight": weights[name], **counts} for name, counts in self._scoreboard.paths().items()
-            },
-        }
+        return report.build(
+            self._settings.topic_interactions,
+            {"k": self._settings.k, "measure_share": self._settings.measure_share},
+            self._state,
+            self._scoreboard,
+        )

@@ -1,0 +1,97 @@
+"""Which lists must be written, and their bytes: a plan, not a write. Also remembers what each user can read now.
+
+The bytes are `recommendations.v1` of `schemas/`, joined from fragments: an item's id is encoded once, not once a list.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer import __version__
+from streamer.events import ANONYMOUS
+from streamer.paths import NAMES
+from streamer.pipeline import Ranking, State
+from streamer.prequential import Outcomes
+
+ANONYMOUS_ROW = -1
+MODEL = f"mixture-{__version__}"
+_PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NAMES]
+_MODEL_FRAGMENT = msgspec.json.encode(MODEL)
+
+
+class Publisher:
+    """Encodes lists, and keeps the last one of every user by item rows (4 bytes an item) to see whether it was right.
+
+    Args:
+        max_users: Rows of users.
+        k: Length of lists.
+    """
+
+    def __init__(self, max_users: int, k: int) -> None:
+        # rows + 1, so that untouched pages stay untouched; the last row is the anonymous list
+        self._published = np.zeros((max_users + 1, k), np.int32)
+        self._item_fragments: list[bytes] = []
+
+    def encode(
+        self, state: State, ranking: Ranking, now_ms: int, positions: Mapping[str, int]
+    ) -> list[tuple[str, bytes]]:
+        """(user id, list) of each ranked user who still has a row; what is encoded counts as published.
+
+        Args:
+            now_ms: Wall clock, for `generated_at`.
+            positions: `topic-partition` -> next offset: how far the log was folded.
+        """
+        self._learn_ids(state)
+        self._published[ranking.user_rows] = ranking.items + 1
+        tail = b',"model":%b,"position":%b}' % (_MODEL_FRAGMENT, msgspec.json.encode(dict(positions)))
+        generated = b'],"generated_at":%d,"event_time":' % now_ms
+        times = state.graph.users["last_time_ms"]
+        entries = []
+        for user_row, items, scores, paths in zip(
+            ranking.user_rows.tolist(),
+            ranking.items.tolist(),
+            ranking.scores.tolist(),
+            ranking.paths.tolist(),
+            strict=True,
+        ):
+            user_id = ANONYMOUS if user_row == ANONYMOUS_ROW else state.ids.users.id(user_row)
+            if user_id is None:
+                continue
+            event_time = b"null" if user_row == ANONYMOUS_ROW else b"%d" % times[user_row]
+            head = b'{"version":"recommendations.v1","user_id":%b,"items":[' % msgspec.json.encode(user_id)
+            entries.append(
+                (user_id, head + self._items(items, scores, paths) + generated + event_time + tail)
+            )
+        return entries
+
+    def served(self, outcomes: Outcomes) -> NDArray[np.int32]:
+        """Rank of every item of a batch on the list that its user could read when the batch came: (n,), 0 = not on it.
+
+        Call it before the lists of the batch are encoded. A user without a list of his own reads the anonymous one.
+        """
+        lists = self._published[outcomes.user_row]
+        without = lists[:, 0] == 0
+        lists[without] = self._published[ANONYMOUS_ROW]
+        on_list = lists == outcomes.item_row[:, None] + 1
+        return np.where(on_list.any(axis=1), on_list.argmax(axis=1) + 1, 0).astype(np.int32)
+
+    def forget(self, user_row: int) -> None:
+        """The user's list was deleted; whoever gets the row next starts without one."""
+        self._published[user_row] = 0
+
+    def _learn_ids(self, state: State) -> None:
+        items = state.ids.items
+        for row in range(len(self._item_fragments), items.n_rows):
+            self._item_fragments.append(b'{"id":%b,"score":' % msgspec.json.encode(items.id(row)))
+
+    def _items(self, items: list[int], scores: list[float], paths: list[int]) -> bytes:
+        fragments = self._item_fragments
+        return b",".join(
+            [
+                b"%b%.6g%b" % (fragments[item], score, _PATH_FRAGMENTS[path])
+                for item, score, path in zip(items, scores, paths, strict=True)
+                if item >= 0
+            ]
+        )
