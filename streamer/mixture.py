@@ -87,6 +87,7 @@ def mix(graph, cands, user_row, gap_ms, target):
         cands.mixed[: cands.n[N_ALL]] = 0.0
         _mix(cands, weights, 0, N_EVIDENCE_PATHS, False)
         choose_best(graph, cands, cands.mixed, N_FINAL)
+    cands.score[N_EVIDENCE_PATHS:, : cands.n[N_ALL]] = 0.0
     propose_lists(graph, cands, user_row)
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
     if target >= 0:

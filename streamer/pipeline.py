@@ -55,6 +55,7 @@ class StepInfo(NamedTuple):
     retired_item_ids: list[str]  # may not be listed any more
     restored_item_ids: list[str]  # may be listed again
     erased_user_ids: list[str]
+    erased_user_rows: list[int]  # theirs, where they had one; may belong to somebody else by now
 
 
 class Ranking(NamedTuple):
@@ -107,6 +108,7 @@ class _Batch:
         self._n = dict.fromkeys(("catalog", "profiles", "refused"), 0)
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
+        self._erased_rows: list[int] = []
         self._n_items_retired = 0
 
     def take(self, event: Event) -> None:
@@ -146,6 +148,7 @@ class _Batch:
             retired_item_ids=[item_id for item_id, gone in self._retired.items() if gone],
             restored_item_ids=[item_id for item_id, gone in self._retired.items() if not gone],
             erased_user_ids=self._erased,
+            erased_user_rows=self._erased_rows,
         )
 
     def _fold_run(self) -> None:
@@ -194,6 +197,7 @@ class _Batch:
         user_row = self._ids.users.release(user_id)
         if user_row >= 0:
             erase_user(self._graph, user_row)
+            self._erased_rows.append(user_row)
         self._erased.append(user_id)
 
 

@@ -3,7 +3,7 @@
 The bytes are `recommendations.v1` of `schemas/`, joined from fragments: an item's id is encoded once, not once a list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -77,9 +77,9 @@ class Publisher:
         on_list = lists == outcomes.item_row[:, None] + 1
         return np.where(on_list.any(axis=1), on_list.argmax(axis=1) + 1, 0).astype(np.int32)
 
-    def forget(self, user_row: int) -> None:
-        """The user's list was deleted; whoever gets the row next starts without one."""
-        self._published[user_row] = 0
+    def forget(self, user_rows: Sequence[int]) -> None:
+        """The lists of these users are deleted; whoever gets a row next starts without one."""
+        self._published[list(user_rows)] = 0
 
     def _learn_ids(self, state: State) -> None:
         items = state.ids.items

@@ -1,7 +1,7 @@
 """Scratch space in which one list is made: candidates, with a column for every kind of evidence and every path.
 
     slot[hash]  -> index of a candidate + 1; 0 = free (open addressing)
-    row[index], closed[index], evidence[:, index], score[path, index], mixed[index]
+    row[index], closed[index], evidence[index, :], score[path, index], mixed[index]
     final[: n_final] -> the indices that the last stage looks at
 
 Only what was used is cleared, so a list of ten costs no more in a scratch for thousands.
@@ -24,6 +24,7 @@ MAX_K = 200  # longest list
 _N_BINS = 4096
 N_AFFINITIES = 8  # category nodes kept of the user
 
+_PADDING = 48  # columns whose starts are a power of two apart would fight for the same cache lines
 N_COLUMNS = 5  # evidence, gathered over the user's last items, k = 0 the newest
 NEAR, FAR, CURRENT, TOGETHER, LAST = range(N_COLUMNS)
 _DECAY = np.array([0.8, 0.95, 0.9, 0.95])
@@ -38,8 +39,8 @@ class Candidates(NamedTuple):
     row: NDArray[np.int32]
     closed: NDArray[np.bool_]  # may not be listed for this user
     chosen: NDArray[np.bool_]  # is in `final`
-    evidence: NDArray[np.float32]  # (N_COLUMNS, CAPACITY)
-    score: NDArray[np.float32]  # (n_paths, CAPACITY)
+    evidence: NDArray[np.float32]  # (CAPACITY, 8) N_COLUMNS of half a cache line
+    score: NDArray[np.float32]  # (n_paths, CAPACITY + padding)
     mass: NDArray[np.float64]  # (n_paths,)
     mixed: NDArray[np.float32]  # (CAPACITY,)
     final: NDArray[np.int32]
@@ -58,8 +59,8 @@ def new_candidates(n_paths: int) -> Candidates:
         row=np.zeros(CAPACITY, np.int32),
         closed=np.zeros(CAPACITY, np.bool_),
         chosen=np.zeros(CAPACITY, np.bool_),
-        evidence=np.zeros((N_COLUMNS, CAPACITY), np.float32),
-        score=np.zeros((n_paths, CAPACITY), np.float32),
+        evidence=np.zeros((CAPACITY, 8), np.float32),
+        score=np.zeros((n_paths, CAPACITY + _PADDING), np.float32),
         mass=np.zeros(n_paths),
         mixed=np.zeros(CAPACITY, np.float32),
         final=np.zeros(CAPACITY, np.int32),
@@ -110,16 +111,18 @@ def admit(graph, cands, user_row, item_row):
     cands.closed[index] = not (graph.repeats or user_row < 0) and has_taken(graph, user_row, item_row)
     cands.chosen[index] = False
     for column in range(N_COLUMNS):
-        cands.evidence[column, index] = 0.0
-    for path in range(cands.score.shape[0]):
-        cands.score[path, index] = 0.0
+        cands.evidence[index, column] = 0.0
     return index
 
 
 @kernel
 def choose(graph, cands, user_row, item_row):
     """Bring an item to the last stage, if it may be listed. Returns its index, or -1."""
+    n_before = cands.n[N_ALL]
     index = admit(graph, cands, user_row, item_row)
+    if index == n_before:  # new: the evidence paths have been scored without it
+        for path in range(cands.score.shape[0]):
+            cands.score[path, index] = 0.0
     if index < 0 or cands.closed[index] or not may_list(graph, user_row, item_row):
         return np.int64(-1)
     if not cands.chosen[index]:
@@ -167,12 +170,12 @@ def gather(graph, cands, user_row, gap_ms):
             if index < 0:
                 return
             seq = evidence[SEQ, slot]
-            cands.evidence[NEAR, index] += near * seq
-            cands.evidence[FAR, index] += far * seq
-            cands.evidence[CURRENT, index] += current * evidence[SESSION, slot]
-            cands.evidence[TOGETHER, index] += together * evidence[CO, slot]
+            cands.evidence[index, NEAR] += near * seq
+            cands.evidence[index, FAR] += far * seq
+            cands.evidence[index, CURRENT] += current * evidence[SESSION, slot]
+            cands.evidence[index, TOGETHER] += together * evidence[CO, slot]
             if k == 0:
-                cands.evidence[LAST, index] = unit * evidence[LAG, slot]
+                cands.evidence[index, LAST] = unit * evidence[LAG, slot]
 
 
 @kernel

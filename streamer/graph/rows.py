@@ -12,7 +12,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.state import CHANNELS, CO, LANES, SEQ
 
-NEIGHBOUR_HALF_LIFE = 400.0  # events of the owner
+NEIGHBOUR_HALF_LIFE = 20.0  # events of the owner
 _GROWTH = np.float32(2.0 ** (1.0 / NEIGHBOUR_HALF_LIFE))
 _RENORMALISE = np.float32(65536.0)
 

@@ -17,7 +17,7 @@ def score_column(graph, cands, path, column, damped, sharp):
     """
     mass = 0.0
     for index in range(cands.n[N_ALL]):
-        value = cands.evidence[column, index]
+        value = cands.evidence[index, column]
         if cands.closed[index]:
             value = np.float32(0.0)
         if damped:

@@ -61,6 +61,7 @@ class Model:
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
         self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
         self._erased |= dict.fromkeys(info.erased_user_ids)
+        self._publisher.forget(info.erased_user_rows)
         return info.touched_users
 
     def all_users(self) -> NDArray[np.int32]:
