@@ -26,7 +26,8 @@ class Outcomes(NamedTuple):
     """What became of every interaction of a batch, in log order; ranks are from 1, 0 = not listed.
 
     An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by
-    this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had announced (never COUNTED).
+    this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had
+    announced (never COUNTED).
     """
 
     user_row: NDArray[np.int32]

@@ -1,4 +1,8 @@
-"""Repeat: what the user took before, by how often and how long ago. Silent where repeats are off."""
+"""Repeat: what the user took before, by how often and how long ago. Silent where repeats are off.
+
+Measured on complete-journey: a second path for what he took lately (half-way age 10) takes half of this one's weight and
+costs .002 of the hit ratio, so there is one.
+"""
 
 import numpy as np
 
@@ -6,13 +10,14 @@ from streamer.compiled import kernel
 from streamer.graph.candidates import choose, find
 
 _N_PROPOSED = 400  # at most: an item is proposed when it has this share of the mass
-_HALF = 10.0  # the user's own events after which a take counts half
+_POWER = 2.0  # of the count: habits beat accidents
+_HALF = 400.0  # the user's own events after which a take counts half
 
 
 @kernel
 def _worth(graph, user_row, slot):
     since = graph.users[user_row]["n_events"] - graph.taken.last[slot]
-    return np.float32(graph.taken.times[slot] / (1.0 + since / _HALF))
+    return np.float32(graph.taken.times[slot] ** _POWER / (1.0 + since / _HALF))
 
 
 @kernel
@@ -34,7 +39,7 @@ def propose(graph, cands, user_row, path):
 
 @kernel
 def score(graph, cands, user_row, path):
-    """Count over hyperbolic age, in the user's own events."""
+    """Count squared over hyperbolic age, in the user's own events."""
     if cands.mass[path] == 0.0:
         return
     user = graph.users[user_row]

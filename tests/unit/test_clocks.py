@@ -1,0 +1,89 @@
+"""Popularity clocks against exact decayed counts and full sorts."""
+
+import numpy as np
+import pytest
+from twins import ClockTwin, events_of, learn_all
+
+from streamer.graph import FoldSettings, new_graph
+from streamer.graph.clocks import RENORMALISE
+from streamer.graph.state import ALL_TIME, HALF_LIVES, N_CLOCKS, TOP
+
+SIZES = FoldSettings(
+    max_items=600, max_users=8, max_nodes=4, max_taken=16_384, n_neighbours=16, pair_window=1
+)
+
+
+@pytest.fixture(scope="module")
+def after_many_events():
+    """A graph and one twin a clock after 9,000 events on 600 items: 18 epochs of the fastest clock."""
+    users, items, times = events_of(np.random.default_rng(11), 9_000, 8, 600)
+    items[4_500:] = items[4_500:] // 2  # half of the items are never seen again: older than every epoch kept
+    graph = new_graph(SIZES, 1, 1)
+    learn_all(graph, users, items, times)
+    twins = [ClockTwin(half_life) for half_life in HALF_LIVES]
+    for item in items.tolist():
+        for twin in twins:
+            twin.tick(item)
+    return graph, twins
+
+
+@pytest.mark.parametrize("clock", range(N_CLOCKS))
+def test_weights_are_the_decayed_counts(after_many_events, clock):
+    """An item's weight is the exact decayed count, to the last bit, however many epochs went by; too old is zero."""
+    graph, twins = after_many_events
+    epoch = int(graph.clocks.epoch[clock])
+    for item, expected in twins[clock].weight.items():
+        n_behind = epoch - int(graph.items[item]["epoch"][clock])
+        got = float(graph.items[item]["weight"][clock]) * RENORMALISE ** -float(n_behind)
+        assert got == expected / RENORMALISE ** float(epoch)
+
+
+@pytest.mark.parametrize("clock", range(N_CLOCKS))
+def test_ordered_list_equals_a_full_sort(after_many_events, clock):
+    """The list of a clock is the first TOP of a full sort: heaviest first, ties in the order the weight was reached."""
+    graph, twins = after_many_events
+    assert len(twins[clock].weight) > TOP
+    assert graph.clocks.top[clock, : graph.clocks.n_top[clock]].tolist() == twins[clock].top()
+
+
+@pytest.mark.parametrize("clock", range(N_CLOCKS))
+def test_positions_name_the_places_of_the_list(after_many_events, clock):
+    """An item knows its place in the list, and an item outside of it knows that too."""
+    graph, _ = after_many_events
+    places = {int(item): place + 1 for place, item in enumerate(graph.clocks.top[clock])}
+    assert [places.get(item, 0) for item in range(600)] == graph.items["position"][:, clock].tolist()
+
+
+@pytest.mark.parametrize("clock", range(N_CLOCKS))
+def test_mass_is_the_weight_of_all_items(after_many_events, clock):
+    """The mass of a clock is what all events together weigh now."""
+    graph, twins = after_many_events
+    epoch = int(graph.clocks.epoch[clock])
+    assert graph.clocks.mass[clock] == pytest.approx(
+        twins[clock].mass / RENORMALISE ** float(epoch), rel=1e-9
+    )
+
+
+def test_the_stream_went_through_more_epochs_than_are_kept(after_many_events):
+    """The test above means something: the fastest clock renormalised more often than old weights are read."""
+    graph, _ = after_many_events
+    assert graph.clocks.epoch[0] > 8
+    assert graph.clocks.epoch[ALL_TIME] == 0
+
+
+def test_ties_keep_the_order_of_first_arrival():
+    """Items with equal counts are listed in the order in which they reached that count."""
+    graph = new_graph(SIZES, 1, 1)
+    learn_all(graph, [0, 1, 2, 3, 4], [9, 4, 7, 4, 9], [1, 2, 3, 4, 5])
+    assert graph.clocks.top[ALL_TIME, :3].tolist() == [4, 9, 7]
+
+
+def test_a_forgotten_hit_falls_behind_on_the_fast_clock_only():
+    """Ten old events outweigh one new event where nothing is forgotten; at the shortest half-life the new one wins."""
+    graph = new_graph(SIZES, 1, 1)
+    items = [0] * 10 + list(range(10, 310)) + [1]
+    learn_all(graph, [0] * len(items), items, range(len(items)))
+    fast = graph.clocks.top[0].tolist()
+    assert fast[0] == 1
+    assert 0 not in fast[:100]
+    assert graph.clocks.top[ALL_TIME, 0] == 0

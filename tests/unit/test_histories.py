@@ -1,0 +1,133 @@
+"""Histories against lists and sets: rings, sessions, exact sets of taken items, and the pool they live in."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from twins import events_of, history_of, learn_all, taken_of
+
+from streamer.graph import FoldSettings, new_graph
+from streamer.graph.catalog import erase_user
+from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS
+
+SIZES = FoldSettings(
+    max_items=900, max_users=16, max_nodes=4, max_taken=32_768, n_neighbours=16, pair_window=1
+)
+
+
+def test_rings_hold_the_last_items_newest_first():
+    """A ring is the tail of the user's events, in order, and the number of events is right."""
+    users, items, times = events_of(np.random.default_rng(1), 1_200, 12, 300)
+    graph = new_graph(SIZES, 1, 1)
+    learn_all(graph, users, items, times)
+    for user in range(12):
+        own = items[users == user].tolist()
+        assert graph.users[user]["n_events"] == len(own)
+        assert history_of(graph, user) == own[::-1][:HISTORY]
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_taken_sets_are_exact_through_every_growth(repeats):
+    """After every growth of its block a set holds what the user ever took; with repeats also how often, and when last."""
+    users, items, times = events_of(np.random.default_rng(2), 4_000, 6, 900)
+    graph = new_graph(SIZES._replace(repeats=repeats), 1, 1)
+    times_taken, last = defaultdict(int), {}
+    n_of = defaultdict(int)
+    for start in range(0, 4_000, 100):
+        cut = slice(start, start + 100)
+        learn_all(graph, users[cut], items[cut], times[cut])
+        for user, item in zip(users[cut].tolist(), items[cut].tolist(), strict=True):
+            n_of[user] += 1
+            times_taken[user, item] += 1
+            last[user, item] = n_of[user]
+        for user in range(6):
+            slots = taken_of(graph, user)
+            expected = {item for owner, item in times_taken if owner == user}
+            assert set(slots) == expected
+            assert graph.users[user]["n_taken"] == len(expected)
+            if repeats:
+                assert all(graph.taken.times[slot] == times_taken[user, item] for item, slot in slots.items())
+                assert all(graph.taken.last[slot] == last[user, item] for item, slot in slots.items())
+
+
+def test_blocks_never_overlap():
+    """No two users share a slot of the pool, also after erasures and reuse."""
+    rng = np.random.default_rng(3)
+    graph = new_graph(SIZES, 1, 1)
+    expected = defaultdict(set)
+    for n in range(60):
+        users, items, times = events_of(rng, 60, 10, 500)
+        learn_all(graph, users, items, times + n)
+        for user, item in zip(users.tolist(), items.tolist(), strict=True):
+            expected[user].add(item)
+        gone = int(rng.integers(0, 10))
+        erase_user(graph, gone)
+        expected[gone] = set()
+        assert all(set(taken_of(graph, user)) == expected[user] for user in range(10))
+        blocks = sorted(
+            (int(row["taken_start"]), int(row["taken_start"]) + (1 << int(row["taken_class"])))
+            for row in graph.users
+            if row["taken_class"] > 0
+        )
+        assert all(end <= start for (_, end), (start, _) in zip(blocks, blocks[1:], strict=False))
+
+
+def test_sessions_end_after_a_gap():
+    """`n_session` counts the events since the last gap longer than a session; time that runs backwards ends none."""
+    gap = SIZES.session_gap_s * 1000
+    graph = new_graph(SIZES, 1, 1)
+    lengths = []
+    for time_ms in (10, 10 + gap, 11 + 2 * gap, 5, 11 + 2 * gap, 12 + 3 * gap):
+        learn_all(graph, [0], [1], [time_ms])
+        lengths.append(int(graph.users[0]["n_session"]))
+    assert lengths == [1, 2, 1, 2, 3, 1]
+    assert graph.users[0]["last_time_ms"] == 12 + 3 * gap
+
+
+def test_an_erased_user_leaves_an_empty_row():
+    """Erasing clears every byte of the row, and no other user's."""
+    graph = new_graph(SIZES, 1, 1)
+    users, items, times = events_of(np.random.default_rng(4), 300, 4, 200)
+    learn_all(graph, users, items, times)
+    before = graph.users.copy()
+    erase_user(graph, 2)
+    assert graph.users[2].tobytes() == bytes(graph.users.dtype.itemsize)
+    assert graph.users[[0, 1, 3]].tobytes() == before[[0, 1, 3]].tobytes()
+
+
+def test_freed_blocks_are_handed_on():
+    """User after user through the same row needs no more of the pool than the largest of them."""
+    graph = new_graph(SIZES, 1, 1)
+    used = []
+    for n in range(20):
+        learn_all(graph, [0] * 50, range(n, n + 50), range(50))
+        erase_user(graph, 0)
+        used.append(int(graph.taken.used[0]))
+    assert used[0] == sum(
+        1 << size for size in range(MIN_TAKEN_CLASS, 8)
+    )  # 50 items: 8, 16, 32, 64 and 128 slots
+    assert used[-1] == used[0]
+    assert not graph.taken.times.any()
+
+
+def test_a_full_pool_is_counted_and_what_was_known_stays_exact():
+    """Items that find no room are counted, not recorded; nothing crashes, and the other users' sets are untouched."""
+    graph = new_graph(SIZES._replace(max_taken=16), 1, 1)
+    learn_all(graph, [0] * 6 + [1] * 6, [0, 1, 2, 3, 4, 5] * 2, range(12))
+    learn_all(graph, [2] * 3 + [0] * 3, [0, 1, 0, 6, 7, 8], range(12, 18))
+    assert set(taken_of(graph, 0)) == set(taken_of(graph, 1)) == {0, 1, 2, 3, 4, 5}
+    assert taken_of(graph, 2) == {}
+    assert graph.taken.used.tolist() == [16, 6]
+    assert history_of(graph, 2) == [0, 1, 0]
+    erase_user(graph, 1)
+    learn_all(graph, [2], [9], [20])
+    assert set(taken_of(graph, 2)) == {9}
+
+
+def test_a_user_of_the_largest_class_stops_growing():
+    """A user who fills the largest block keeps the items he has; later ones are counted as not recorded."""
+    n_most = 3 * (1 << MAX_TAKEN_CLASS) // 4
+    graph = new_graph(SIZES._replace(max_items=n_most + 10), 1, 1)
+    learn_all(graph, [0] * (n_most + 10), range(n_most + 10), range(n_most + 10))
+    assert set(taken_of(graph, 0)) == set(range(n_most))
+    assert graph.taken.used[1] == 10

@@ -1,0 +1,323 @@
+"""Slow twins of the kernels: dicts, lists and full sorts, small enough to be seen to be right.
+
+They share no code with the kernels. Constants that are a matter of tuning are imported, never copied. Where the kernels
+work in float32 with a growing unit, so do the twins, but without ever renormalising: the powers of two that the kernels
+divide by change no other bit.
+"""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+from streamer import paths
+from streamer.graph import candidates, learning, rows
+from streamer.graph.state import (
+    ARRIVALS,
+    CO,
+    HALF_LIVES,
+    HISTORY,
+    KNOWN,
+    LAG,
+    LANES,
+    N_FRESH,
+    RETIRED,
+    SEQ,
+    SESSION,
+    TOP,
+    TRENDING,
+    UNAVAILABLE,
+)
+from streamer.paths import fresh as fresh_path
+from streamer.paths import repeat as repeat_path
+from streamer.prequential import fold, fold_only, new_outcomes
+
+f32 = np.float32
+
+
+def events_of(rng, n, n_users, n_items, max_gap_ms=900_000):
+    """(n,) users, items and times of a stream in which some items are far more popular than others."""
+    users = rng.integers(0, n_users, n)
+    items = np.minimum(rng.geometric(3.0 / n_items, n) - 1, n_items - 1)
+    times = 1_000_000 + np.cumsum(rng.integers(0, max_gap_ms, n))
+    return users, items, times
+
+
+def outcomes_of(users, items, times):
+    """What `fold` and `fold_only` take."""
+    return new_outcomes(np.array(users, np.int32), np.array(items, np.int32), np.array(times, np.int64))
+
+
+def learn_all(graph, users, items, times):
+    """Fold without measuring."""
+    fold_only(graph, outcomes_of(users, items, times))
+
+
+def fold_all(state, users, items, times):
+    """Measure, then learn, every event; gives the outcomes."""
+    out = outcomes_of(users, items, times)
+    fold(state.graph, state.scratch, np.ones(out.user_row.size, np.bool_), out)
+    return out
+
+
+def round_to_f32(x):
+    """As float32 would round, with an exponent that never runs out."""
+    mantissa, exponent = math.frexp(x)
+    return math.ldexp(float(f32(mantissa)), exponent)
+
+
+class ClockTwin:
+    """Popularity at one half-life: an event weighs growth ** (events before it), nothing is ever renormalised."""
+
+    def __init__(self, half_life):
+        self.growth = float(2.0 ** (1.0 / np.float64(half_life)))
+        self.scale, self.n_ticks = 1.0, 0
+        self.weight = {}
+        self.reached = {}  # item -> tick at which it got its present weight
+        self.mass = 0.0
+
+    def tick(self, item):
+        """Count one event."""
+        self.n_ticks += 1
+        self.scale *= self.growth
+        self.weight[item] = round_to_f32(self.weight.get(item, 0.0) + self.scale)
+        self.reached[item] = self.n_ticks
+        self.mass += self.scale
+
+    def top(self, n=TOP):
+        """Full sort: heaviest first, ties in the order in which the weight was reached."""
+        return sorted(self.weight, key=lambda item: (-self.weight[item], self.reached[item]))[:n]
+
+
+class RowsTwin:
+    """Neighbour rows of one bucket, for one run of events: owner -> list of [item, four channels]."""
+
+    def __init__(self, pair_window, session_gap_ms):
+        self.pair_window, self.session_gap_ms = pair_window, session_gap_ms
+        self.rows = defaultdict(list)
+        self.scale = defaultdict(lambda: f32(1.0))
+        self.history = defaultdict(list)
+        self.session = defaultdict(int)  # events of the user's present session
+        self.last_ms = {}
+        self.growth = f32(2.0 ** (1.0 / rows.NEIGHBOUR_HALF_LIFE))
+
+    def _slot(self, owner, item):
+        row = self.rows[owner]
+        for slot in row:
+            if slot[0] == item:
+                return slot[1]
+        fresh = [item, np.zeros(4, f32)]
+        if len(row) < LANES:
+            row.append(fresh)
+        else:
+            strengths = [slot[1][SEQ] + slot[1][CO] for slot in row]
+            row[strengths.index(min(strengths))] = fresh
+        return fresh[1]
+
+    def learn(self, user, item, time_ms):
+        """One event: the owner's evidence ages, then every pair with the user's last items is counted both ways."""
+        history = self.history[user]
+        new_session = not history or time_ms - self.last_ms[user] > self.session_gap_ms
+        n_session = 0 if new_session else self.session[user]
+        self.scale[item] = self.scale[item] * self.growth
+        for k, earlier in enumerate(history[::-1][: min(self.pair_window, HISTORY)]):
+            if earlier == item:
+                continue
+            decayed = f32(learning.STEP_DECAY**k)
+            forward = self._slot(earlier, item)
+            forward[SEQ] += self.scale[earlier] * decayed
+            forward[CO] += self.scale[earlier]
+            forward[LAG] += self.scale[earlier] if k == 0 else f32(0.0)
+            forward[SESSION] += self.scale[earlier] if k < n_session else f32(0.0)
+            back = self._slot(item, earlier)
+            back[SEQ] += self.scale[item] * decayed * f32(learning.BACKWARD)
+            back[CO] += self.scale[item]
+            back[SESSION] += self.scale[item] if k < n_session else f32(0.0)
+        history.append(item)
+        self.session[user] = n_session + 1
+        self.last_ms[user] = max(time_ms, self.last_ms.get(user, 0))
+
+    def row(self, owner):
+        """item -> the four channels, one event of the owner now weighing 1."""
+        return {item: channels / self.scale[owner] for item, channels in self.rows[owner]}
+
+
+def row_of(graph, owner):
+    """The kernels' neighbour row in the units of `RowsTwin.row`."""
+    scale = graph.items[owner]["neighbour_scale"]
+    return {
+        int(item) - 1: graph.evidence[owner, :, slot] / scale
+        for slot, item in enumerate(graph.neighbour[owner])
+        if item != 0
+    }
+
+
+def taken_of(graph, user):
+    """item -> slot of the pool, of one user."""
+    row = graph.users[user]
+    if row["taken_class"] == 0:
+        return {}
+    start, size = int(row["taken_start"]), 1 << int(row["taken_class"])
+    return {
+        int(graph.taken.item[slot]) - 1: slot for slot in range(start, start + size) if graph.taken.item[slot]
+    }
+
+
+def history_of(graph, user):
+    """A user's last items, the newest first."""
+    row = graph.users[user]
+    n = int(row["n_events"])
+    return [int(row["ring"][(n - 1 - k) % HISTORY]) for k in range(min(n, HISTORY))]
+
+
+def clock_weight_of(graph, clock, item):
+    """Decayed count in the clock's present unit, as a plain float."""
+    n_behind = int(graph.clocks.epoch[clock]) - int(graph.items[item]["epoch"][clock])
+    return float(graph.items[item]["weight"][clock]) * 2.0 ** (-16 * n_behind)
+
+
+# Evidence paths: (column, damped by popularity, sharpened).
+EVIDENCE = {
+    "sequence": (candidates.NEAR, True, False),
+    "sequence_sharp": (candidates.NEAR, True, True),
+    "sequence_far": (candidates.FAR, True, False),
+    "session": (candidates.CURRENT, True, False),
+    "session_sharp": (candidates.CURRENT, True, True),
+    "lag_one": (candidates.LAST, False, False),
+    "cooccurrence": (candidates.TOGETHER, True, False),
+    "cooccurrence_sharp": (candidates.TOGETHER, True, True),
+}
+_CHANNEL = {candidates.NEAR: SEQ, candidates.FAR: SEQ, candidates.CURRENT: SESSION, candidates.TOGETHER: CO}
+
+
+class DensePaths:
+    """Every path's probability of every item, for one user, from the tables: no candidates, no hashing, no cuts."""
+
+    def __init__(self, graph, user, gap_ms):
+        self.graph, self.user = graph, user
+        self.known = [item for item in range(graph.items.size) if graph.items[item]["flags"] & KNOWN]
+        self.taken = taken_of(graph, user) if user >= 0 else {}
+        self.history = history_of(graph, user)[: candidates.DEPTH] if user >= 0 else []
+        in_session = user >= 0 and gap_ms <= graph.session_gap_ms
+        self.n_session = int(graph.users[user]["n_session"]) if in_session else 0
+
+    def may_list(self, item):
+        """Available, and not taken where repeats are off."""
+        return not self.graph.items[item]["flags"] & (UNAVAILABLE | RETIRED) and (
+            self.graph.repeats or item not in self.taken
+        )
+
+    def path(self, name):
+        """item -> probability; empty where the path has nothing to say; None for a path that has no twin here."""
+        if name in EVIDENCE:
+            return self._evidence(*EVIDENCE[name])
+        if name.startswith("trending_") or name == "popularity":
+            half_life = math.inf if name == "popularity" else float(name.removeprefix("trending_"))
+            return self._trending(HALF_LIVES.index(half_life))
+        own = {"fresh": self._fresh, "category": self._category, "repeat": self._repeat}.get(name)
+        return own() if own else None
+
+    def _evidence(self, column, damped, sharp):
+        values = defaultdict(float)
+        for k, owner in enumerate(self.history):
+            for item, channels in row_of(self.graph, owner).items():
+                if not self.graph.repeats and item in self.taken:
+                    continue
+                if column == candidates.LAST:
+                    values[item] += float(channels[LAG]) if k == 0 else 0.0
+                elif column != candidates.CURRENT or k < self.n_session:
+                    values[item] += float(candidates._DECAY[column]) ** k * float(channels[_CHANNEL[column]])
+        if damped:
+            values = {
+                item: value * (float(self.graph.items[item]["n_events"]) + 5.0) ** learning.DAMPING
+                for item, value in values.items()
+            }
+        return normal({item: value**1.5 if sharp else value for item, value in values.items()})
+
+    def _trending(self, clock):
+        return normal(
+            {
+                item: clock_weight_of(self.graph, clock, item)
+                for item in self.known
+                if self.graph.repeats or item not in self.taken
+            }
+        )
+
+    def _fresh(self):
+        n = int(self.graph.counters[ARRIVALS])
+        arrivals = [int(self.graph.fresh[(n - 1 - age) % N_FRESH]) for age in range(min(n, N_FRESH))]
+        return normal(
+            {
+                item: float(fresh_path._DECAY) ** age
+                for age, item in enumerate(arrivals)
+                if self.may_list(item)
+            }
+        )
+
+    def _category(self):
+        share, total = defaultdict(float), 0.0
+        for k, owner in enumerate(self.history):
+            nodes = self.nodes(owner)
+            for node in nodes:
+                weight = 0.9**k / len(nodes)
+                total += weight
+                if node in share or len(share) < candidates.N_AFFINITIES:
+                    share[node] += weight
+        chances = defaultdict(float)
+        for node, weight in share.items():
+            within = normal(
+                {
+                    item: clock_weight_of(self.graph, TRENDING, item)
+                    for item in self.known
+                    if node in self.nodes(item)
+                }
+            )
+            for item, chance in within.items():
+                chances[item] += weight / total * chance
+        return dict(chances)
+
+    def nodes(self, item):
+        """An item's category nodes."""
+        row = self.graph.items[item]
+        return row["nodes"][: row["n_nodes"]].tolist()
+
+    def _repeat(self):
+        if not self.graph.repeats:
+            return {}
+        n_events = int(self.graph.users[self.user]["n_events"]) if self.user >= 0 else 0
+        worth = {}
+        for item, slot in self.taken.items():
+            since = n_events - int(self.graph.taken.last[slot])
+            worth[item] = int(self.graph.taken.times[slot]) / (1.0 + since / repeat_path._HALF)
+        return normal(worth)
+
+
+def normal(weights):
+    """Scaled to sum to one; empty when there is nothing."""
+    total = sum(weights.values())
+    return {item: weight / total for item, weight in weights.items()} if total > 0.0 else {}
+
+
+def from_scratch(scratch, path):
+    """The kernels' own probabilities of one path over the last stage: item -> probability."""
+    if scratch.mass[path] <= 0.0:
+        return {}
+    final = scratch.final[: scratch.n[candidates.N_CHOSEN]]
+    return {int(scratch.row[i]): float(scratch.score[path, i]) / float(scratch.mass[path]) for i in final}
+
+
+def dense_mixture(graph, scratch, weights, user, gap_ms):
+    """(item -> probability, path name -> item -> probability) over all items that may be listed; a full sort is a list."""
+    dense = DensePaths(graph, user, gap_ms)
+    by_path = {}
+    for number, name in enumerate(paths.NAMES):
+        twin = dense.path(name)
+        by_path[name] = from_scratch(scratch, number) if twin is None else twin
+    speaking = {name: weights[n] for n, name in enumerate(paths.NAMES) if by_path[name]}
+    total = sum(speaking.values())
+    mixed = {
+        item: sum(weight / total * by_path[name].get(item, 0.0) for name, weight in speaking.items())
+        for item in dense.known
+        if dense.may_list(item)
+    }
+    return {item: chance for item, chance in mixed.items() if chance > 0.0}, by_path
