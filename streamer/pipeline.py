@@ -81,6 +81,15 @@ def new_state(settings: FoldSettings) -> State:
     )
 
 
+def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
+    """Compile, or load from disk, every kernel that a fold with these settings calls, on a small state of its own."""
+    small = settings._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024)
+    views = [Interaction("u", f"i{n}", "view", n) for n in range(3)]
+    item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
+    state, _ = step(new_state(small), [*views, item, ItemRetired("i"), UserErased("u")], measure_share)
+    rank_users(state, np.array([0, -1], np.int32), k)
+
+
 def step(state: State, events: Sequence[Event], measure_share: float = 1.0) -> tuple[State, StepInfo]:
     """Fold a batch in the order of the log.
 

@@ -37,6 +37,7 @@ def run(
         DataError: The set cannot be read.
     """
     dataset = load(directory, catalog_first=catalog_first, max_events=max_events)
+    pipeline.warm_up(settings.fold(), settings.measure_share, settings.k)
     state, scoreboard = pipeline.new_state(settings.fold()), Scoreboard()
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     for events in _batches(dataset, batch_size):

@@ -204,17 +204,17 @@ def choose_best(graph, cands, value, n_best):
     """Bring the candidates with the largest `value` (>= 0) to the last stage; ties at the edge all come.
 
     The edge is found in a histogram of the float's leading bits (sign, exponent, four of the mantissa), so this is two
-    passes and no sort; up to one bin more than `n_best` may come.
+    passes and no sort; what shares the last bin comes, too.
     """
     bits = value.view(np.int32)
     bins = cands.bins
     bins[:] = 0
     for index in range(cands.n[N_ALL]):
         bins[bits[index] >> 19] += 1
-    edge, n_above = _N_BINS - 1, 0
-    while edge > 0 and n_above + bins[edge] <= n_best:
-        n_above += bins[edge]
+    edge, n_in = _N_BINS, 0
+    while edge > 0 and n_in < n_best:
         edge -= 1
+        n_in += bins[edge]
     for index in range(cands.n[N_ALL]):
         if value[index] <= 0.0 or bits[index] >> 19 < edge:
             continue

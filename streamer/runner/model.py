@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from streamer import pipeline, report
 from streamer.config import Settings
-from streamer.events import CatalogItem, Event, Interaction, ItemRetired, UserErased
+from streamer.events import Event
 from streamer.measure import Scoreboard
 from streamer.publish import Publisher
 from streamer.telemetry import Telemetry
@@ -43,13 +43,7 @@ class Model:
 
     def warm_up(self) -> None:
         """Compile, or load, every kernel now: the first event should not have to wait for it."""
-        small = self._settings.fold()._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024)
-        views = [Interaction("u", f"i{n}", "view", n) for n in range(3)]
-        item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
-        events: list[Event] = [*views, item, ItemRetired("i"), UserErased("u")]
-        for share in {1.0, self._settings.measure_share}:
-            state, _ = pipeline.step(pipeline.new_state(small), events, share)
-            pipeline.rank_users(state, np.array([0, _ANONYMOUS_ROW], np.int32), self._settings.k)
+        pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
 
     def fold(self, events: Sequence[Event], is_serving: bool) -> NDArray[np.int32]:
         """Measure and learn one batch; returns the rows of users whose list may have changed.

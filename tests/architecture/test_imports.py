@@ -28,9 +28,10 @@ CORE = (
     "ranker",
     "rank",
     "prequential",
-    "publish",
     "measure",
     "pipeline",
+    "publish",
+    "report",
 )
 # Where the order alone would allow too much.
 NARROW = {

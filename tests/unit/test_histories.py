@@ -1,6 +1,7 @@
 """Histories against lists and sets: rings, sessions, exact sets of taken items, and the pool they live in."""
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_blocks_never_overlap():
             for row in graph.users
             if row["taken_class"] > 0
         )
-        assert all(end <= start for (_, end), (start, _) in zip(blocks, blocks[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(blocks))
 
 
 def test_sessions_end_after_a_gap():

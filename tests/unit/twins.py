@@ -288,7 +288,9 @@ class DensePaths:
         worth = {}
         for item, slot in self.taken.items():
             since = n_events - int(self.graph.taken.last[slot])
-            worth[item] = int(self.graph.taken.times[slot]) / (1.0 + since / repeat_path._HALF)
+            worth[item] = int(self.graph.taken.times[slot]) ** repeat_path._POWER / (
+                1.0 + since / repeat_path._HALF
+            )
         return normal(worth)
 
 

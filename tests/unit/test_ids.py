@@ -1,0 +1,55 @@
+"""Outside ids and rows."""
+
+import pytest
+
+from streamer.ids import IdTable
+
+
+def test_rows_come_in_the_order_of_first_sight():
+    """The first id gets row 0, the next row 1; a known id keeps its row, and the way back gives the id."""
+    ids = IdTable(5)
+    assert [ids.admit(name) for name in ("b", "a", "b", "c")] == [0, 1, 0, 2]
+    assert [ids.id(row) for row in range(3)] == ["b", "a", "c"]
+    assert list(ids.items()) == [("b", 0), ("a", 1), ("c", 2)]
+    assert (len(ids), ids.n_rows, ids.n_refused) == (3, 3, 0)
+
+
+def test_reading_never_adds():
+    """Asking for an unknown id or row answers "none" and leaves the table as it is."""
+    ids = IdTable(5)
+    assert ids.row("a") == -1
+    assert ids.release("a") == -1
+    assert ids.id(0) is None
+    assert ids.id(-1) is None
+    assert (len(ids), ids.n_rows) == (0, 0)
+
+
+def test_a_full_table_refuses_and_counts():
+    """Beyond `max_rows` newcomers get -1 and are counted; those who are in stay in."""
+    ids = IdTable(2)
+    assert [ids.admit(name) for name in ("a", "b", "c", "c", "a")] == [0, 1, -1, -1, 0]
+    assert (len(ids), ids.n_rows, ids.n_refused) == (2, 2, 2)
+
+
+def test_a_released_row_goes_to_the_next_newcomer():
+    """Released rows are used before new ones, belong to nobody meanwhile, and are never given twice."""
+    ids = IdTable(3)
+    for name in "abc":
+        ids.admit(name)
+    assert ids.release("b") == 1
+    assert ids.id(1) is None
+    assert ids.row("b") == -1
+    assert (len(ids), ids.n_rows) == (2, 3)
+    assert ids.admit("d") == 1
+    assert ids.id(1) == "d"
+    assert ids.admit("b") == -1
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "æ·漢", '"\\', " "])
+def test_ids_are_compared_as_they_are(name):
+    """Nothing is stripped or normalised."""
+    ids = IdTable(4)
+    ids.admit("a")
+    row = ids.admit(name)
+    assert ids.id(row) == name
+    assert ids.row(name + " ") == -1

@@ -1,0 +1,297 @@
+"""Lists against a dense twin that scores every item: paths are distributions, the mixture adds up, top k is a full sort."""
+
+import numpy as np
+import pytest
+from twins import dense_mixture, events_of, fold_all, taken_of
+
+from streamer import mixture, paths, pipeline
+from streamer.events import CatalogItem, Interaction, ItemRetired
+from streamer.graph import FoldSettings
+from streamer.graph.candidates import (
+    CAPACITY,
+    DEPTH,
+    N_ALL,
+    N_CHOSEN,
+    N_FINAL,
+    N_PROPOSED,
+    choose_best,
+    new_candidates,
+)
+from streamer.graph.state import KNOWN, LANES, RETIRED, UNAVAILABLE
+from streamer.rank import top_k
+
+SMALL = FoldSettings(max_items=64, max_users=32, max_nodes=16, max_taken=16_384, n_neighbours=8 * LANES)
+LARGE = SMALL._replace(max_items=900, max_taken=65_536)
+
+
+def world(settings, n_items, seed, n_events=1_500, n_users=20):
+    """A state with a mixed past: categories, news, retired items, weights that EM has moved."""
+    rng = np.random.default_rng(seed)
+    state = pipeline.new_state(settings)
+    users, items, times = events_of(rng, n_events, n_users, n_items, 400_000)
+    events = []
+    for n, (user, item, time_ms) in enumerate(
+        zip(users.tolist(), items.tolist(), times.tolist(), strict=True)
+    ):
+        events.append(Interaction(f"u{user}", f"i{item}", "view", time_ms))
+        if n % 7 == 0:
+            categories = {"kind": [f"k{c}" for c in rng.integers(0, 6, rng.integers(0, 3))]}
+            other = f"i{rng.integers(0, n_items)}"
+            events.append(
+                CatalogItem(
+                    item_id=other, categorical=categories, available=rng.random() > 0.1, timestamp_ms=time_ms
+                )
+            )
+        if n % 100 == 99:
+            events.append(ItemRetired(f"i{item}"))
+    state, _ = pipeline.step(state, events)
+    return state
+
+
+def ranked(state, user_row, k=20):
+    """One user's list; afterwards the scratch holds how it was made."""
+    return pipeline.rank_users(state, np.array([user_row], np.int32), k)
+
+
+def rows_of(state):
+    """All users, and the one nobody knows."""
+    return [-1, *range(state.ids.users.n_rows)]
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_paths_and_mixture_equal_the_dense_twin(seed, repeats):
+    """In a world where every item is a candidate, each path and the mixture are what scoring all items gives."""
+    state = world(SMALL._replace(repeats=repeats), 40, seed)
+    n_seen = dict.fromkeys(paths.NAMES, 0)
+    for user_row in rows_of(state):
+        ranked(state, user_row)
+        scratch = state.scratch
+        n_events = int(state.graph.users[user_row]["n_events"]) if user_row >= 0 else 0
+        weights = state.graph.weights[mixture.context_of(n_events, 0)]
+        mixed, by_path = dense_mixture(state.graph, scratch, weights, user_row, 0)
+        final = scratch.final[: scratch.n[N_PROPOSED]]
+        for number, name in enumerate(paths.NAMES):
+            assert (scratch.mass[number] > 0.0) == bool(by_path[name]), (name, user_row)
+            n_seen[name] += bool(by_path[name])
+            for index in final if by_path[name] else []:
+                item = int(scratch.row[index])
+                got = scratch.score[number, index] / scratch.mass[number]
+                expected = by_path[name].get(item, 0.0)
+                assert got == pytest.approx(expected, rel=2e-3, abs=1e-6), (name, user_row, item)
+        got = {
+            int(scratch.row[index]): float(scratch.mixed[index])
+            for index in final
+            if scratch.mixed[index] > 0.0
+        }
+        assert set(mixed) - set(got) == {item for item in set(mixed) - set(got) if mixed[item] < 1e-7}
+        for item, chance in got.items():
+            assert chance == pytest.approx(mixed.get(item, 0.0), rel=2e-3, abs=1e-6), (user_row, item)
+    silent = {name for name, n in n_seen.items() if not n}
+    assert silent <= (set() if repeats else {name for name in paths.NAMES if name.startswith("repeat")})
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize(("settings", "n_items"), [(SMALL, 40), (LARGE, 800)])
+def test_every_path_is_a_distribution(settings, n_items, repeats):
+    """No path gives the items of the last stage more than probability 1 together, also when its list is cut."""
+    state = world(settings._replace(repeats=repeats), n_items, 5, n_events=4_000)
+    for user_row in rows_of(state):
+        ranked(state, user_row)
+        scratch = state.scratch
+        final = scratch.final[: scratch.n[N_CHOSEN]]
+        assert len(set(final.tolist())) == final.size
+        for number, name in enumerate(paths.NAMES):
+            assert np.isfinite(scratch.mass[number])
+            if scratch.mass[number] > 0.0:
+                chances = scratch.score[number, final] / scratch.mass[number]
+                assert (chances >= 0.0).all(), name
+                assert chances.sum() <= 1.0 + 1e-4, name
+        assert scratch.mixed[final].sum() <= 1.0 + 1e-4
+        assert scratch.shared.sum() == pytest.approx(1.0)
+
+
+def test_a_list_is_the_full_sort_of_the_candidates():
+    """The list of any length is the head of all proposed candidates sorted by probability, then by row."""
+    state = world(LARGE, 800, 6, n_events=3_000)
+    for user_row in rows_of(state):
+        for k in (1, 10, 200):
+            ranking = ranked(state, user_row, k)
+            scratch = state.scratch
+            final = scratch.final[: scratch.n[N_PROPOSED]]
+            expected = sorted(
+                (-float(scratch.mixed[i]), int(scratch.row[i])) for i in final if scratch.mixed[i] > 0.0
+            )[:k]
+            n = len(expected)
+            assert ranking.items[0, :n].tolist() == [item for _, item in expected]
+            assert ranking.scores[0, :n].tolist() == [-score for score, _ in expected]
+            assert (ranking.items[0, n:] == -1).all()
+            assert (ranking.paths[0, n:] == -1).all()
+            assert (ranking.paths[0, :n] >= 0).all()
+
+
+def test_lists_hold_only_what_may_be_listed():
+    """No list holds a retired or unavailable item, nor, with repeats off, one that the user took."""
+    state = world(LARGE, 300, 7, n_events=3_000)
+    flags = state.graph.items["flags"]
+    n_barred = int(((flags & (RETIRED | UNAVAILABLE)) > 0).sum())
+    assert n_barred > 5
+    for user_row in rows_of(state):
+        items = ranked(state, user_row, 200).items[0]
+        items = items[items >= 0]
+        assert items.size > 10
+        assert len(set(items.tolist())) == items.size
+        assert not (flags[items] & (RETIRED | UNAVAILABLE)).any()
+        if user_row >= 0:
+            assert not set(items.tolist()) & set(taken_of(state.graph, user_row))
+
+
+def test_lists_do_not_depend_on_who_was_ranked_before():
+    """The scratch is cleaned: a user alone gets the same list as among others, in any order."""
+    state = world(LARGE, 800, 8, n_events=3_000)
+    rows = np.array(rows_of(state), np.int32)
+    together = pipeline.rank_users(state, rows, 50)
+    backwards = pipeline.rank_users(state, rows[::-1].copy(), 50)
+    for at, user_row in enumerate(rows):
+        alone = ranked(state, user_row, 50)
+        for n in range(1, 4):
+            assert (
+                together[n][at].tobytes()
+                == alone[n][0].tobytes()
+                == backwards[n][rows.size - 1 - at].tobytes()
+            )
+
+
+def test_ranks_of_measured_events_are_places_on_the_list():
+    """The rank of an event is where its item stands on the list ranked right before it: 0 when it is not on it."""
+    state = world(LARGE, 300, 9, n_events=2_000)
+    rng = np.random.default_rng(9)
+    n_found = 0
+    for _ in range(120):
+        user, item = int(rng.integers(0, 20)), int(rng.integers(0, state.ids.items.n_rows))
+        time_ms = int(state.graph.users[user]["last_time_ms"])  # no gap, as lists are ranked for
+        if item in taken_of(state.graph, user) or state.graph.items[item]["n_events"] == 0:
+            continue
+        ranking = ranked(state, user, 200)
+        listed, scores = ranking.items[0].tolist(), ranking.scores[0]
+        rank = int(fold_all(state, [user], [item], [time_ms]).rank[0])
+        if item in listed:
+            tied = int((scores >= scores[listed.index(item)]).sum())  # ties rank against us
+            assert rank == pytest.approx(tied, abs=1), item  # an item nobody proposed may join the fresh ones
+            n_found += 1
+        else:
+            assert rank == 0 or rank > 200 or -1 not in listed
+    assert n_found > 20
+
+
+def _with_values(values):
+    cands = new_candidates(1)
+    n = len(values)
+    cands.n[N_ALL] = n
+    cands.row[:n] = np.arange(n)
+    cands.mixed[:n] = values
+    return cands
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n_best", [1, 10, 200])
+def test_choose_best_brings_all_of_the_true_best(seed, n_best):
+    """What goes on contains the n best, all ties at their edge, no zeros, and not more than one bin too many."""
+    state = pipeline.new_state(SMALL._replace(max_items=CAPACITY))
+    rng = np.random.default_rng(seed)
+    values = np.exp(rng.normal(0.0, 3.0 * seed, 1_500)).astype(np.float32) * (rng.random(1_500) > 0.2)
+    values[rng.integers(0, 1_500, 100)] = 2.0
+    cands = _with_values(values.astype(np.float32))
+    choose_best(state.graph, cands, cands.mixed, n_best)
+    chosen = cands.final[: cands.n[N_CHOSEN]]
+    best = np.sort(values[values > 0.0])[::-1][:n_best]
+    expected = {int(i) for i in np.nonzero((values > 0.0) & (values >= best[-1]))[0]}
+    assert expected <= set(chosen.tolist())
+    assert len(set(chosen.tolist())) == chosen.size
+    assert (values[chosen] > 0.0).all()
+    bins = values[chosen].astype(np.float32).view(np.int32) >> 19
+    assert (bins > bins.min()).sum() <= n_best
+    assert set(np.nonzero(cands.chosen)[0].tolist()) == set(chosen.tolist())
+
+
+def test_choose_best_passes_over_what_is_unlistable():
+    """Retired items never go on, whatever their value."""
+    state = pipeline.new_state(SMALL._replace(max_items=CAPACITY))
+    state.graph.items["flags"][:5] = RETIRED
+    cands = _with_values(np.arange(10, 0, -1).astype(np.float32))
+    choose_best(state.graph, cands, cands.mixed, 10)
+    assert sorted(cands.final[: cands.n[N_CHOSEN]].tolist()) == [5, 6, 7, 8, 9]
+
+
+def test_unlistable_candidates_do_not_crowd_out_listable_ones():
+    """The n best are the n best of what may be listed: retired items with more evidence take nobody's place."""
+    state = pipeline.new_state(SMALL._replace(max_items=CAPACITY))
+    state.graph.items["flags"][:20] = RETIRED
+    cands = _with_values(2.0 ** -np.arange(40.0))
+    choose_best(state.graph, cands, cands.mixed, 10)
+    assert set(range(20, 30)) <= set(cands.final[: cands.n[N_CHOSEN]].tolist())
+
+
+def test_the_widest_rows_leave_room_for_the_other_paths():
+    """With the largest `n_neighbours` and a history whose neighbours are all different, popular items are still listed."""
+    n_neighbours = 256
+    n_items = DEPTH * n_neighbours + 100
+    state = pipeline.new_state(SMALL._replace(max_items=n_items, n_neighbours=n_neighbours))
+    for item in range(n_items):
+        state.ids.items.admit(f"i{item}")
+    popular = n_items - 1
+    fold_all(state, [1] * 50 + [0] * DEPTH, [popular] * 50 + list(range(DEPTH)), range(50 + DEPTH))
+    for owner in range(DEPTH):
+        start = DEPTH + owner * n_neighbours
+        state.graph.neighbour[owner] = np.arange(start, start + n_neighbours) + 1
+        state.graph.evidence[owner] = 1.0
+        state.graph.items["flags"][start : start + n_neighbours] |= KNOWN
+    state.graph.damping[:] = 1.0
+    ranked(state, 0)
+    final = state.scratch.final[: state.scratch.n[N_PROPOSED]]
+    assert popular in state.scratch.row[final]
+
+
+@pytest.mark.parametrize("n_later", [50, 300, 600, 900])
+def test_what_is_left_of_a_clock_is_a_distribution(n_later):
+    """One who took all but one long forgotten item: no path gives that item more than probability 1."""
+    state = pipeline.new_state(SMALL)
+    items = [39, *(n % 39 for n in range(n_later))]
+    fold_all(state, [1] + [0, 2] * (n_later // 2), items, range(n_later + 1))
+    for user in (0, 2):
+        ranking = ranked(state, user)
+        final = state.scratch.final[: state.scratch.n[N_CHOSEN]]
+        for number, name in enumerate(paths.NAMES):
+            if state.scratch.mass[number] > 0.0:
+                total = (state.scratch.score[number, final] / state.scratch.mass[number]).sum()
+                assert total <= 1.0 + 1e-3, name
+        assert ranking.scores[0].sum() <= 1.0 + 1e-3
+
+
+@pytest.mark.parametrize("k", [1, 3, 50, 200])
+def test_top_k_breaks_ties_by_row(k):
+    """Equal probabilities are listed by row, whatever the order in which the candidates came; zeros never are."""
+    rng = np.random.default_rng(k)
+    cands = _with_values((rng.integers(0, 6, 400) / 8.0).astype(np.float32))
+    cands.row[:400] = rng.permutation(400)
+    cands.final[:400] = rng.permutation(400)
+    cands.n[N_PROPOSED] = 400
+    order = np.zeros(200, np.int64)
+    n = top_k(cands, order, k)
+    expected = sorted(
+        (-float(v), int(row)) for v, row in zip(cands.mixed[:400], cands.row[:400], strict=True) if v > 0
+    )
+    assert [(-float(cands.mixed[i]), int(cands.row[i])) for i in order[:n]] == expected[:k]
+
+
+def test_the_last_stage_is_at_least_as_wide_as_the_longest_list():
+    """A list of the greatest length can be filled from evidence alone."""
+    assert N_FINAL >= 200
+
+
+@pytest.mark.parametrize("k", [0, 201, -1])
+def test_lengths_out_of_range_are_refused(k):
+    """A list length outside 1..200 is an error that says so."""
+    state = pipeline.new_state(SMALL)
+    with pytest.raises(ValueError, match=r"1 to 200"):
+        pipeline.rank_users(state, np.array([-1], np.int32), k)
