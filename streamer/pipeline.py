@@ -223,8 +223,13 @@ def _joined(outcomes: list[Outcomes]) -> Outcomes:
     return Outcomes(*(np.concatenate(columns) for columns in zip(*outcomes, strict=True)))
 
 
-def rank_users(state: State, user_rows: NDArray[np.int32], k: int) -> Ranking:
+def rank_users(
+    state: State, user_rows: NDArray[np.int32], k: int, gaps_ms: NDArray[np.int64] | None = None
+) -> Ranking:
     """Lists for these users; row -1 is the user nobody knows. Leaves the state as it is.
+
+    Args:
+        gaps_ms: (n,) how long after his last event each user is expected to look. None: right after it.
 
     Raises:
         ValueError: k is not within 1..200.
@@ -238,10 +243,26 @@ def rank_users(state: State, user_rows: NDArray[np.int32], k: int) -> Ranking:
         np.empty((n, k), np.float32),
         np.empty((n, k), np.int8),
     )
+    gaps_ms = np.zeros(n, np.int64) if gaps_ms is None else gaps_ms
     rank_users_kernel(
-        state.graph, state.scratch, ranking.user_rows, ranking.items, ranking.scores, ranking.paths
+        state.graph, state.scratch, ranking.user_rows, gaps_ms, ranking.items, ranking.scores, ranking.paths
     )
     return ranking
+
+
+def idle_users(
+    state: State, user_rows: NDArray[np.int32], time_ms: int, last_by_ms: int
+) -> NDArray[np.int32]:
+    """Those of these users whose session is over at `time_ms`, and who did nothing after `last_by_ms` (event time)."""
+    last_ms = state.graph.users["last_time_ms"][user_rows]
+    is_idle = (last_ms <= last_by_ms) & (time_ms - last_ms > state.graph.session_gap_ms)
+    return user_rows[is_idle & (state.graph.users["n_events"][user_rows] > 0)]
+
+
+def gaps_ms(state: State, user_rows: NDArray[np.int32], time_ms: int) -> NDArray[np.int64]:
+    """How long ago each user's last event is at `time_ms` of event time, (n,); 0 while his session lasts, and for row -1."""
+    gaps: NDArray[np.int64] = time_ms - state.graph.users["last_time_ms"][user_rows]
+    return np.where((user_rows >= 0) & (gaps > state.graph.session_gap_ms), gaps, 0)
 
 
 def _used_tables(state: State) -> dict[str, NDArray[np.generic]]:

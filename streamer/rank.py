@@ -35,17 +35,18 @@ def top_k(cands, order, k):
 
 
 @entry_kernel
-def rank_users(graph, cands, user_rows, items, scores, paths):
-    """Rank a list for each user as if his next event came right after his last one.
+def rank_users(graph, cands, user_rows, gaps_ms, items, scores, paths):
+    """Rank a list for each user.
 
     Args:
         user_rows: (n,) int32; -1 is the user nobody knows.
+        gaps_ms: (n,) int64, how long after his last event the user is expected to look.
         items, scores, paths: (n, k) int32, float32, int8, written; -1 in `items` where a list is shorter than k.
     """
     k = items.shape[1]
     order = cands.order
     for n in range(user_rows.size):
-        mix(graph, cands, np.int64(user_rows[n]), np.int64(0), np.int64(-1))
+        mix(graph, cands, np.int64(user_rows[n]), gaps_ms[n], np.int64(-1))
         n_listed = top_k(cands, order, k)
         for place in range(k):
             if place < n_listed:

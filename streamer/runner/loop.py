@@ -199,7 +199,7 @@ class Runner:
     def _turn(self, records: Sequence[Record]) -> None:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
-        touched = self._fold(taken.events)
+        touched = self._fold(taken.events, received_ms)
         if self._phase < Phase.PUBLISHING:
             self._look_whether_read(bool(records))
         else:
@@ -214,23 +214,21 @@ class Runner:
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)
         self._show()
 
-    def _fold(self, events: Sequence[Event]) -> NDArray[np.int32]:
+    def _fold(self, events: Sequence[Event], now_ms: int) -> NDArray[np.int32]:
         if not events:
             return NO_USERS
         began_s = self._clock.monotonic_s()
-        touched = self._model.fold(events, is_serving=self._phase >= Phase.PUBLISHING)
+        touched = self._model.fold(events, now_ms, is_serving=self._phase >= Phase.PUBLISHING)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
         self._anonymous_changed = True
         return touched
 
     def _publish(self, touched: NDArray[np.int32]) -> None:
-        """Write the lists of these users, of the next ones of the backlog, and the anonymous one if due."""
+        """Write the lists of these users, of those who left, of the next ones of the backlog, and the anonymous one if due."""
         n_more = self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
-        self._write(
-            np.union1d(touched, more) if more.size else touched,
-            self._anonymous_changed and self._due_anonymous(),
-        )
+        rows = np.unique(np.concatenate([touched, self._model.returning_users(), more]))
+        self._write(rows, self._anonymous_changed and self._due_anonymous())
         if self._phase is Phase.PUBLISHING and not self._backlog.size:
             self._phase = Phase.LIVE
             self._telemetry.health.catching_up = False

@@ -11,6 +11,7 @@ from streamer.config import Settings
 from streamer.events import Event
 from streamer.measure import Scoreboard
 from streamer.publish import Publisher
+from streamer.runner.returning import Returning
 from streamer.telemetry import Telemetry
 
 Entries = list[tuple[str, bytes]]  # user id -> the list as it is written
@@ -37,6 +38,7 @@ class Model:
         self._state = pipeline.new_state(settings.fold())
         self._scoreboard = Scoreboard()
         self._publisher = Publisher(settings.max_users, settings.k)
+        self._returning = Returning(settings.session_gap_s * 1000)
         self._n_counted_shown = 0
         self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
         self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
@@ -45,13 +47,18 @@ class Model:
         """Compile, or load, every kernel now: the first event should not have to wait for it."""
         pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
 
-    def fold(self, events: Sequence[Event], is_serving: bool) -> NDArray[np.int32]:
+    def fold(self, events: Sequence[Event], now_ms: int, is_serving: bool) -> NDArray[np.int32]:
         """Measure and learn one batch; returns the rows of users whose list may have changed.
 
-        `is_serving`: lists were published before, so look the events up in those, too.
+        Args:
+            events: In log order.
+            now_ms: Wall clock: no event happened later, whatever its timestamp says.
+            is_serving: Lists were published before, so look the events up in those, too.
         """
         self._state, info = pipeline.step(self._state, events, self._settings.measure_share)
         self._scoreboard.update(info.outcomes, self._publisher.served(info.outcomes) if is_serving else None)
+        if info.n_interactions:
+            self._returning.touch(info.touched_users, min(int(info.outcomes.time_ms.max()), now_ms))
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
         self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
         self._erased |= dict.fromkeys(info.erased_user_ids)
@@ -61,6 +68,10 @@ class Model:
     def all_users(self) -> NDArray[np.int32]:
         """Rows of all users, some of which may have been given back."""
         return np.arange(self._state.ids.users.n_rows, dtype=np.int32)
+
+    def returning_users(self) -> NDArray[np.int32]:
+        """Rows of users whose session has ended since the last call: their lists are for their return from now on."""
+        return self._returning.take(self._state)
 
     def lists(
         self, user_rows: NDArray[np.int32], with_anonymous: bool, now_ms: int, positions: Mapping[str, int]
@@ -75,7 +86,8 @@ class Model:
         """
         if with_anonymous:
             user_rows = np.append(user_rows, np.int32(_ANONYMOUS_ROW))
-        ranking = pipeline.rank_users(self._state, user_rows, self._settings.k)
+        gaps_ms = pipeline.gaps_ms(self._state, user_rows, self._returning.time_ms)
+        ranking = pipeline.rank_users(self._state, user_rows, self._settings.k, gaps_ms)
         return self._publisher.encode(self._state, ranking, now_ms, positions)
 
     def take_changes(self) -> Changes | None:

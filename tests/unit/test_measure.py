@@ -98,7 +98,7 @@ def test_slices_count_their_own_events():
         BOTH,
         BOTH | COLD_ITEM,
         BOTH | COLD_USER | NEW_SESSION,
-        FIRST_EVENT | MEASURED | COLD_ITEM,
+        FIRST_EVENT | MEASURED | COLD_ITEM | COLD_USER | NEW_SESSION,
         COLD_ITEM,
     ]
     slices = scored(outcomes([1, 0, 2, 1, 1], flags)).lists()["streamer"]

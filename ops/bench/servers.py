@@ -1,0 +1,220 @@
+"""The processes of the whole loop, each on its own so that its CPU seconds are its own."""
+
+import multiprocessing
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+
+from streamer.adapters.kafka import KafkaSink
+from streamer.datasets import load
+from streamer.demo.feed import MAX_AHEAD
+from streamer.demo.worker import HOST, Worker
+from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+
+SPAWN = multiprocessing.get_context(
+    "spawn"
+)  # a fork would share librdkafka's threads, which do not survive it
+TOPICS = {"catalog": 1, "profiles": 1, "interactions": 1, "dead-letters": 1}
+START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
+STALL_TIMEOUT_S = 60.0
+FLUSH_TIMEOUT_S = 30.0
+SENDS_A_LOOK = 64
+PAUSE_S = 0.002
+ASK_EVERY_S = 0.1
+
+
+class Metrics:
+    """One exposition of a worker, as the text it is: full parsing would take CPU from what is measured."""
+
+    def __init__(self, port: int) -> None:
+        connection = HTTPConnection(HOST, port, timeout=10)
+        connection.request("GET", "/metrics")
+        self._text = connection.getresponse().read().decode()
+        connection.close()
+
+    def total(self, name: str, *labels: str) -> float:
+        """Sum of a metric's samples that carry all of these labels, each as `name="value"`."""
+        return sum(value for found, value in self._samples(name) if all(label in found for label in labels))
+
+    def n_read(self, topic: str) -> int:
+        """Messages of a topic that are done with."""
+        return int(self.total("streamer_events_total", f'topic="{topic}"'))
+
+    def buckets(self, name: str, label: str) -> dict[float, float]:
+        """Upper bound -> observations at or below it."""
+        bounds = (
+            (re.search(r'le="([^"]+)"', found), value)
+            for found, value in self._samples(name + "_bucket")
+            if label in found
+        )
+        return {float(bound[1]): value for bound, value in bounds if bound}
+
+    def _samples(self, name: str) -> Iterator[tuple[str, float]]:
+        for found in re.finditer(rf"^{name}(?:\{{(.*)\}})? (\S+)", self._text, re.MULTILINE):
+            yield found[1] or "", float(found[2])
+
+
+def _kafka_process(pipe: Connection) -> None:
+    with EmbeddedKafka(TOPICS) as kafka:
+        pipe.send(kafka.bootstrap)
+        pipe.recv()
+
+
+@dataclass
+class Progress:
+    """What producer and bench tell each other, in shared memory.
+
+    Args:
+        n_read: Interactions the worker has read, as last heard: the producer stays near.
+        n_sent: Interactions handed to Kafka.
+        began_s: `time.time` of the first of them.
+    """
+
+    n_read: "Synchronized[int]"
+    n_sent: "Synchronized[int]"
+    began_s: "Synchronized[float]"
+    sent_s: Any  # monotonic time of every interaction's send
+
+
+def _producer_process(
+    pipe: Connection, bootstrap: str, data: Path, n_events: int, rate: float | None, progress: Progress
+) -> None:
+    """Send catalog and profiles, then, when told, the interactions: all made before the clock starts."""
+    messages = list(load(data, catalog_first=True, max_events=n_events).messages())
+    sink = KafkaSink(bootstrap)
+    for message in messages:
+        if message.kind != "interactions":
+            sink.send(message.kind, message.key, message.value)
+    sink.flush(FLUSH_TIMEOUT_S)
+    pairs = [(message.key, message.value) for message in messages if message.kind == "interactions"]
+    pipe.send({kind: sum(message.kind == kind for message in messages) for kind in TOPICS})
+    pipe.recv()
+    progress.began_s.value = time.time()
+    began_s = time.monotonic()
+    for n_sent, (key, value) in enumerate(pairs):
+        if rate is not None:
+            time.sleep(max(0.0, began_s + n_sent / rate - time.monotonic()))
+        elif n_sent % SENDS_A_LOOK == 0:
+            while n_sent - progress.n_read.value > MAX_AHEAD:
+                time.sleep(PAUSE_S)
+        progress.sent_s[n_sent] = time.monotonic()
+        sink.send("interactions", key, value)
+        progress.n_sent.value = n_sent + 1
+    sink.flush(FLUSH_TIMEOUT_S)
+    pipe.send("sent")
+    pipe.recv()  # stay until the CPU seconds have been read
+    sink.close()
+
+
+class Stage:
+    """Kafka, Redis, a worker that is ready, and a producer that waits for the word.
+
+    Args:
+        stack: Ends everything.
+        data: The set to publish.
+        n_events: Interactions to publish.
+        rate: Interactions a second; None: as fast as the worker follows.
+        measure_share: Setting of the worker.
+    """
+
+    def __init__(
+        self, stack: ExitStack, data: Path, n_events: int, rate: float | None, measure_share: float
+    ) -> None:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="streamer-bench-")))
+        self.progress = Progress(
+            SPAWN.Value("q", 0), SPAWN.Value("q", 0), SPAWN.Value("d", 0.0), SPAWN.RawArray("d", n_events)
+        )
+        kafka_pipe, kafka = _spawn(stack, _kafka_process)
+        bootstrap = kafka_pipe.recv()
+        self.redis = stack.enter_context(EmbeddedRedis())
+        self.worker = Worker(
+            directory, bootstrap, self.redis.url, ["--set", f"measure_share={measure_share}"]
+        )
+        stack.callback(self.worker.end)
+        self._until("ready", self.worker.is_ready)
+        self._pipe, producer = _spawn(
+            stack, _producer_process, bootstrap, data, n_events, rate, self.progress
+        )
+        self.n_of: Mapping[str, int] = self._pipe.recv()
+        self._until(
+            "reading the catalog", lambda: self._n_to_read("catalog") + self._n_to_read("profiles") == 0
+        )
+        pids = {
+            "worker": self.worker.pid,
+            "kafka": kafka.pid,
+            "redis": self.redis.pid,
+            "producer": producer.pid,
+        }
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+
+    def metrics(self) -> Metrics:
+        """What the worker says now."""
+        return Metrics(self.worker.port)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Process -> CPU seconds it has used in its life."""
+        times = {name: process.cpu_times() for name, process in self._processes.items()}
+        return {name: used.user + used.system for name, used in times.items()}
+
+    def go(self) -> None:
+        """Let the producer begin."""
+        self._pipe.send("go")
+
+    def is_sending(self) -> bool:
+        """Whether the producer has more to send."""
+        return not self._pipe.poll()
+
+    def wait_until_read(self) -> None:
+        """Return when every interaction has been read and its list written."""
+        self._until("reading", lambda: self._n_to_read("interactions") == 0)
+
+    def _n_to_read(self, kind: str) -> int:
+        n_read = self.metrics().n_read(kind)
+        if kind == "interactions":
+            self.progress.n_read.value = n_read
+        return self.n_of[kind] - n_read
+
+    def _until(self, what: str, is_so: Any) -> None:
+        began_s, n_read = time.monotonic(), -1
+        while not is_so():
+            if n_read != self.progress.n_read.value:
+                n_read, began_s = self.progress.n_read.value, time.monotonic()
+            if time.monotonic() - began_s > (START_TIMEOUT_S if what == "ready" else STALL_TIMEOUT_S):
+                raise TimeoutError(f"the worker got no further: {what}")
+            self.worker.is_ready()  # raises when the worker has ended, and says why
+            time.sleep(ASK_EVERY_S)
+
+
+def _spawn(stack: ExitStack, target: Any, *arguments: Any) -> tuple[Connection, SpawnProcess]:
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=target, args=(theirs, *arguments), daemon=True)
+    process.start()
+    theirs.close()  # else a child that dies leaves us waiting for its word
+    stack.callback(_end, ours, process)
+    return ours, process
+
+
+def _end(pipe: Connection, process: SpawnProcess) -> None:
+    with suppress(BrokenPipeError):
+        pipe.send("end")
+    process.join(5)
+    if process.is_alive():
+        process.kill()
+
+
+@contextmanager
+def staged(data: Path, n_events: int, rate: float | None, measure_share: float) -> Iterator[Stage]:
+    """A `Stage`, ended in reverse order of its start."""
+    with ExitStack() as stack:
+        yield Stage(stack, data, n_events, rate, measure_share)
