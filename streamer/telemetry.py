@@ -185,6 +185,7 @@ class Telemetry:
         )
         self.log_gap_records = c("log_gap_records_total", "Records missing from the log", "topic")
         self.counted = c("counted_total", "Interactions that hit ratios are measured on")
+        self.refused = c("refused_total", "Interactions and items not learned, since a table was full")
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
         self.unavailable = c(
             "unavailable_total", "Calls that failed because a dependency was away", "dependency"

@@ -40,6 +40,7 @@ class Model:
         self._publisher = Publisher(settings.max_users, settings.k)
         self._returning = Returning(settings.session_gap_s * 1000)
         self._n_counted_shown = 0
+        self._n_refused = 0  # not shown yet
         self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
         self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
 
@@ -57,6 +58,7 @@ class Model:
         """
         self._state, info = pipeline.step(self._state, events, self._settings.measure_share)
         self._scoreboard.update(info.outcomes, self._publisher.served(info.outcomes) if is_serving else None)
+        self._n_refused += info.n_refused
         if info.n_interactions:
             self._returning.touch(info.touched_users, min(int(info.outcomes.time_ms.max()), now_ms))
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
@@ -112,6 +114,8 @@ class Model:
             telemetry.path_weight.labels(path).set(weight)
         for table, n_bytes in pipeline.table_bytes(self._state).items():
             telemetry.table_bytes.labels(table).set(n_bytes)
+        telemetry.refused.inc(self._n_refused)
+        self._n_refused = 0
         telemetry.users.set(len(self._state.ids.users))
         telemetry.items.set(len(self._state.ids.items))
         telemetry.counted.inc(self._scoreboard.n_counted - self._n_counted_shown)
