@@ -15,14 +15,14 @@ class IdTable:
         self._row_of: dict[str, int] = {}
         self._id_of: list[str | None] = []
         self._released: list[int] = []
-        self.n_refused = 0
+        self.is_full = False
 
     def row(self, outside_id: str) -> int:
         """Row of an id, -1 when it has none. Never adds one."""
         return self._row_of.get(outside_id, -1)
 
     def admit(self, outside_id: str) -> int:
-        """Row of an id, a new one if need be; -1 when the table is full, counted in `n_refused`."""
+        """Row of an id, a new one if need be; -1 when the table is full."""
         row = self._row_of.get(outside_id, -1)
         if row >= 0:
             return row
@@ -33,9 +33,9 @@ class IdTable:
             row = len(self._id_of)
             self._id_of.append(outside_id)
         else:
-            self.n_refused += 1
             return -1
         self._row_of[outside_id] = row
+        self.is_full = not self._released and len(self._id_of) == self._max_rows
         return row
 
     def release(self, outside_id: str) -> int:
@@ -44,6 +44,7 @@ class IdTable:
         if row >= 0:
             self._id_of[row] = None
             self._released.append(row)
+            self.is_full = False
         return row
 
     def id(self, row: int) -> str | None:
@@ -57,6 +58,11 @@ class IdTable:
     def n_rows(self) -> int:
         """Rows given so far, released ones included: how much of the tables is in use."""
         return len(self._id_of)
+
+    @property
+    def released(self) -> tuple[int, ...]:
+        """Rows that will be given again, the next one last."""
+        return tuple(self._released)
 
     def items(self) -> Iterator[tuple[str, int]]:
         """(id, row) of all, in the order of admission."""

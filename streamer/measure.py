@@ -155,11 +155,11 @@ class Scoreboard:
         self._n_summed += BLOCK
         if n_before % (self._block_size // BLOCK):
             self._blocks[-1] = self._blocks[-1] + sums
-        else:
-            self._blocks.append(sums)
-        if len(self._blocks) > _MAX_BLOCKS:
-            self._blocks = [a + b for a, b in zip(self._blocks[::2], self._blocks[1::2], strict=False)]
+            return
+        if len(self._blocks) == _MAX_BLOCKS:
+            self._blocks = [a + b for a, b in zip(self._blocks[::2], self._blocks[1::2], strict=True)]
             self._block_size *= 2
+        self._blocks.append(sums)
 
 
 class _Recent:

@@ -25,6 +25,7 @@ _GAPS_MS = (60_000, 1_800_000)  # up to a minute, up to half an hour, longer
 N_GAPS = len(_GAPS_MS) + 1
 N_CONTEXTS = (len(_LENGTHS) + 1) * N_GAPS
 FORGETTING = 0.9998  # of the responsibilities, an event
+LEAST = 0.01  # of 5,000 in the long run: a path that was silent for a year can come back
 
 
 @kernel
@@ -86,7 +87,7 @@ def mix(graph, cands, user_row, gap_ms, target):
         score_evidence_paths(graph, cands, user_row)
         cands.mixed[: cands.n[N_ALL]] = 0.0
         _mix(cands, weights, 0, N_EVIDENCE_PATHS, False)
-        choose_best(graph, cands, cands.mixed, N_FINAL)
+        choose_best(cands, cands.mixed, N_FINAL)
     cands.score[N_EVIDENCE_PATHS:, : cands.n[N_ALL]] = 0.0
     propose_lists(graph, cands, user_row)
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
@@ -108,7 +109,7 @@ def learn_weights(graph, cands, context, index):
         return -1
     best, most = -1, 0.0
     for path in range(N_PATHS):
-        graph.weights[context, path] *= FORGETTING
+        graph.weights[context, path] = max(graph.weights[context, path] * FORGETTING, LEAST)
         if cands.mass[path] > 0.0:
             responsibility = cands.shared[path] * cands.score[path, index] / cands.mass[path] / total
             graph.weights[context, path] += responsibility

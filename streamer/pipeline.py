@@ -16,12 +16,10 @@ from streamer.events import CatalogItem, Event, Interaction, ItemRetired, Profil
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import MAX_K, Candidates, new_candidates
 from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes
-from streamer.graph.state import CATALOGUED, EVENTS, KNOWN, NODES, RETIRED, UNAVAILABLE
+from streamer.graph.state import CATALOGUED, EVENTS, KNOWN, NODES
 from streamer.ids import IdTable
 from streamer.prequential import Outcomes, fold, fold_only, new_outcomes
 from streamer.rank import rank_users as rank_users_kernel
-
-_UNLISTABLE = UNAVAILABLE | RETIRED
 
 
 class Ids(NamedTuple):
@@ -122,12 +120,15 @@ class _Batch:
 
     def take(self, event: Event) -> None:
         if isinstance(event, Interaction):
-            user_row, item_row = self._ids.users.admit(event.user_id), self._ids.items.admit(event.item_id)
-            if user_row < 0 or item_row < 0:
+            users, items = self._ids.users, self._ids.items
+            # asked before anyone is admitted: what is refused takes no row
+            if (users.is_full and users.row(event.user_id) < 0) or (
+                items.is_full and items.row(event.item_id) < 0
+            ):
                 self._n["refused"] += 1
                 return
-            self._users.append(user_row)
-            self._items.append(item_row)
+            self._users.append(users.admit(event.user_id))
+            self._items.append(items.admit(event.item_id))
             self._times.append(event.timestamp_ms)
             return
         self._fold_run()
@@ -178,10 +179,10 @@ class _Batch:
         if item_row < 0:
             self._n["refused"] += 1
             return
-        flags = int(self._graph.items["flags"][item_row])
-        was_unlistable = bool(flags & _UNLISTABLE)
-        flags = flags & ~_UNLISTABLE | CATALOGUED | (0 if event.available else UNAVAILABLE)
+        flags = int(self._graph.items["flags"][item_row]) | CATALOGUED
         self._graph.items["flags"][item_row] = flags
+        was_unlistable = bool(self._graph.unlistable[item_row])
+        self._graph.unlistable[item_row] = not event.available
         if was_unlistable == event.available:
             self._retired[event.item_id] = not event.available
         move_to_nodes(self._graph, item_row, self._nodes(event))
@@ -197,9 +198,9 @@ class _Batch:
         return np.array(rows, np.int32)
 
     def _retire(self, item_id: str) -> None:
-        item_row = self._ids.items.row(item_id)
+        item_row = self._ids.items.admit(item_id)  # also one nobody knows yet: its events may still come
         if item_row >= 0:
-            self._graph.items["flags"][item_row] |= RETIRED
+            self._graph.unlistable[item_row] = True
         self._retired[item_id] = True
 
     def _erase(self, user_id: str) -> None:
@@ -232,8 +233,13 @@ def rank_users(
         gaps_ms: (n,) how long after his last event each user is expected to look. None: right after it.
 
     Raises:
-        ValueError: k is not within 1..200.
+        ValueError: k is not within 1..200, or a row is none of a user.
     """
+    n_rows = state.settings.max_users
+    if user_rows.size and not (user_rows.min() >= -1 and user_rows.max() < n_rows):
+        raise ValueError(
+            f"user_rows: expected -1 to {n_rows - 1}, got {user_rows.min()} to {user_rows.max()}"
+        )
     if not 1 <= k <= MAX_K:
         raise ValueError(f"k: expected 1 to {MAX_K}, got {k}")
     n = user_rows.size
@@ -273,6 +279,7 @@ def _used_tables(state: State) -> dict[str, NDArray[np.generic]]:
     return {
         "items": graph.items[:n_items],
         "damping": graph.damping[:n_items],
+        "unlistable": graph.unlistable[:n_items],
         "neighbours": graph.neighbour[:n_items],
         "evidence": graph.evidence[:n_items],
         "users": graph.users[:n_users],
@@ -307,6 +314,7 @@ def state_hash(state: State) -> str:
     for ids in state.ids:
         for outside_id, row in ids.items():
             digest.update(f"{row}:{len(outside_id)}:{outside_id};".encode())
+        digest.update(repr(ids.released).encode())
     for name, table in _used_tables(state).items():
         digest.update(f"{name}{table.shape}".encode())
         # a view of bytes: structured tables have no padding that differs, since they start as zeros

@@ -121,7 +121,9 @@ def fold(graph, cands, measured, out):
         flags = _describe(graph, user_row, item_row, time_ms)
         if measured[n] and flags & (COUNTED | FIRST_EVENT):
             flags |= MEASURED
-            gap_ms = max(np.int64(0), time_ms - graph.users[user_row]["last_time_ms"])
+            user = graph.users[user_row]
+            # nobody's first event comes after a gap: the anonymous list is ranked with what it teaches
+            gap_ms = max(np.int64(0), time_ms - user["last_time_ms"]) if user["n_events"] > 0 else np.int64(0)
             context = mix(graph, cands, user_row, gap_ms, item_row)
             out.rank[n] = _rank_among(cands, item_row)
             if flags & COUNTED:

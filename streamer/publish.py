@@ -44,7 +44,10 @@ class Publisher:
             positions: `topic-partition` -> next offset: how far the log was folded.
         """
         self._learn_ids(state)
-        self._published[ranking.user_rows] = ranking.items + 1
+        is_owned = [
+            row == ANONYMOUS_ROW or state.ids.users.id(row) is not None for row in ranking.user_rows.tolist()
+        ]
+        self._published[ranking.user_rows[is_owned]] = ranking.items[is_owned] + 1
         tail = b',"model":%b,"position":%b}' % (_MODEL_FRAGMENT, msgspec.json.encode(dict(positions)))
         generated = b'],"generated_at":%d,"event_time":' % now_ms
         times = state.graph.users["last_time_ms"]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from streamer.compiled import kernel
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import CO, LAG, RETIRED, SEQ, SESSION, UNAVAILABLE
+from streamer.graph.state import CO, LAG, SEQ, SESSION
 
-CAPACITY = 4096  # candidates at most: 20 rows of 128 neighbours, and what the lists propose
+CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
 DEPTH = 20  # how many of the user's last items are looked at
 N_FINAL = 200  # candidates by evidence that survive to the last stage
@@ -76,7 +76,7 @@ def new_candidates(n_paths: int) -> Candidates:
 @kernel
 def may_list(graph, user_row, item_row):
     """Whether an item may be on this user's list: there, available, and not taken before where repeats are off."""
-    if graph.items[item_row]["flags"] & (UNAVAILABLE | RETIRED):
+    if graph.unlistable[item_row]:
         return False
     return graph.repeats or user_row < 0 or not has_taken(graph, user_row, item_row)
 
@@ -108,7 +108,7 @@ def admit(graph, cands, user_row, item_row):
     cands.n[N_ALL] += 1
     cands.slot[at] = index + 1
     cands.row[index] = item_row
-    cands.closed[index] = not (graph.repeats or user_row < 0) and has_taken(graph, user_row, item_row)
+    cands.closed[index] = not may_list(graph, user_row, item_row)
     cands.chosen[index] = False
     for column in range(N_COLUMNS):
         cands.evidence[index, column] = 0.0
@@ -123,7 +123,7 @@ def choose(graph, cands, user_row, item_row):
     if index == n_before:  # new: the evidence paths have been scored without it
         for path in range(cands.score.shape[0]):
             cands.score[path, index] = 0.0
-    if index < 0 or cands.closed[index] or not may_list(graph, user_row, item_row):
+    if index < 0 or cands.closed[index]:
         return np.int64(-1)
     if not cands.chosen[index]:
         cands.chosen[index] = True
@@ -200,7 +200,7 @@ def weigh_categories(graph, cands, user_row):
 
 
 @kernel
-def choose_best(graph, cands, value, n_best):
+def choose_best(cands, value, n_best):
     """Bring the candidates with the largest `value` (>= 0) to the last stage; ties at the edge all come.
 
     The edge is found in a histogram of the float's leading bits (sign, exponent, four of the mantissa), so this is two
@@ -216,9 +216,7 @@ def choose_best(graph, cands, value, n_best):
         edge -= 1
         n_in += bins[edge]
     for index in range(cands.n[N_ALL]):
-        if value[index] <= 0.0 or bits[index] >> 19 < edge:
-            continue
-        if not graph.items[cands.row[index]]["flags"] & (UNAVAILABLE | RETIRED):
+        if value[index] > 0.0 and bits[index] >> 19 >= edge:
             cands.chosen[index] = True
             cands.final[cands.n[N_CHOSEN]] = index
             cands.n[N_CHOSEN] += 1

@@ -22,7 +22,7 @@ N_FRESH = 32  # last arrivals kept
 NODES = 8  # category nodes kept, an item
 NODE_TOP = 32  # items kept in order, a category node
 
-KNOWN, UNAVAILABLE, RETIRED, CATALOGUED = 1, 2, 4, 8  # bits of an item's flags
+KNOWN, CATALOGUED = 1, 2  # bits of an item's flags
 
 EVENTS, ARRIVALS, KNOWN_ITEMS = range(3)  # indices of Graph.counters
 MIN_TAKEN_CLASS, MAX_TAKEN_CLASS = 3, 13  # blocks of 8 to 8,192 slots
@@ -109,6 +109,7 @@ class Graph(NamedTuple):
 
     items: NDArray[np.void]  # (max_items,) of ITEM
     damping: NDArray[np.float32]  # (max_items,) keeps popular items from winning every neighbourhood
+    unlistable: NDArray[np.bool_]  # (max_items,) retired, or not available now
     users: NDArray[np.void]  # (max_users,) of USER
     nodes: NDArray[np.void]  # (max_nodes,) of NODE
     neighbour: NDArray[np.int32]  # (max_items, n_neighbours) item row + 1; 0 = free slot
@@ -136,6 +137,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
     return Graph(
         items=np.zeros(settings.max_items, ITEM),
         damping=np.zeros(settings.max_items, np.float32),
+        unlistable=np.zeros(settings.max_items, np.bool_),
         users=np.zeros(settings.max_users, USER),
         nodes=np.zeros(settings.max_nodes, NODE),
         neighbour=np.zeros((settings.max_items, settings.n_neighbours), np.int32),

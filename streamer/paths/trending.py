@@ -12,8 +12,9 @@ from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
 
 N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds
+_ROUNDING = 1e-5  # share of the whole mass that float32 loses: a smaller rest says nothing
 _N_EXACT = (
-    256  # a user with more taken items gives the mass of his last items and of the head of the list only
+    256  # taken items; of a user with more, only the head of the list and his last items are subtracted
 )
 
 
@@ -40,9 +41,18 @@ def _taken_weight(graph, clock, user_row):
             weight += clock_weight(graph, clock, item_row)
     for k in range(history_length(graph, user_row)):
         item_row = past_item(graph, user_row, k)
-        if graph.items[item_row]["position"][clock] == 0:
+        if graph.items[item_row]["position"][clock] == 0 and not _came_later(graph, user_row, k):
             weight += clock_weight(graph, clock, item_row)
     return weight
+
+
+@kernel
+def _came_later(graph, user_row, k):
+    """Whether the item of k events ago was taken again since."""
+    n_later = 0
+    for later in range(k):
+        n_later += past_item(graph, user_row, later) == past_item(graph, user_row, k)
+    return n_later > 0
 
 
 def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -51,12 +61,14 @@ def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     @kernel
     def score(graph, cands, user_row, path):
         mass = graph.clocks.mass[clock] - _taken_weight(graph, clock, user_row)
-        if mass <= 1e-6 * graph.clocks.scale[clock]:
+        if mass <= _ROUNDING * graph.clocks.mass[clock]:
             return
-        cands.mass[path] = mass
+        listed = 0.0
         for at in range(cands.n[N_CHOSEN]):
             index = cands.final[at]
             cands.score[path, index] = clock_weight(graph, clock, cands.row[index])
+            listed += cands.score[path, index]
+        cands.mass[path] = max(mass, listed)  # the difference of large numbers may be a little too small
 
     @kernel
     def propose(graph, cands, user_row, path):

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "report.v1.schema.json").read_text())
+pytestmark = pytest.mark.timeout(300)  # the first run on a machine compiles the kernels
 N_EVENTS = 700
 SMALL = ["--set", "max_items=1000", "--set", "max_users=1000", "--set", "max_taken=65536"]
 
@@ -55,7 +56,7 @@ def replayed(small_set, tmp_path_factory):
                 *SMALL,
             ]
             done = subprocess.run(
-                [*command, *flags], capture_output=True, text=True, timeout=110, check=False
+                [*command, *flags], capture_output=True, text=True, timeout=280, check=False
             )
             assert done.returncode == 0, done.stderr
             reports[flags, again] = json.loads(path.read_text())

@@ -29,8 +29,10 @@ N_VALID: dict[Kind, int] = {"catalog": 80, "profiles": 60, "interactions": 4000}
 N_USERS, N_ITEMS = 60, 80
 BEGAN_MS = 1_700_000_000_000
 REASONS = {"size", "json", "utf8", "schema", "number", "depth", "key"}
-# Each half holds some 180 messages of 300 kB, 50 MB in all: far less may stay behind than one half brings.
-MAX_GROWTH_BYTES = 16 << 20
+# Half of the interactions are some 85 MB (deep and huge messages): far less may stay behind than that.
+MAX_GROWTH_BYTES = 32 << 20
+# glibc keeps freed memory in up to 8 arenas a core: noise of the size that a leak would have.
+FRUGAL_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 Poll = Callable[..., Any]
 
@@ -195,9 +197,20 @@ def topics(kafka: str, make_topic: Callable[..., str]) -> dict[str, str]:
 
 @pytest.fixture
 def worker(
-    tmp_path: Path, kafka: str, redis_url: str, prefix: str, topics: dict[str, str], poll_until: Poll
+    tmp_path: Path,
+    kafka: str,
+    redis_url: str,
+    prefix: str,
+    topics: dict[str, str],
+    poll_until: Poll,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Worker]:
     """A `streamer run` with the limits of production, live."""
+    for name, value in FRUGAL_MALLOC.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    # Compiled here, else the worker's memory is mostly what its compiler left behind.
+    pipeline.warm_up(settings.fold(), settings.measure_share, settings.k)
     flags = ["--prefix", prefix, "--group", prefix.replace(":", "-")]
     for kind, topic in topics.items():
         flags += ["--set", f"topic_{kind}={topic}"]

@@ -11,7 +11,7 @@ def test_rows_come_in_the_order_of_first_sight():
     assert [ids.admit(name) for name in ("b", "a", "b", "c")] == [0, 1, 0, 2]
     assert [ids.id(row) for row in range(3)] == ["b", "a", "c"]
     assert list(ids.items()) == [("b", 0), ("a", 1), ("c", 2)]
-    assert (len(ids), ids.n_rows, ids.n_refused) == (3, 3, 0)
+    assert (len(ids), ids.n_rows, ids.is_full) == (3, 3, False)
 
 
 def test_reading_never_adds():
@@ -24,11 +24,13 @@ def test_reading_never_adds():
     assert (len(ids), ids.n_rows) == (0, 0)
 
 
-def test_a_full_table_refuses_and_counts():
-    """Beyond `max_rows` newcomers get -1 and are counted; those who are in stay in."""
+def test_a_full_table_refuses():
+    """Beyond `max_rows` newcomers get -1, and the table says so; those who are in stay in."""
     ids = IdTable(2)
     assert [ids.admit(name) for name in ("a", "b", "c", "c", "a")] == [0, 1, -1, -1, 0]
-    assert (len(ids), ids.n_rows, ids.n_refused) == (2, 2, 2)
+    assert (len(ids), ids.n_rows, ids.is_full) == (2, 2, True)
+    ids.release("a")
+    assert not ids.is_full
 
 
 def test_a_released_row_goes_to_the_next_newcomer():

@@ -13,7 +13,9 @@ SMALL = FoldSettings(max_items=64, max_users=64, max_nodes=16, max_taken=4096)
 
 def _state(*last_events: tuple[str, int]) -> pipeline.State:
     state = pipeline.new_state(SMALL)
-    state, _ = pipeline.step(state, [Interaction(user, f"item {n}", "view", ms) for n, (user, ms) in enumerate(last_events)])
+    state, _ = pipeline.step(
+        state, [Interaction(user, f"item {n}", "view", ms) for n, (user, ms) in enumerate(last_events)]
+    )
     return state
 
 

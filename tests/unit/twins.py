@@ -21,12 +21,10 @@ from streamer.graph.state import (
     LAG,
     LANES,
     N_FRESH,
-    RETIRED,
     SEQ,
     SESSION,
     TOP,
     TRENDING,
-    UNAVAILABLE,
 )
 from streamer.paths import fresh as fresh_path
 from streamer.paths import repeat as repeat_path
@@ -203,9 +201,7 @@ class DensePaths:
 
     def may_list(self, item):
         """Available, and not taken where repeats are off."""
-        return not self.graph.items[item]["flags"] & (UNAVAILABLE | RETIRED) and (
-            self.graph.repeats or item not in self.taken
-        )
+        return not self.graph.unlistable[item] and (self.graph.repeats or item not in self.taken)
 
     def path(self, name):
         """item -> probability; empty where the path has nothing to say; None for a path that has no twin here."""
@@ -221,7 +217,7 @@ class DensePaths:
         values = defaultdict(float)
         for k, owner in enumerate(self.history):
             for item, channels in row_of(self.graph, owner).items():
-                if not self.graph.repeats and item in self.taken:
+                if not self.may_list(item):
                     continue
                 if column == candidates.LAST:
                     values[item] += float(channels[LAG]) if k == 0 else 0.0
