@@ -51,6 +51,20 @@ def kernel(function: Function) -> Function:
     return _compile(function, cache=False)
 
 
+def kernel_named(name: str) -> Callable[[Function], Function]:
+    """As `kernel`, for a function made inside another one: its compiled code is called `name`.
+
+    Several functions made by one piece of source must be told apart by name. Otherwise two entry kernels that two processes
+    compiled and a third one reads from disk may hold different code under one symbol, and the linker takes either.
+    """
+
+    def compiled(function: Function) -> Function:
+        function.__name__ = function.__qualname__ = name
+        return kernel(function)
+
+    return compiled
+
+
 def entry_kernel(function: Function) -> Function:
     """A kernel that Python calls, once a batch; compiled once a machine and read from disk afterwards."""
     return _compile(function, cache=True)

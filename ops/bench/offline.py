@@ -40,14 +40,18 @@ def learn(data: Path, max_events: int | None, n_runs: int) -> list[Row]:
 
 
 def lists(data: Path, max_events: int | None, n_runs: int) -> list[Row]:
-    """Events a second when every event's user is ranked and encoded, a list an event, after each batch."""
+    """Events a second when every event's user is ranked and encoded, a list an event, after each batch; and its parts."""
     settings = Settings()
     pipeline.warm_up(settings.fold(), 0.0, settings.k)
     catalog, events = _decoded(load(data, catalog_first=True, max_events=max_events).messages())
-    row = Row("list", f"learn, rank and encode, k={settings.k}", "events/s")
+    whole = Row("list", f"learn, rank and encode, k={settings.k}", "events/s")
+    parts = {part: Row("list", f"{part} alone", "events/s") for part in ("learn", "rank", "encode")}
     for _ in range(n_runs):
-        _time(row, len(events), _listing(settings, catalog, events))
-    return [row]
+        spent_s = dict.fromkeys(parts, 0.0)
+        _time(whole, len(events), _listing(settings, catalog, events, spent_s))
+        for part, row in parts.items():
+            row.add(len(events) / spent_s[part], spent_s[part])
+    return [whole, *parts.values()]
 
 
 def quality(sets: Path, only: Sequence[str]) -> tuple[str, list[dict[str, Any]]]:
@@ -138,16 +142,25 @@ def _kernel(settings: Settings, catalog: Sequence[Event], events: Sequence[Inter
     return work
 
 
-def _listing(settings: Settings, catalog: Sequence[Event], events: Sequence[Interaction]) -> Work:
+def _listing(
+    settings: Settings, catalog: Sequence[Event], events: Sequence[Interaction], spent_s: dict[str, float]
+) -> Work:
+    """`spent_s`: part -> wall seconds, added to."""
     state = _with_catalog(settings, catalog)
     publisher = Publisher(settings.max_users, settings.k)
 
     def work() -> None:
         n_read = 0
         for batch in _batches(events):
+            began_s = time.perf_counter()
             _, info = pipeline.step(state, batch, 0.0)
-            n_read += len(batch)
+            learned_s = time.perf_counter()
             ranking = pipeline.rank_users(state, info.outcomes.user_row, settings.k)
+            ranked_s = time.perf_counter()
+            n_read += len(batch)
             publisher.encode(state, ranking, NOW_MS, {"interactions-0": n_read})
+            spent_s["learn"] += learned_s - began_s
+            spent_s["rank"] += ranked_s - learned_s
+            spent_s["encode"] += time.perf_counter() - ranked_s
 
     return work

@@ -16,7 +16,7 @@ A new path is one file and one line here.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from streamer.compiled import kernel
+from streamer.compiled import kernel_named
 from streamer.graph.state import HALF_LIVES
 from streamer.paths import category, cooccurrence, fresh, repeat, sequence, session, trending
 
@@ -50,19 +50,19 @@ NAMES = tuple(path.name for path in PATHS)
 N_PATHS, N_EVIDENCE_PATHS = len(PATHS), len(EVIDENCE_PATHS)
 
 
-def _in_turn(kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any]:
+def _in_turn(name: str, kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any]:
     """One kernel that calls each of these with its path number: numba cannot loop over functions."""
     (path, first), rest = kernels[0], kernels[1:]
     if not rest:
 
-        @kernel
+        @kernel_named(f"{name}_{path}")
         def last_one(graph, cands, user_row):
             first(graph, cands, user_row, path)
 
         return last_one
-    others = _in_turn(rest)
+    others = _in_turn(name, rest)
 
-    @kernel
+    @kernel_named(f"{name}_from_{path}")
     def all_of_them(graph, cands, user_row):
         first(graph, cands, user_row, path)
         others(graph, cands, user_row)
@@ -70,6 +70,12 @@ def _in_turn(kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any
     return all_of_them
 
 
-score_evidence_paths = _in_turn([(n, path.score) for n, path in enumerate(PATHS[:N_EVIDENCE_PATHS])])
-score_list_paths = _in_turn([(n, path.score) for n, path in enumerate(PATHS) if n >= N_EVIDENCE_PATHS])
-propose_lists = _in_turn([(n, path.propose) for n, path in enumerate(PATHS) if path.propose is not None])
+score_evidence_paths = _in_turn(
+    "score_evidence", [(n, path.score) for n, path in enumerate(PATHS[:N_EVIDENCE_PATHS])]
+)
+score_list_paths = _in_turn(
+    "score_lists", [(n, path.score) for n, path in enumerate(PATHS) if n >= N_EVIDENCE_PATHS]
+)
+propose_lists = _in_turn(
+    "propose_lists", [(n, path.propose) for n, path in enumerate(PATHS) if path.propose is not None]
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streamer.compiled import kernel
+from streamer.compiled import kernel, kernel_named
 from streamer.graph.candidates import N_CHOSEN, choose
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
@@ -58,7 +58,7 @@ def _came_later(graph, user_row, k):
 def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`score` and `propose` of one popularity clock."""
 
-    @kernel
+    @kernel_named(f"score_clock_{clock}")
     def score(graph, cands, user_row, path):
         mass = graph.clocks.mass[clock] - _taken_weight(graph, clock, user_row)
         if mass <= _ROUNDING * graph.clocks.mass[clock]:
@@ -70,7 +70,7 @@ def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
             listed += cands.score[path, index]
         cands.mass[path] = max(mass, listed)  # the difference of large numbers may be a little too small
 
-    @kernel
+    @kernel_named(f"propose_clock_{clock}")
     def propose(graph, cands, user_row, path):
         n_proposed = 0
         for place in range(graph.clocks.n_top[clock]):
