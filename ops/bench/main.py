@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from figures import Row, speed_table
 
+from streamer.errors import StreamerError
+
 BENCHES = ("learn", "list", "loop", "freshness", "quality")
 DEFAULT_DATA = Path(__file__).resolve().parents[1] / "data" / "online-retail"
 
@@ -72,4 +74,7 @@ def _speed(name: str, data: Path, events: int | None, runs: int, rate: float) ->
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except StreamerError as exc:
+        raise SystemExit(f"ops/bench: {exc}") from exc
