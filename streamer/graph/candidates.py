@@ -28,6 +28,8 @@ _PADDING = 48  # columns whose starts are a power of two apart would fight for t
 N_COLUMNS = 5  # evidence, gathered over the user's last items, k = 0 the newest
 NEAR, FAR, CURRENT, TOGETHER, LAST = range(N_COLUMNS)
 _DECAY = np.array([0.8, 0.95, 0.9, 0.95])
+_DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # (N_COLUMNS - 1, DEPTH)
+_CATEGORY_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 
 N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE = range(4)  # indices of Candidates.n
 
@@ -47,6 +49,7 @@ class Candidates(NamedTuple):
     n: NDArray[np.int64]
     node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
     affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
+    per_weight: NDArray[np.float32]  # (N_AFFINITIES,) the share over the node's weight
     shared: NDArray[np.float64]  # (n_paths,) the mixture's weights over the paths that have anything to say
     bins: NDArray[np.int32]  # (4096,) histogram of `choose_best`
     order: NDArray[np.int64]  # (MAX_K,) indices of the best, best first
@@ -67,6 +70,7 @@ def new_candidates(n_paths: int) -> Candidates:
         n=np.zeros(4, np.int64),
         node=np.zeros(N_AFFINITIES, np.int32),
         affinity=np.zeros(N_AFFINITIES, np.float32),
+        per_weight=np.zeros(N_AFFINITIES, np.float32),
         shared=np.zeros(n_paths),
         bins=np.zeros(_N_BINS, np.int32),
         order=np.zeros(MAX_K, np.int64),
@@ -158,10 +162,10 @@ def gather(graph, cands, user_row, gap_ms):
     for k in range(min(history_length(graph, user_row), DEPTH)):
         owner = past_item(graph, user_row, k)
         unit = np.float32(1.0) / graph.items[owner]["neighbour_scale"]
-        near = unit * np.float32(_DECAY[NEAR] ** k)
-        far = unit * np.float32(_DECAY[FAR] ** k)
-        current = unit * np.float32(_DECAY[CURRENT] ** k) if k < n_session else np.float32(0.0)
-        together = unit * np.float32(_DECAY[TOGETHER] ** k)
+        near = unit * _DECAYS[NEAR, k]
+        far = unit * _DECAYS[FAR, k]
+        current = unit * _DECAYS[CURRENT, k] if k < n_session else np.float32(0.0)
+        together = unit * _DECAYS[TOGETHER, k]
         ids, evidence = graph.neighbour[owner], graph.evidence[owner]
         for slot in range(n_neighbours):
             if ids[slot] == 0:
@@ -169,13 +173,13 @@ def gather(graph, cands, user_row, gap_ms):
             index = admit(graph, cands, user_row, ids[slot] - 1)
             if index < 0:
                 return
-            seq = evidence[SEQ, slot]
+            seq = evidence[slot, SEQ]
             cands.evidence[index, NEAR] += near * seq
             cands.evidence[index, FAR] += far * seq
-            cands.evidence[index, CURRENT] += current * evidence[SESSION, slot]
-            cands.evidence[index, TOGETHER] += together * evidence[CO, slot]
+            cands.evidence[index, CURRENT] += current * evidence[slot, SESSION]
+            cands.evidence[index, TOGETHER] += together * evidence[slot, CO]
             if k == 0:
-                cands.evidence[index, LAST] = unit * evidence[LAG, slot]
+                cands.evidence[index, LAST] = unit * evidence[slot, LAG]
 
 
 @kernel
@@ -185,7 +189,7 @@ def weigh_categories(graph, cands, user_row):
     for k in range(min(history_length(graph, user_row), DEPTH)):
         item = graph.items[past_item(graph, user_row, k)]
         for n in range(item["n_nodes"]):
-            weight = np.float32(0.9**k) / np.float32(item["n_nodes"])
+            weight = _CATEGORY_DECAYS[k] / np.float32(item["n_nodes"])
             total += weight
             for at in range(N_AFFINITIES):
                 if at == cands.n[N_AFFINE]:

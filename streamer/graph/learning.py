@@ -11,6 +11,7 @@ from streamer.graph.state import (
     ARRIVALS,
     CO,
     EVENTS,
+    HISTORY,
     KNOWN,
     KNOWN_ITEMS,
     LAG,
@@ -20,6 +21,7 @@ from streamer.graph.state import (
 )
 
 STEP_DECAY = 0.8  # of sequence evidence, a step between the two items of a pair
+_STEP_DECAYS = (STEP_DECAY ** np.arange(HISTORY)).astype(np.float32)  # a table: powers cost more than pairs
 BACKWARD = 0.5  # sequence evidence that the earlier item follows the later one
 DAMPING = -0.4  # power of (events + 5)
 
@@ -40,21 +42,21 @@ def arrive(graph, item_row):
 @kernel
 def _pair(graph, earlier, later, k, in_session):
     """Evidence between the item k events before (0: the last one) and the item of this event, both ways."""
-    decayed = np.float32(STEP_DECAY**k)
+    decayed = _STEP_DECAYS[k]
     slot = find_slot(graph, earlier, later)
     scale = graph.items[earlier]["neighbour_scale"]
-    graph.evidence[earlier, SEQ, slot] += scale * decayed
-    graph.evidence[earlier, CO, slot] += scale
+    graph.evidence[earlier, slot, SEQ] += scale * decayed
+    graph.evidence[earlier, slot, CO] += scale
     if k == 0:
-        graph.evidence[earlier, LAG, slot] += scale
+        graph.evidence[earlier, slot, LAG] += scale
     if in_session:
-        graph.evidence[earlier, SESSION, slot] += scale
+        graph.evidence[earlier, slot, SESSION] += scale
     slot = find_slot(graph, later, earlier)
     scale = graph.items[later]["neighbour_scale"]
-    graph.evidence[later, SEQ, slot] += scale * decayed * np.float32(BACKWARD)
-    graph.evidence[later, CO, slot] += scale
+    graph.evidence[later, slot, SEQ] += scale * decayed * np.float32(BACKWARD)
+    graph.evidence[later, slot, CO] += scale
     if in_session:
-        graph.evidence[later, SESSION, slot] += scale
+        graph.evidence[later, slot, SESSION] += scale
 
 
 @kernel

@@ -1,7 +1,7 @@
 """Neighbour rows: for every item, a bounded hash table of items seen near it, with decayed evidence of four kinds.
 
     neighbour[item]            | 16 ids | 16 ids | ...          one bucket is one cache line
-    evidence[item, channel]    | 16 f32 | 16 f32 | ...          SEQ, CO, LAG, SESSION
+    evidence[item, slot]       | 4 f32 | 4 f32 | ...            SEQ, CO, LAG, SESSION: four slots a cache line
 
 A neighbour lives in the bucket that its hash names; a full bucket gives up its weakest slot. Evidence is forgotten by the
 owner's own events: an item bought once a day keeps its neighbours for as many of *its* events as one bought every second.
@@ -37,12 +37,12 @@ def find_slot(graph, owner, item_row):
         if ids[slot] == 0:
             chosen = slot
             break
-        weight = graph.evidence[owner, SEQ, slot] + graph.evidence[owner, CO, slot]
+        weight = graph.evidence[owner, slot, SEQ] + graph.evidence[owner, slot, CO]
         if weight < least:
             chosen, least = slot, weight
     ids[chosen] = item_row + 1
     for channel in range(CHANNELS):
-        graph.evidence[owner, channel, chosen] = 0.0
+        graph.evidence[owner, chosen, channel] = 0.0
     return chosen
 
 
@@ -54,5 +54,5 @@ def age_row(graph, owner):
         scale /= _RENORMALISE
         for channel in range(CHANNELS):
             for slot in range(graph.neighbour.shape[1]):
-                graph.evidence[owner, channel, slot] /= _RENORMALISE
+                graph.evidence[owner, slot, channel] /= _RENORMALISE
     graph.items[owner]["neighbour_scale"] = scale

@@ -113,7 +113,7 @@ class Graph(NamedTuple):
     users: NDArray[np.void]  # (max_users,) of USER
     nodes: NDArray[np.void]  # (max_nodes,) of NODE
     neighbour: NDArray[np.int32]  # (max_items, n_neighbours) item row + 1; 0 = free slot
-    evidence: NDArray[np.float32]  # (max_items, CHANNELS, n_neighbours) in the owner's neighbour_scale
+    evidence: NDArray[np.float32]  # (max_items, n_neighbours, CHANNELS) in the owner's neighbour_scale
     clocks: Clocks
     taken: Taken
     fresh: NDArray[np.int32]  # (N_FRESH,) ring of arrivals, item rows
@@ -141,7 +141,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
         users=np.zeros(settings.max_users, USER),
         nodes=np.zeros(settings.max_nodes, NODE),
         neighbour=np.zeros((settings.max_items, settings.n_neighbours), np.int32),
-        evidence=np.zeros((settings.max_items, CHANNELS, settings.n_neighbours), np.float32),
+        evidence=np.zeros((settings.max_items, settings.n_neighbours, CHANNELS), np.float32),
         clocks=Clocks(
             scale=np.ones(N_CLOCKS),
             growth=2.0 ** (1.0 / np.array(HALF_LIVES)),

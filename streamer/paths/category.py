@@ -29,14 +29,15 @@ def score(graph, cands, user_row, path):
     if cands.n[N_AFFINE] == 0:
         return
     cands.mass[path] = 1.0
+    for n in range(cands.n[N_AFFINE]):
+        mass = node_mass(graph, cands.node[n])
+        cands.per_weight[n] = cands.affinity[n] / mass if mass > 0.0 else np.float32(0.0)
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         item = graph.items[cands.row[index]]
         weight = clock_weight(graph, TRENDING, cands.row[index])
-        for n in range(cands.n[N_AFFINE]):
-            for own in range(item["n_nodes"]):
+        for own in range(item["n_nodes"]):
+            for n in range(cands.n[N_AFFINE]):
                 if item["nodes"][own] == cands.node[n]:
-                    mass = max(node_mass(graph, cands.node[n]), weight)
-                    cands.score[path, index] += (
-                        cands.affinity[n] * weight / mass if mass > 0.0 else np.float32(0.0)
-                    )
+                    cands.score[path, index] += min(cands.per_weight[n] * weight, cands.affinity[n])
+                    break

@@ -144,7 +144,7 @@ def row_of(graph, owner):
     """The kernels' neighbour row in the units of `RowsTwin.row`."""
     scale = graph.items[owner]["neighbour_scale"]
     return {
-        int(item) - 1: graph.evidence[owner, :, slot] / scale
+        int(item) - 1: graph.evidence[owner, slot] / scale
         for slot, item in enumerate(graph.neighbour[owner])
         if item != 0
     }
