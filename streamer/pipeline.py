@@ -47,7 +47,7 @@ class StepInfo(NamedTuple):
     n_profiles: int
     n_items_retired: int
     n_users_erased: int
-    n_refused: int  # interactions of users or items for whom the tables had no room: not learned
+    n_refused: int  # interactions and items for which the tables had no room: not learned
     touched_users: NDArray[np.int32]  # rows, ascending: whose list may have changed
     outcomes: Outcomes
     retired_item_ids: list[str]  # may not be listed any more
@@ -199,7 +199,9 @@ class _Batch:
 
     def _retire(self, item_id: str) -> None:
         item_row = self._ids.items.admit(item_id)  # also one nobody knows yet: its events may still come
-        if item_row >= 0:
+        if item_row < 0:
+            self._n["refused"] += 1
+        else:
             self._graph.unlistable[item_row] = True
         self._retired[item_id] = True
 
