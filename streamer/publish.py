@@ -44,22 +44,22 @@ class Publisher:
             positions: `topic-partition` -> next offset: how far the log was folded.
         """
         self._learn_ids(state)
-        is_owned = [
-            row == ANONYMOUS_ROW or state.ids.users.id(row) is not None for row in ranking.user_rows.tolist()
-        ]
+        id_of = state.ids.users.id
+        user_ids = [ANONYMOUS if row == ANONYMOUS_ROW else id_of(row) for row in ranking.user_rows.tolist()]
+        is_owned = [user_id is not None for user_id in user_ids]
         self._published[ranking.user_rows[is_owned]] = ranking.items[is_owned] + 1
         tail = b',"model":%b,"position":%b}' % (_MODEL_FRAGMENT, msgspec.json.encode(dict(positions)))
         generated = b'],"generated_at":%d,"event_time":' % now_ms
         times = state.graph.users["last_time_ms"]
         entries = []
-        for user_row, items, scores, paths in zip(
+        for user_id, user_row, items, scores, paths in zip(
+            user_ids,
             ranking.user_rows.tolist(),
             ranking.items.tolist(),
             ranking.scores.tolist(),
             ranking.paths.tolist(),
             strict=True,
         ):
-            user_id = ANONYMOUS if user_row == ANONYMOUS_ROW else state.ids.users.id(user_row)
             if user_id is None:
                 continue
             event_time = b"null" if user_row == ANONYMOUS_ROW else b"%d" % times[user_row]

@@ -10,12 +10,11 @@ from streamer import pipeline, report
 from streamer.config import Settings
 from streamer.events import Event
 from streamer.measure import Scoreboard
-from streamer.publish import Publisher
+from streamer.publish import ANONYMOUS_ROW, Publisher
 from streamer.runner.returning import Returning
 from streamer.telemetry import Telemetry
 
 Entries = list[tuple[str, bytes]]  # user id -> the list as it is written
-_ANONYMOUS_ROW = -1
 
 
 class Changes(NamedTuple):
@@ -87,7 +86,7 @@ class Model:
             positions: `topic-partition` -> next offset; the same.
         """
         if with_anonymous:
-            user_rows = np.append(user_rows, np.int32(_ANONYMOUS_ROW))
+            user_rows = np.append(user_rows, np.int32(ANONYMOUS_ROW))
         gaps_ms = pipeline.gaps_ms(self._state, user_rows, self._returning.time_ms)
         ranking = pipeline.rank_users(self._state, user_rows, self._settings.k, gaps_ms)
         return self._publisher.encode(self._state, ranking, now_ms, positions)
