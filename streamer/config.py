@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     repeats: bool = Field(False, description="Items the user already took may be listed again")
     max_items: TableRows = Field(500_000, description="Items the model holds at most")
     max_users: TableRows = Field(2_000_000, description="Users the model holds at most")
-    max_nodes: TableRows = Field(20_000, description="Categories the model holds at most")
+    max_nodes: TableRows = Field(100_000, description="Feature nodes (categories, bins, words) held at most")
     max_taken: TableRows = Field(64_000_000, description="Items taken, of all users together, held at most")
     n_neighbours: Neighbours = Field(128, description="Neighbours kept an item, a multiple of 16")
     session_gap_s: Seconds = Field(1800, description="A pause longer than this starts a new session, seconds")

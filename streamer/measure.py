@@ -25,7 +25,7 @@ from streamer.prequential import (
 )
 
 K = 10  # length of the lists that are measured
-LISTS = ("streamer", "trending", "popularity", "served")
+LISTS = ("streamer", "mixture", "trending", "popularity", "served")
 SERVED = LISTS.index("served")
 SLICES = (
     "all",
@@ -79,7 +79,7 @@ class Scoreboard:
             return
         ranks = np.full((outcomes.flags.size, len(LISTS)), -1, np.int32)
         measured = (outcomes.flags & MEASURED) > 0
-        for column, rank in enumerate((outcomes.rank, outcomes.rank_trending, outcomes.rank_popularity)):
+        for column, rank in enumerate((outcomes.rank, outcomes.rank_mixture, outcomes.rank_trending, outcomes.rank_popularity)):
             ranks[measured, column] = rank[measured]
         if served is not None:
             ranks[:, SERVED] = served

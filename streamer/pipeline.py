@@ -15,11 +15,16 @@ from streamer import mixture, paths
 from streamer.events import CatalogItem, Event, Interaction, ItemRetired, Profile, UserErased
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import MAX_K, Candidates, new_candidates
-from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes
+from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes, stock
 from streamer.graph.state import CATALOGUED, EVENTS, KNOWN, NODES
 from streamer.ids import IdTable
 from streamer.prequential import Outcomes, fold, fold_only, new_outcomes
 from streamer.rank import rank_users as rank_users_kernel
+from streamer.ranker import Ranker, new_ranker
+from streamer.ranker.features import N_FEATURES
+
+
+NAN = float("nan")
 
 
 class Ids(NamedTuple):
@@ -36,6 +41,7 @@ class State(NamedTuple):
     settings: FoldSettings
     graph: Graph
     ids: Ids
+    ranker: Ranker
     scratch: Candidates  # no state: where lists are made
 
 
@@ -75,7 +81,8 @@ def new_state(settings: FoldSettings) -> State:
         settings,
         new_graph(settings, mixture.N_CONTEXTS, paths.N_PATHS),
         Ids(IdTable(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
-        new_candidates(paths.N_PATHS),
+        new_ranker(N_FEATURES),
+        new_candidates(paths.N_PATHS, settings.max_nodes),
     )
 
 
@@ -106,11 +113,12 @@ class _Batch:
     """Gathers runs of interactions for the kernel; anything else first lets them be folded."""
 
     def __init__(self, state: State, measure_share: float) -> None:
-        self._graph, self._ids, self._scratch = state.graph, state.ids, state.scratch
+        self._graph, self._ids, self._scratch, self._ranker = state.graph, state.ids, state.scratch, state.ranker
         self._measure_share = measure_share
         self._users: list[int] = []
         self._items: list[int] = []
         self._times: list[int] = []
+        self._values: list[float] = []
         self._outcomes: list[Outcomes] = []
         self._n = dict.fromkeys(("catalog", "profiles", "refused"), 0)
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
@@ -130,6 +138,7 @@ class _Batch:
             self._users.append(users.admit(event.user_id))
             self._items.append(items.admit(event.item_id))
             self._times.append(event.timestamp_ms)
+            self._values.append(NAN if event.value is None else event.value)
             return
         self._fold_run()
         if isinstance(event, CatalogItem):
@@ -165,14 +174,17 @@ class _Batch:
         if not self._users:
             return
         out = new_outcomes(
-            np.array(self._users, np.int32), np.array(self._items, np.int32), np.array(self._times, np.int64)
+            np.array(self._users, np.int32),
+            np.array(self._items, np.int32),
+            np.array(self._times, np.int64),
+            np.array(self._values, np.float32),
         )
         if self._measure_share > 0.0:
-            fold(self._graph, self._scratch, _chosen(out.user_row, self._measure_share), out)
+            fold(self._graph, self._scratch, self._ranker, _chosen(out.user_row, self._measure_share), out)
         else:
             fold_only(self._graph, out)
         self._outcomes.append(out)
-        self._users, self._items, self._times = [], [], []
+        self._users, self._items, self._times, self._values = [], [], [], []
 
     def _describe_item(self, event: CatalogItem) -> None:
         item_row = self._ids.items.admit(event.item_id)
@@ -185,17 +197,24 @@ class _Batch:
         self._graph.unlistable[item_row] = not event.available
         if was_unlistable == event.available:
             self._retired[event.item_id] = not event.available
-        move_to_nodes(self._graph, item_row, self._nodes(event))
+        nodes, n_categories = self._nodes(event)
+        move_to_nodes(self._graph, item_row, nodes, n_categories)
         # A catalog that comes before the first interaction is inventory; what comes later is news.
-        if not flags & KNOWN and event.available and self._graph.counters[EVENTS] > 0:
-            arrive_as_news(self._graph, item_row)
+        if not flags & KNOWN and event.available:
+            if self._graph.counters[EVENTS] > 0:
+                arrive_as_news(self._graph, item_row)
+            else:
+                stock(self._graph, item_row)
 
-    def _nodes(self, event: CatalogItem) -> NDArray[np.int32]:
+    def _nodes(self, event: CatalogItem) -> tuple[NDArray[np.int32], int]:
         names = dict.fromkeys(
             f"{field}={value}" for field, values in event.categorical.items() for value in values
         )
-        rows = [row for name in list(names)[:NODES] if (row := self._ids.nodes.admit(name)) >= 0]
-        return np.array(rows, np.int32)
+        rows = [row for name in list(names)[:8] if (row := self._ids.nodes.admit(name)) >= 0]
+        import re
+        words = dict.fromkeys("w~" + w for w in re.findall(r"[^\W\d_]{2,}", event.title.lower()))
+        more = [row for name in list(words) if (row := self._ids.nodes.admit(name)) >= 0][: NODES - len(rows)]
+        return np.array(rows + more, np.int32), len(rows)
 
     def _retire(self, item_id: str) -> None:
         item_row = self._ids.items.admit(item_id)  # also one nobody knows yet: its events may still come
@@ -253,7 +272,14 @@ def rank_users(
     )
     gaps_ms = np.zeros(n, np.int64) if gaps_ms is None else gaps_ms
     rank_users_kernel(
-        state.graph, state.scratch, ranking.user_rows, gaps_ms, ranking.items, ranking.scores, ranking.paths
+        state.graph,
+        state.scratch,
+        state.ranker,
+        ranking.user_rows,
+        gaps_ms,
+        ranking.items,
+        ranking.scores,
+        ranking.paths,
     )
     return ranking
 

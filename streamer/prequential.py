@@ -16,6 +16,11 @@ from streamer.graph.histories import has_taken, is_new_session
 from streamer.graph.learning import learn
 from streamer.graph.state import ALL_TIME, CATALOGUED, TRENDING
 from streamer.mixture import learn_weights, mix
+from streamer.rank import deal_out, order_shortlist
+from streamer.ranker.features import calibrate
+from streamer.ranker.guard import is_on, watch
+from streamer.ranker.network import learn as learn_order
+from streamer.ranker.state import SHORT
 
 # Bits of Outcomes.flags.
 COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
@@ -33,15 +38,20 @@ class Outcomes(NamedTuple):
     user_row: NDArray[np.int32]
     item_row: NDArray[np.int32]
     time_ms: NDArray[np.int64]
+    value: NDArray[np.float32]  # as the events gave it; nan = none
     flags: NDArray[np.uint8]
     rank: NDArray[np.int32]  # in the list ranked right before the event
+    rank_mixture: NDArray[np.int32]  # as it would be without the ranker
     rank_trending: NDArray[np.int32]
     rank_popularity: NDArray[np.int32]
     path: NDArray[np.int8]  # most responsible for the taken item; -1 = nothing saw it coming
 
 
 def new_outcomes(
-    user_row: NDArray[np.int32], item_row: NDArray[np.int32], time_ms: NDArray[np.int64]
+    user_row: NDArray[np.int32],
+    item_row: NDArray[np.int32],
+    time_ms: NDArray[np.int64],
+    value: NDArray[np.float32] | None = None,
 ) -> Outcomes:
     """Outcomes to be filled by `fold`, one a row."""
     n = user_row.size
@@ -49,8 +59,10 @@ def new_outcomes(
         user_row,
         item_row,
         time_ms,
+        np.full(n, np.nan, np.float32) if value is None else value,
         flags=np.zeros(n, np.uint8),
         rank=np.zeros(n, np.int32),
+        rank_mixture=np.zeros(n, np.int32),
         rank_trending=np.zeros(n, np.int32),
         rank_popularity=np.zeros(n, np.int32),
         path=np.full(n, -1, np.int8),
@@ -108,32 +120,59 @@ def _describe(graph, user_row, item_row, time_ms):
     return flags
 
 
+@kernel
+def _place_of(ranker, index):
+    """Number of a candidate on the short list, -1 when it is not there."""
+    for c in range(ranker.n[SHORT]):
+        if ranker.index[c] == index:
+            return c
+    return -1
+
+
+@kernel
+def _test(graph, cands, ranker, out, n, is_counted):
+    """Rank the list that the event's user has right now, look the taken item up, and learn from what was foretold."""
+    user_row, item_row, time_ms = np.int64(out.user_row[n]), np.int64(out.item_row[n]), out.time_ms[n]
+    user = graph.users[user_row]
+    # nobody's first event comes after a gap: the anonymous list is ranked with what it teaches
+    gap_ms = max(np.int64(0), time_ms - user["last_time_ms"]) if user["n_events"] > 0 else np.int64(0)
+    context = mix(graph, cands, user_row, gap_ms, item_row)
+    out.rank_mixture[n] = _rank_among(cands, item_row)
+    index = find(cands, item_row)
+    if index >= 0 and cands.chosen[index]:
+        out.path[n] = learn_weights(graph, cands, context, index)
+    order_shortlist(graph, cands, ranker, user_row, gap_ms)
+    taken = _place_of(ranker, index)
+    if is_counted:
+        calibrate(graph, cands, ranker, taken)
+    was_on = is_on(ranker)
+    deal_out(cands, ranker)
+    by_ranker = _rank_among(cands, item_row)
+    out.rank[n] = by_ranker if was_on else out.rank_mixture[n]
+    if taken >= 0:
+        learn_order(ranker, taken)
+    if is_counted:
+        watch(ranker, by_ranker, out.rank_mixture[n])
+        out.rank_trending[n] = _rank_on_clock(graph, TRENDING, user_row, item_row)
+        out.rank_popularity[n] = _rank_on_clock(graph, ALL_TIME, user_row, item_row)
+
+
 @entry_kernel
-def fold(graph, cands, measured, out):
-    """Measure, learn the mixture's weights, learn the event: for each interaction in turn.
+def fold(graph, cands, ranker, measured, out):
+    """Measure, learn the mixture's weights and the ranker's, learn the event: for each interaction in turn.
 
     Args:
         measured: (n,) bool; False skips ranking (and the weights) for the event.
-        out: `Outcomes` with user_row, item_row and time_ms filled in; the rest is written.
+        out: `Outcomes` with user_row, item_row, time_ms and value filled in; the rest is written.
     """
     for n in range(out.user_row.size):
         user_row, item_row, time_ms = np.int64(out.user_row[n]), np.int64(out.item_row[n]), out.time_ms[n]
         flags = _describe(graph, user_row, item_row, time_ms)
         if measured[n] and flags & (COUNTED | FIRST_EVENT):
             flags |= MEASURED
-            user = graph.users[user_row]
-            # nobody's first event comes after a gap: the anonymous list is ranked with what it teaches
-            gap_ms = max(np.int64(0), time_ms - user["last_time_ms"]) if user["n_events"] > 0 else np.int64(0)
-            context = mix(graph, cands, user_row, gap_ms, item_row)
-            out.rank[n] = _rank_among(cands, item_row)
-            if flags & COUNTED:
-                index = find(cands, item_row)
-                if index >= 0 and cands.chosen[index]:
-                    out.path[n] = learn_weights(graph, cands, context, index)
-                out.rank_trending[n] = _rank_on_clock(graph, TRENDING, user_row, item_row)
-                out.rank_popularity[n] = _rank_on_clock(graph, ALL_TIME, user_row, item_row)
+            _test(graph, cands, ranker, out, n, flags & COUNTED != 0)
         out.flags[n] = flags
-        learn(graph, user_row, item_row, time_ms)
+        learn(graph, user_row, item_row, time_ms, out.value[n])
 
 
 @entry_kernel
@@ -142,4 +181,4 @@ def fold_only(graph, out):
     for n in range(out.user_row.size):
         user_row, item_row = np.int64(out.user_row[n]), np.int64(out.item_row[n])
         out.flags[n] = _describe(graph, user_row, item_row, out.time_ms[n])
-        learn(graph, user_row, item_row, out.time_ms[n])
+        learn(graph, user_row, item_row, out.time_ms[n], out.value[n])

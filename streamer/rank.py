@@ -1,6 +1,8 @@
 """From a mixture to a list: what may be listed was settled when it was chosen; here it is put in order.
 
-Order: probability, then the item that is longest known (its row), so equal scores never swap from one list to the next.
+The ranker deals the probability of its short list, the mixture's most probable candidates, out anew; the rest keeps what the
+mixture gave it. Order: probability, then the item that is longest known (its row), so equal scores never swap from one list to
+the next.
 """
 
 import numpy as np
@@ -8,6 +10,28 @@ import numpy as np
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.candidates import N_PROPOSED
 from streamer.mixture import main_path, mix
+from streamer.ranker.features import describe, shortlist
+from streamer.ranker.guard import is_on
+from streamer.ranker.network import score
+from streamer.ranker.state import SHORT
+
+
+@kernel
+def order_shortlist(graph, cands, ranker, user_row, gap_ms):
+    """Describe and score the mixture's most probable candidates."""
+    shortlist(cands, ranker)
+    describe(graph, cands, ranker, user_row, gap_ms)
+    score(ranker)
+
+
+@kernel
+def deal_out(cands, ranker):
+    """Deal the short list's share of probability out to its candidates as the ranker thinks best."""
+    mass = np.float32(0.0)
+    for c in range(ranker.n[SHORT]):
+        mass += cands.mixed[ranker.index[c]]
+    for c in range(ranker.n[SHORT]):
+        cands.mixed[ranker.index[c]] = ranker.probability[c] * mass
 
 
 @kernel
@@ -35,7 +59,7 @@ def top_k(cands, order, k):
 
 
 @entry_kernel
-def rank_users(graph, cands, user_rows, gaps_ms, items, scores, paths):
+def rank_users(graph, cands, ranker, user_rows, gaps_ms, items, scores, paths):
     """Rank a list for each user.
 
     Args:
@@ -46,7 +70,11 @@ def rank_users(graph, cands, user_rows, gaps_ms, items, scores, paths):
     k = items.shape[1]
     order = cands.order
     for n in range(user_rows.size):
-        mix(graph, cands, np.int64(user_rows[n]), gaps_ms[n], np.int64(-1))
+        user_row = np.int64(user_rows[n])
+        mix(graph, cands, user_row, gaps_ms[n], np.int64(-1))
+        if is_on(ranker):
+            order_shortlist(graph, cands, ranker, user_row, gaps_ms[n])
+            deal_out(cands, ranker)
         n_listed = top_k(cands, order, k)
         for place in range(k):
             if place < n_listed:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.compiled import kernel
+from streamer.fastmath import log
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import CO, LAG, SEQ, SESSION
+from streamer.graph.state import CO, LAG, NODES, SEQ, SESSION
 
 CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
@@ -22,16 +23,21 @@ DEPTH = 20  # how many of the user's last items are looked at
 N_FINAL = 200  # candidates by evidence that survive to the last stage
 MAX_K = 200  # longest list
 _N_BINS = 4096
+N_INTERESTS = 4  # columns of a user's interest in a node
 N_AFFINITIES = 8  # category nodes kept of the user
 
 _PADDING = 48  # columns whose starts are a power of two apart would fight for the same cache lines
-N_COLUMNS = 5  # evidence, gathered over the user's last items, k = 0 the newest
-NEAR, FAR, CURRENT, TOGETHER, LAST = range(N_COLUMNS)
+N_COLUMNS = 10  # evidence, gathered over the user's last items, k = 0 the newest
+NEAR, FAR, CURRENT, TOGETHER, LAST = range(5)
+FIRST, SECOND, MOST, N_ROWS, BAYES = range(5, N_COLUMNS)  # of sequence: in the last row, the one before, the most in any; \
+# rows that hold the candidate; sum of decay * log(1 + seen / SMOOTH)
+SMOOTH = 0.3  # events of evidence
+_PER_SMOOTH = np.float32(1.0 / SMOOTH)
 _DECAY = np.array([0.8, 0.95, 0.9, 0.95])
 _DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # (N_COLUMNS - 1, DEPTH)
 _CATEGORY_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 
-N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE = range(4)  # indices of Candidates.n
+N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE, N_HISTORY, N_INTERESTED = range(6)  # indices of Candidates.n
 
 
 class Candidates(NamedTuple):
@@ -41,12 +47,22 @@ class Candidates(NamedTuple):
     row: NDArray[np.int32]
     closed: NDArray[np.bool_]  # may not be listed for this user
     chosen: NDArray[np.bool_]  # is in `final`
-    evidence: NDArray[np.float32]  # (CAPACITY, 8) N_COLUMNS of half a cache line
+    evidence: NDArray[np.float32]  # (CAPACITY, 16) N_COLUMNS of a cache line
     score: NDArray[np.float32]  # (n_paths, CAPACITY + padding)
     mass: NDArray[np.float64]  # (n_paths,)
     mixed: NDArray[np.float32]  # (CAPACITY,)
+    likeness: NDArray[np.float32]  # (CAPACITY, N_INTERESTS) cosine of an item's features with the user's, last stage only
+    rate: NDArray[np.float32]  # (CAPACITY,) its rate as a share of all items' rates, last stage only
     final: NDArray[np.int32]
     n: NDArray[np.int64]
+    row_mass: NDArray[np.float32]  # (DEPTH,) see `gather`
+    together_mass: NDArray[np.float32]  # (DEPTH,) the same, of CO
+    interest: NDArray[np.float32]  # (max_nodes, N_INTERESTS) of the user in every feature node, see `graph.content`
+    interested: NDArray[np.int32]  # (DEPTH * NODES,) the nodes in which it is not zero
+    interest_norm: NDArray[np.float32]  # (N_INTERESTS,)
+    drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
+    unlisted: NDArray[np.float32]  # (2,) mean squared likeness of any item; share of the rates that cold items have
+    proposing: NDArray[np.int32]  # (8,) nodes that propose
     node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
     affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
     per_weight: NDArray[np.float32]  # (N_AFFINITIES,) the share over the node's weight
@@ -55,19 +71,29 @@ class Candidates(NamedTuple):
     order: NDArray[np.int64]  # (MAX_K,) indices of the best, best first
 
 
-def new_candidates(n_paths: int) -> Candidates:
-    """An empty scratch for this many paths, about a megabyte."""
+def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
+    """An empty scratch for this many paths and feature nodes, about a megabyte."""
     return Candidates(
         slot=np.zeros(_SLOTS, np.int32),
         row=np.zeros(CAPACITY, np.int32),
         closed=np.zeros(CAPACITY, np.bool_),
         chosen=np.zeros(CAPACITY, np.bool_),
-        evidence=np.zeros((CAPACITY, 8), np.float32),
+        evidence=np.zeros((CAPACITY, 16), np.float32),
         score=np.zeros((n_paths, CAPACITY + _PADDING), np.float32),
         mass=np.zeros(n_paths),
         mixed=np.zeros(CAPACITY, np.float32),
+        likeness=np.zeros((CAPACITY, N_INTERESTS), np.float32),
+        rate=np.zeros(CAPACITY, np.float32),
         final=np.zeros(CAPACITY, np.int32),
-        n=np.zeros(4, np.int64),
+        n=np.zeros(6, np.int64),
+        interest=np.zeros((max_nodes, N_INTERESTS), np.float32),
+        interested=np.zeros(DEPTH * NODES, np.int32),
+        interest_norm=np.zeros(N_INTERESTS, np.float32),
+        drawn_likeness=np.zeros(N_INTERESTS, np.float32),
+        unlisted=np.zeros(2, np.float32),
+        proposing=np.zeros(8, np.int32),
+        row_mass=np.zeros(DEPTH, np.float32),
+        together_mass=np.zeros(DEPTH, np.float32),
         node=np.zeros(N_AFFINITIES, np.int32),
         affinity=np.zeros(N_AFFINITIES, np.float32),
         per_weight=np.zeros(N_AFFINITIES, np.float32),
@@ -145,6 +171,9 @@ def clear(cands):
         # emptied from the newest to the oldest, so that every probe still finds its own way
         for index in range(cands.n[N_ALL] - 1, -1, -1):
             cands.slot[_slot_of(cands, cands.row[index])] = 0
+    for at in range(cands.n[N_INTERESTED]):
+        for column in range(N_INTERESTS):
+            cands.interest[cands.interested[at], column] = 0.0
     cands.n[:] = 0
     cands.mass[:] = 0.0
 
@@ -152,6 +181,8 @@ def clear(cands):
 @kernel
 def gather(graph, cands, user_row, gap_ms):
     """Sum the evidence of the neighbour rows of the user's last items, decayed by how many events ago he took each.
+
+    `cands.row_mass[k]` is all the sequence evidence of the row of the item k events ago, in the same units.
 
     `gap_ms` since his last event decides whether the items of his last session still are the present one.
     """
@@ -165,8 +196,11 @@ def gather(graph, cands, user_row, gap_ms):
         near = unit * _DECAYS[NEAR, k]
         far = unit * _DECAYS[FAR, k]
         current = unit * _DECAYS[CURRENT, k] if k < n_session else np.float32(0.0)
-        together = unit * _DECAYS[TOGETHER, k]
+        per_together = np.float32(1.0) / graph.items[owner]["together_scale"]
+        together = per_together * _DECAYS[TOGETHER, k]
         ids, evidence = graph.neighbour[owner], graph.evidence[owner]
+        bayes = _DECAYS[CURRENT, k]
+        mass, together_mass = np.float32(0.0), np.float32(0.0)
         for slot in range(n_neighbours):
             if ids[slot] == 0:
                 continue
@@ -174,12 +208,24 @@ def gather(graph, cands, user_row, gap_ms):
             if index < 0:
                 return
             seq = evidence[slot, SEQ]
-            cands.evidence[index, NEAR] += near * seq
-            cands.evidence[index, FAR] += far * seq
-            cands.evidence[index, CURRENT] += current * evidence[slot, SESSION]
-            cands.evidence[index, TOGETHER] += together * evidence[slot, CO]
+            mass += seq
+            own = cands.evidence[index]
+            own[NEAR] += near * seq
+            own[FAR] += far * seq
+            own[CURRENT] += current * evidence[slot, SESSION]
+            own[TOGETHER] += together * evidence[slot, CO]
+            own[MOST] = max(own[MOST], unit * seq)
+            own[N_ROWS] += np.float32(1.0)
+            own[BAYES] += bayes * log(np.float32(1.0) + unit * seq * _PER_SMOOTH)
+            together_mass += evidence[slot, CO]
             if k == 0:
-                cands.evidence[index, LAST] = unit * evidence[slot, LAG]
+                own[LAST] = unit * evidence[slot, LAG]
+                own[FIRST] = unit * seq
+            elif k == 1:
+                own[SECOND] = unit * seq
+        cands.row_mass[k] = mass * unit
+        cands.together_mass[k] = together_mass * per_together
+        cands.n[N_HISTORY] = k + 1
 
 
 @kernel
@@ -188,8 +234,8 @@ def weigh_categories(graph, cands, user_row):
     total = np.float32(0.0)
     for k in range(min(history_length(graph, user_row), DEPTH)):
         item = graph.items[past_item(graph, user_row, k)]
-        for n in range(item["n_nodes"]):
-            weight = _CATEGORY_DECAYS[k] / np.float32(item["n_nodes"])
+        for n in range(item["n_categories"]):
+            weight = _CATEGORY_DECAYS[k] / np.float32(item["n_categories"])
             total += weight
             for at in range(N_AFFINITIES):
                 if at == cands.n[N_AFFINE]:

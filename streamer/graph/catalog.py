@@ -5,12 +5,13 @@ from streamer.graph.categories import add_mass, leave_node, place_in_node
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
-from streamer.graph.state import TRENDING
+from streamer.graph.rates import COLD, enter_pool, settle_node
+from streamer.graph.state import DESCRIBED, N_RECENT, POOLED, TRENDING
 
 
 @kernel
-def _same_nodes(item, nodes):
-    if item["n_nodes"] != nodes.size:
+def _same_nodes(item, nodes, n_categories):
+    if item["n_nodes"] != nodes.size or item["n_categories"] != n_categories:
         return False
     for n in range(nodes.size):
         if item["nodes"][n] != nodes[n]:
@@ -18,18 +19,34 @@ def _same_nodes(item, nodes):
     return True
 
 
+@kernel
+def _count_item(graph, node_row, one, is_cold):
+    graph.node_items[node_row] += one
+    if is_cold:
+        settle_node(graph, node_row)
+        graph.nodes[node_row]["n_cold"] += one
+
+
 @entry_kernel
-def move_to_nodes(graph, item_row, nodes):
-    """Give an item these category nodes, (n <= 8,) int32; the weight it has earned moves with it."""
+def move_to_nodes(graph, item_row, nodes, n_categories):
+    """Give an item these feature nodes, (n <= NODES,) int32, categories first; the weight it has earned moves with it."""
     item = graph.items[item_row]
-    if _same_nodes(item, nodes):
+    if _same_nodes(item, nodes, n_categories):
         return
+    is_cold = item["flags"] & POOLED and item["n_events"] < COLD
+    graph.counters[DESCRIBED] += (nodes.size > 0) - (item["n_nodes"] > 0)
     for n in range(item["n_nodes"]):
         leave_node(graph, item["nodes"][n], item_row)
+        _count_item(graph, item["nodes"][n], -1, is_cold)
     item["n_nodes"] = nodes.size
+    item["n_categories"] = n_categories
     weight = clock_weight(graph, TRENDING, item_row)
     for n in range(nodes.size):
         item["nodes"][n] = nodes[n]
+        _count_item(graph, nodes[n], 1, is_cold)
+        node = graph.nodes[nodes[n]]
+        node["recent"][node["n_recent"] % N_RECENT] = item_row
+        node["n_recent"] += 1
         if weight > 0.0:
             add_mass(graph, nodes[n], weight)
             place_in_node(graph, nodes[n], item_row)
@@ -38,7 +55,14 @@ def move_to_nodes(graph, item_row, nodes):
 @entry_kernel
 def arrive_as_news(graph, item_row):
     """Let an item that nobody took yet be listed as fresh."""
+    enter_pool(graph, item_row)
     arrive(graph, item_row)
+
+
+@entry_kernel
+def stock(graph, item_row):
+    """Let an item of the inventory, which nobody took yet, be listed for its features: it is no news."""
+    enter_pool(graph, item_row)
 
 
 @entry_kernel

@@ -4,14 +4,15 @@ The set decides what may be listed, so it is exact: an open-addressing table of 
 of one pool. A block that is three quarters full moves to one twice as large and is handed on to the next user who needs
 its size.
 
-    users[row].ring                        28 item rows, the newest at (n_events - 1) % 28
+    users[row].ring                        20 item rows, the newest at (n_events - 1) % 20
+    users[row].ring_time, .ring_value      event time and value of each
     taken.item[start : start + 2**class]   item row + 1, linear probing
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS
+from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NO_VALUE, TICK_MS, VALUE_UNIT
 
 _ALIGNED = 1 << MIN_TAKEN_CLASS  # all blocks start at multiples of the smallest one
 
@@ -129,11 +130,24 @@ def is_new_session(graph, user_row, time_ms):
 
 
 @kernel
-def append(graph, user_row, item_row, time_ms):
-    """Put an event at the end of the user's history."""
+def gap_to_past_s(graph, user_row, k, time_ms):
+    """Seconds from the user's event k events ago to `time_ms`, never negative."""
+    user = graph.users[user_row]
+    then = np.int64(user["ring_time"][(user["n_events"] - 1 - k) % HISTORY])
+    return max(np.int64(0), time_ms // TICK_MS - then) * (TICK_MS // 1000)
+
+
+@kernel
+def append(graph, user_row, item_row, time_ms, value):
+    """Put an event at the end of the user's history; `value` is standardised, nan where it had none."""
     user = graph.users[user_row]
     user["n_session"] = 1 if is_new_session(graph, user_row, time_ms) else user["n_session"] + 1
-    user["ring"][user["n_events"] % HISTORY] = item_row
+    at = user["n_events"] % HISTORY
+    user["ring"][at] = item_row
+    user["ring_time"][at] = np.uint32(time_ms // TICK_MS)
+    user["ring_value"][at] = (
+        np.int8(NO_VALUE) if np.isnan(value) else np.int8(max(-3.0, min(3.0, value)) * VALUE_UNIT)
+    )
     user["n_events"] += 1
     user["last_time_ms"] = max(time_ms, user["last_time_ms"])
     _take(graph, user_row, item_row)
@@ -153,3 +167,5 @@ def forget_user(graph, user_row):
     user["last_time_ms"] = 0
     for k in range(HISTORY):
         user["ring"][k] = 0
+        user["ring_time"][k] = 0
+        user["ring_value"][k] = 0

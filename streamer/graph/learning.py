@@ -6,6 +6,7 @@ from streamer.compiled import kernel
 from streamer.graph.categories import touch_nodes
 from streamer.graph.clocks import tick
 from streamer.graph.histories import append, history_length, is_new_session, past_item
+from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
 from streamer.graph.state import (
     ARRIVALS,
@@ -31,8 +32,8 @@ def arrive(graph, item_row):
     """The item enters the catalog that lists are made from: by its first event, or as news (`pipeline`)."""
     item = graph.items[item_row]
     item["flags"] |= KNOWN
-    item["first_event"] = graph.counters[EVENTS]
     item["neighbour_scale"] = 1.0
+    item["together_scale"] = 1.0
     graph.damping[item_row] = 5.0**DAMPING
     graph.fresh[graph.counters[ARRIVALS] % N_FRESH] = item_row
     graph.counters[ARRIVALS] += 1
@@ -46,7 +47,7 @@ def _pair(graph, earlier, later, k, in_session):
     slot = find_slot(graph, earlier, later)
     scale = graph.items[earlier]["neighbour_scale"]
     graph.evidence[earlier, slot, SEQ] += scale * decayed
-    graph.evidence[earlier, slot, CO] += scale
+    graph.evidence[earlier, slot, CO] += graph.items[earlier]["together_scale"]
     if k == 0:
         graph.evidence[earlier, slot, LAG] += scale
     if in_session:
@@ -54,28 +55,57 @@ def _pair(graph, earlier, later, k, in_session):
     slot = find_slot(graph, later, earlier)
     scale = graph.items[later]["neighbour_scale"]
     graph.evidence[later, slot, SEQ] += scale * decayed * np.float32(BACKWARD)
-    graph.evidence[later, slot, CO] += scale
+    graph.evidence[later, slot, CO] += graph.items[later]["together_scale"]
     if in_session:
         graph.evidence[later, slot, SESSION] += scale
 
 
 @kernel
-def learn(graph, user_row, item_row, time_ms):
-    """Fold one interaction. Cost does not depend on how many items or users there are."""
+def _learn_value(graph, item, value):
+    """Count a value; returns it standardised by what was seen before it, nan where there is none."""
+    if np.isnan(value):
+        return np.float64(np.nan)
+    squashed = np.sign(value) * np.log1p(np.abs(value))  # quantities have heavy tails; order is kept
+    values = graph.values
+    standardised = 0.0
+    if values[0] > 1.0:
+        mean = values[1] / values[0]
+        variance = values[2] / values[0] - mean * mean
+        standardised = (squashed - mean) / np.sqrt(variance) if variance > 1e-9 else 0.0
+    standardised = max(-3.0, min(3.0, standardised))
+    values[0] += 1.0
+    values[1] += squashed
+    values[2] += squashed * squashed
+    item["value_sum"] += np.float32(standardised)
+    item["n_values"] += 1
+    return standardised
+
+
+@kernel
+def learn(graph, user_row, item_row, time_ms, value):
+    """Fold one interaction. Cost does not depend on how many items or users there are.
+
+    Args:
+        value: Its value as the event gave it, float32; nan = none.
+    """
     if not graph.items[item_row]["flags"] & KNOWN:
         arrive(graph, item_row)
+    enter_pool(graph, item_row)
     graph.counters[EVENTS] += 1
+    count_take(graph, item_row)
     tick(graph, item_row)
     touch_nodes(graph, item_row)
     age_row(graph, item_row)
     item = graph.items[item_row]
     item["n_events"] += 1
+    item["last_event"] = graph.counters[EVENTS]
     graph.damping[item_row] = (item["n_events"] + 5.0) ** DAMPING
     n_session = (
         0 if is_new_session(graph, user_row, time_ms) else np.int64(graph.users[user_row]["n_session"])
     )
+    grow_older(graph)
     for k in range(min(history_length(graph, user_row), graph.pair_window)):
         earlier = past_item(graph, user_row, k)
         if earlier != item_row:
             _pair(graph, earlier, item_row, k, k < n_session)
-    append(graph, user_row, item_row, time_ms)
+    append(graph, user_row, item_row, time_ms, _learn_value(graph, item, value))

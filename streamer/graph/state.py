@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-HISTORY = 28  # last items kept in order, a user: two cache lines with the head of the record
+HISTORY = 20  # last items kept in order, a user, with the time and value of each
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
 SEQ, CO, LAG, SESSION = range(CHANNELS)
@@ -19,12 +19,20 @@ ALL_TIME = N_CLOCKS - 1  # the clock that never forgets: plain popularity
 TRENDING = N_CLOCKS - 2  # the clock that is reported as "trending" (half-life 3,000 events)
 TOP = 256  # items kept in order, a clock
 N_FRESH = 32  # last arrivals kept
-NODES = 8  # category nodes kept, an item
-NODE_TOP = 32  # items kept in order, a category node
+NODES = 16  # feature nodes kept, an item: categories first, then bins of numbers, then words
+NODE_TOP = 32  # items kept in order, a feature node
+N_NUMBERS = 2  # standardised numbers kept, an item
+TICK_MS = 2000  # unit of the times in a history: 2**32 of them reach the year 2242
+NO_VALUE = -128  # in a history: the event had no value
+VALUE_UNIT = 32.0  # of a standard deviation in a history
 
-KNOWN, CATALOGUED = 1, 2  # bits of an item's flags
+KNOWN, CATALOGUED, POOLED = 1, 2, 4  # bits of an item's flags: arrived, on the catalog, counted in the rates' pool
 
-EVENTS, ARRIVALS, KNOWN_ITEMS = range(3)  # indices of Graph.counters
+N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of two of events since its last one
+RING = 1 << 20  # last events of which the item is remembered
+N_RECENT = 16  # last arrivals kept, a feature node
+
+EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED = range(4)  # indices of Graph.counters; DESCRIBED: items with features
 MIN_TAKEN_CLASS, MAX_TAKEN_CLASS = 3, 13  # blocks of 8 to 8,192 slots
 
 
@@ -37,7 +45,7 @@ class FoldSettings(NamedTuple):
     repeats: bool = False  # may an item be listed for a user who took it before
     max_items: int = 500_000
     max_users: int = 2_000_000
-    max_nodes: int = 20_000  # category nodes
+    max_nodes: int = 100_000  # feature nodes
     max_taken: int = 64_000_000  # slots for all users' taken items together
     n_neighbours: int = 128
     pair_window: int = 20  # how many of the user's last items an event is paired with
@@ -50,10 +58,18 @@ ITEM = np.dtype(
         ("epoch", "i4", N_CLOCKS),  # the clock's epoch at the last touch
         ("position", "i2", N_CLOCKS),  # place in the clock's ordered list + 1; 0 when not in it
         ("first_event", "i8"),  # event number of its arrival
+        ("last_event", "i8"),  # event number of its last event
         ("n_events", "i4"),
         ("neighbour_scale", "f4"),  # what one event weighs now in this item's neighbour row
-        ("nodes", "i4", NODES),  # category node rows
+        ("together_scale", "f4"),  # the same, of CO
+        ("value_sum", "f4"),  # of its events' values, squashed and standardised
+        ("n_values", "i4"),
+        ("expected", "f4"),  # takes that the mixture foretold while the item was on the short list
+        ("hits", "f4"),  # takes that came while it was
+        ("number", "f4", N_NUMBERS),  # standardised; nan = missing
+        ("nodes", "i4", NODES),  # feature node rows, categories first
         ("n_nodes", "u1"),
+        ("n_categories", "u1"),  # how many of the nodes are categories
         ("flags", "u1"),
     ],
     align=True,
@@ -68,6 +84,8 @@ USER = np.dtype(
         ("n_taken", "i4"),  # distinct items in the set
         ("taken_class", "i4"),  # log2 of its slots; 0 = none yet
         ("ring", "i4", HISTORY),  # item rows, the newest at (n_events - 1) % HISTORY
+        ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
+        ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT
     ],
     align=True,
 )
@@ -78,6 +96,12 @@ NODE = np.dtype(
         ("epoch", "i4"),
         ("n_top", "i4"),
         ("top", "i4", NODE_TOP),  # its items by trending weight, heaviest first
+        ("n_cold", "i4"),  # of them in the pool, with fewer than COLD events
+        ("cold_taken", "f4"),  # their events, fading
+        ("cold_expected", "f4"),  # what chance would have given them
+        ("cold_event", "i8"),  # events of cold items when these two were brought up to date
+        ("n_recent", "i4"),
+        ("recent", "i4", N_RECENT),  # ring of the items that came last
     ],
     align=True,
 )
@@ -104,6 +128,21 @@ class Taken(NamedTuple):
     used: NDArray[np.int64]  # (2,) slots handed out so far; items not recorded because there was no room
 
 
+class Rates(NamedTuple):
+    """See `graph.rates`."""
+
+    taken: NDArray[np.float64]  # (N_COUNTS, N_AGES) events of items in the bin
+    exposed: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin, summed over all events
+    alive: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin now
+    hazard: NDArray[np.float32]  # (N_COUNTS, N_AGES)
+    total: NDArray[np.float64]  # (2,) hazard of all items together; of the cold ones
+    ring: NDArray[np.int32]  # (RING,) item row of the event with this number
+    arrived: NDArray[np.int32]  # (max_items,) item rows in the order of arrival
+    passed: NDArray[np.int64]  # (N_AGES,) arrivals that are at least 2**b events old
+    cold_events: NDArray[np.int64]  # (1,) events of cold items so far
+    n: NDArray[np.int64]  # (2,) arrivals so far; cold items now
+
+
 class Graph(NamedTuple):
     """All state that kernels read and write."""
 
@@ -112,15 +151,16 @@ class Graph(NamedTuple):
     unlistable: NDArray[np.bool_]  # (max_items,) retired, or not available now
     users: NDArray[np.void]  # (max_users,) of USER
     nodes: NDArray[np.void]  # (max_nodes,) of NODE
+    node_items: NDArray[np.int32]  # (max_nodes,) items that carry the node: apart, since idf is asked for all the time
     neighbour: NDArray[np.int32]  # (max_items, n_neighbours) item row + 1; 0 = free slot
     evidence: NDArray[np.float32]  # (max_items, n_neighbours, CHANNELS) in the owner's neighbour_scale
     clocks: Clocks
+    rates: Rates
     taken: Taken
     fresh: NDArray[np.int32]  # (N_FRESH,) ring of arrivals, item rows
-    counters: NDArray[np.int64]  # (3,) see EVENTS, ARRIVALS, KNOWN_ITEMS
-    weights: NDArray[
-        np.float64
-    ]  # (N_CONTEXTS, n_paths) responsibilities gathered so far: the mixture's weights
+    counters: NDArray[np.int64]  # (4,) see EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED
+    weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities so far: the mixture's weights
+    values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
     repeats: bool
     pair_window: int
     session_gap_ms: int
@@ -140,6 +180,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
         unlistable=np.zeros(settings.max_items, np.bool_),
         users=np.zeros(settings.max_users, USER),
         nodes=np.zeros(settings.max_nodes, NODE),
+        node_items=np.zeros(settings.max_nodes, np.int32),
         neighbour=np.zeros((settings.max_items, settings.n_neighbours), np.int32),
         evidence=np.zeros((settings.max_items, settings.n_neighbours, CHANNELS), np.float32),
         clocks=Clocks(
@@ -150,6 +191,18 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
             top=np.zeros((N_CLOCKS, TOP), np.int32),
             n_top=np.zeros(N_CLOCKS, np.int64),
         ),
+        rates=Rates(
+            taken=np.zeros((N_COUNTS, N_AGES)),
+            exposed=np.zeros((N_COUNTS, N_AGES)),
+            alive=np.zeros((N_COUNTS, N_AGES)),
+            hazard=np.zeros((N_COUNTS, N_AGES), np.float32),
+            total=np.zeros(2),
+            ring=np.zeros(RING, np.int32),
+            arrived=np.zeros(settings.max_items, np.int32),
+            passed=np.zeros(N_AGES, np.int64),
+            cold_events=np.zeros(1, np.int64),
+            n=np.zeros(2, np.int64),
+        ),
         taken=Taken(
             item=np.zeros(settings.max_taken, np.int32),
             times=np.zeros(n_repeat_slots, np.int32),
@@ -158,8 +211,9 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
             used=np.zeros(2, np.int64),
         ),
         fresh=np.full(N_FRESH, -1, np.int32),
-        counters=np.zeros(3, np.int64),
+        counters=np.zeros(4, np.int64),
         weights=np.ones((n_contexts, n_paths)),
+        values=np.zeros(3),
         repeats=settings.repeats,
         pair_window=settings.pair_window,
         session_gap_ms=settings.session_gap_s * 1000,

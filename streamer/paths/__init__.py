@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from streamer.compiled import kernel_named
 from streamer.graph.state import HALF_LIVES
-from streamer.paths import category, cooccurrence, fresh, repeat, sequence, session, trending
+from streamer.paths import category, cooccurrence, feature, fresh, repeat, sequence, session, trending
 
 
 class Path(NamedTuple):
@@ -44,6 +44,9 @@ LIST_PATHS = (
     Path("fresh", fresh.score, fresh.propose),
     Path("category", category.score, category.propose),
     Path("repeat", repeat.score, repeat.propose),
+    Path("feature", feature.score, feature.propose),
+    Path("feature_cold", feature.score_cold),
+    Path("rate", feature.score_rate),
 )
 PATHS = EVIDENCE_PATHS + LIST_PATHS
 NAMES = tuple(path.name for path in PATHS)

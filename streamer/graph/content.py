@@ -1,0 +1,103 @@
+"""What a user's last items have in common, over feature nodes: his interest in every node, and how like it an item is.
+
+Interest is `sum over the last items k of decay**k * idf(node) / |item k|`, at three decays; likeness is the cosine of that vector
+with an item's own `idf(node)` over its nodes. idf = log((1 + items) / (1 + items that carry the node)).
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.fastmath import log
+from streamer.graph.candidates import DEPTH, N_CHOSEN, N_INTERESTED, N_INTERESTS
+from streamer.graph.histories import history_length, past_item
+from streamer.graph.rates import rate_of
+from streamer.graph.state import DESCRIBED
+
+_N_DRAWN = 16
+FAST, SLOW, NEWEST = range(3)  # columns of interest; the fourth pads to 16 bytes
+_DECAYS = np.zeros((DEPTH, N_INTERESTS), np.float32)
+_DECAYS[:, FAST] = 0.7 ** np.arange(DEPTH)
+_DECAYS[:, SLOW] = 0.95 ** np.arange(DEPTH)
+_DECAYS[0, NEWEST] = 1.0
+
+
+@kernel
+def idf_of(graph, node_row):
+    return log(np.float32(1 + graph.counters[DESCRIBED]) / np.float32(1 + graph.node_items[node_row]))
+
+
+@kernel
+def length_of(graph, item):
+    """Length of an item's feature vector."""
+    total = np.float32(1e-6)
+    for q in range(item["n_nodes"]):
+        idf = idf_of(graph, item["nodes"][q])
+        total += idf * idf
+    return np.sqrt(total)
+
+
+@kernel
+def weigh_interests(graph, cands, user_row):
+    """Fill `cands.interest` for the nodes of the user's last items, `interested` and `interest_norm`."""
+    n = 0
+    for k in range(min(history_length(graph, user_row), DEPTH)):
+        item = graph.items[past_item(graph, user_row, k)]
+        if item["n_nodes"] == 0:
+            continue
+        per_length = np.float32(1.0) / length_of(graph, item)
+        for q in range(item["n_nodes"]):
+            node_row = item["nodes"][q]
+            interest = cands.interest[node_row]
+            if interest[SLOW] == 0.0:
+                cands.interested[n] = node_row
+                n += 1
+            part = idf_of(graph, node_row) * per_length + np.float32(1e-9)
+            for column in range(N_INTERESTS):
+                interest[column] += _DECAYS[k, column] * part
+    cands.n[N_INTERESTED] = n
+    cands.interest_norm[:] = 0.0
+    for at in range(n):
+        for column in range(N_INTERESTS):
+            value = cands.interest[cands.interested[at], column]
+            cands.interest_norm[column] += value * value
+    for column in range(N_INTERESTS):
+        cands.interest_norm[column] = np.sqrt(cands.interest_norm[column])
+
+
+@kernel
+def compare(graph, cands, user_row):
+    """Likeness and rate of every candidate of the last stage; returns the mean squared likeness of any item at all."""
+    per_total = np.float32(1.0 / max(graph.rates.total[0], 1e-30))
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        cands.rate[index] = rate_of(graph, cands.row[index]) * per_total
+        _compare_one(graph, cands, cands.row[index], cands.likeness[index])
+    # what an item that nobody proposed is like, from a few drawn by the user's own numbers: the same in every replay
+    total = np.float32(0.0)
+    n_arrived = min(graph.rates.n[0], graph.rates.arrived.size)
+    drawn = np.uint64(user_row * 1000003 + graph.users[user_row]["n_events"] + 1)
+    for _ in range(_N_DRAWN):
+        drawn = drawn * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        item_row = graph.rates.arrived[np.int64((drawn >> np.uint64(33)) % np.uint64(max(n_arrived, 1)))]
+        _compare_one(graph, cands, np.int64(item_row), cands.drawn_likeness)
+        total += cands.drawn_likeness[SLOW] ** 2
+    return total / np.float32(_N_DRAWN)
+
+
+@kernel
+def _compare_one(graph, cands, item_row, likeness):
+    for column in range(N_INTERESTS):
+        likeness[column] = 0.0
+    if cands.n[N_INTERESTED] == 0:
+        return
+    item = graph.items[item_row]
+    total = np.float32(1e-6)
+    for q in range(item["n_nodes"]):
+        node_row = item["nodes"][q]
+        idf = idf_of(graph, node_row)
+        total += idf * idf
+        for column in range(N_INTERESTS):
+            likeness[column] += idf * cands.interest[node_row, column]
+    for column in range(N_INTERESTS):
+        if cands.interest_norm[column] > 0.0:
+            likeness[column] /= np.sqrt(total) * cands.interest_norm[column]

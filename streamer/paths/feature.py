@@ -1,0 +1,80 @@
+"""Feature: items that share categories, bins of numbers and words with the user's last items, times their rate.
+
+The one path that can list an item nobody took yet, together with text. Cold items (fewer than 5 events) form a path of
+their own besides: they compete with each other first, and the mixture decides how much of a list is theirs.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.candidates import N_CHOSEN, N_INTERESTED, choose
+from streamer.graph.content import SLOW, compare, weigh_interests
+from streamer.graph.rates import COLD
+from streamer.graph.state import N_RECENT
+
+_N_NODES = 8  # nodes that propose
+_N_PROPOSED = 8  # items of the node's heaviest
+
+
+@kernel
+def propose(graph, cands, user_row, path):
+    """The newest and the heaviest items of the nodes that interest the user most."""
+    if user_row < 0:
+        return
+    weigh_interests(graph, cands, user_row)
+    nodes, n = cands.proposing, 0
+    for at in range(cands.n[N_INTERESTED]):
+        node_row = cands.interested[at]
+        interest = cands.interest[node_row, SLOW]
+        if n == _N_NODES and interest <= cands.interest[nodes[n - 1], SLOW]:
+            continue
+        place = n if n < _N_NODES else n - 1
+        while place > 0 and interest > cands.interest[nodes[place - 1], SLOW]:
+            nodes[place] = nodes[place - 1]
+            place -= 1
+        nodes[place] = node_row
+        n = min(n + 1, _N_NODES)
+    for at in range(n):
+        node = graph.nodes[nodes[at]]
+        for age in range(min(np.int64(node["n_recent"]), N_RECENT)):
+            choose(graph, cands, user_row, np.int64(node["recent"][age]))
+        for place in range(min(np.int64(node["n_top"]), _N_PROPOSED)):
+            choose(graph, cands, user_row, np.int64(node["top"][place]))
+
+
+@kernel
+def score(graph, cands, user_row, path):
+    """Squared cosine times rate. First of its kind to be scored: it fills in likeness and rate for all."""
+    cands.unlisted[0] = compare(graph, cands, user_row)
+    if cands.n[N_INTERESTED] == 0:
+        return
+    mass, listed = 0.0, 0.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
+        mass += cands.score[path, index]
+        listed += cands.rate[index]
+    cands.mass[path] = mass + max(0.0, 1.0 - listed) * cands.unlisted[0]
+
+
+@kernel
+def score_cold(graph, cands, user_row, path):
+    """The same among cold items alone."""
+    if cands.n[N_INTERESTED] == 0:
+        return
+    mass, listed = 0.0, 0.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        if graph.items[cands.row[index]]["n_events"] < COLD:
+            cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
+            mass += cands.score[path, index]
+            listed += cands.rate[index]
+    cands.mass[path] = mass + max(0.0, graph.rates.total[1] / max(graph.rates.total[0], 1e-30) - listed) * cands.unlisted[0]
+
+
+@kernel
+def score_rate(graph, cands, user_row, path):
+    """The rate alone: what is due to be taken again, or for the first time."""
+    for at in range(cands.n[N_CHOSEN]):
+        cands.score[path, cands.final[at]] = cands.rate[cands.final[at]]
+    cands.mass[path] = 1.0

@@ -1,0 +1,13 @@
+"""The learned online ranker: puts the mixture's best candidates in order, from more than the mixture can say.
+
+    state.py     its weights, and the scratch in which one list is scored
+    features.py  what it sees of a candidate, built in one pass from the sparse rows
+    network.py   score and learn: a linear part and one hidden layer over the mixture's log-probability
+    guard.py     its own hit ratio beside the mixture's, on the same events: it orders lists only while it is ahead
+
+It starts exactly as the mixture: everything that is added to `log p` begins at zero.
+"""
+
+from streamer.ranker.state import Ranker, new_ranker
+
+__all__ = ["Ranker", "new_ranker"]

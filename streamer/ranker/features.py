@@ -1,0 +1,182 @@
+"""What the ranker sees of a candidate. Fixed scaling, no running statistics; one pass over the short list.
+
+A path's part in a candidate is `clip(log((p_path + 1e-6) / (p_mix + 1e-6)) / 2, -3, 3)`, 0 where the path has nothing to say.
+A lift is `log((seen + 0.3) / (expected + 0.3))`: evidence against what the item's popularity alone would bring.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.fastmath import log
+from streamer.graph.candidates import (
+    FAR,
+    FIRST,
+    MOST,
+    N_HISTORY,
+    N_PROPOSED,
+    N_ROWS,
+    NEAR,
+    SECOND,
+    SMOOTH,
+    TOGETHER,
+    BAYES,
+)
+from streamer.graph.clocks import clock_weight
+from streamer.graph.content import FAST, NEWEST, SLOW
+from streamer.graph.state import ALL_TIME, EVENTS
+from streamer.paths import N_PATHS, NAMES
+from streamer.ranker.state import N_RANKED, SHORT
+
+_OWN = (
+    "log_probability",
+    "lift_first",
+    "lift_second",
+    "lift_most",
+    "lift_near",
+    "lift_far",
+    "n_rows",
+    "log_events",
+    "log_age",
+    "log_idle",
+    "mean_value",
+    "calibration",
+    "log_history",
+    "log_gap",
+    "likeness_fast",
+    "likeness_slow",
+    "likeness_last",
+    "log_rate",
+    "is_new",
+    "lift_together",
+    "bayes",
+)
+FEATURES = (*NAMES, *_OWN)
+N_FEATURES = len(FEATURES)
+
+_SMOOTH = np.float32(SMOOTH)
+_FLOOR = np.float32(1e-6)
+_N_BINS = 4096
+NEAR_DECAYS = (0.8 ** np.arange(32)).astype(np.float32)
+FAR_DECAYS = (0.95 ** np.arange(32)).astype(np.float32)
+BAYES_DECAYS = (0.9 ** np.arange(32)).astype(np.float32)
+HALVED = 50.0  # foretold takes of an item above which old ones count half
+
+
+@kernel
+def _clip(x):
+    return max(np.float32(-3.0), min(np.float32(3.0), x))
+
+
+@kernel
+def shortlist(cands, ranker):
+    """Take the N_RANKED most probable proposed candidates; among equals at the edge, those that came first."""
+    n_proposed = cands.n[N_PROPOSED]
+    bits = cands.mixed.view(np.int32)
+    edge = np.int32(0)
+    if n_proposed > N_RANKED:
+        bins = cands.bins
+        bins[:] = 0
+        for at in range(n_proposed):
+            bins[bits[cands.final[at]] >> 19] += 1
+        edge = np.int32(_N_BINS)
+        n_in = 0
+        while edge > 0 and n_in + bins[edge - 1] <= N_RANKED:
+            edge -= 1
+            n_in += bins[edge]
+        room = N_RANKED - n_in
+    else:
+        room = 0
+    n = 0
+    for at in range(n_proposed):
+        index = cands.final[at]
+        place = bits[index] >> 19
+        if cands.mixed[index] > 0.0 and (place >= edge or (place == edge - 1 and room > 0)):
+            room -= place < edge
+            ranker.index[n] = index
+            n += 1
+    ranker.n[SHORT] = n
+
+
+@kernel
+def describe(graph, cands, ranker, user_row, gap_ms):
+    """Fill `ranker.base` and `ranker.x` for the short list."""
+    n_history = cands.n[N_HISTORY] if user_row >= 0 else 0
+    near_mass, far_mass, most_mass = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    together_mass, bayes_mass, bayes_decays = np.float32(0.0), np.float32(0.0), np.float32(1e-6)
+    for k in range(n_history):
+        near_mass += NEAR_DECAYS[k] * cands.row_mass[k]
+        far_mass += FAR_DECAYS[k] * cands.row_mass[k]
+        together_mass += FAR_DECAYS[k] * cands.together_mass[k]
+        bayes_mass += BAYES_DECAYS[k] * cands.row_mass[k]
+        bayes_decays += BAYES_DECAYS[k]
+        most_mass = max(most_mass, cands.row_mass[k])
+    bayes_per_decay = np.float32(1.0) / bayes_decays
+    n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
+    log_history = log(np.float32(n_events + 1)) / np.float32(4.0)
+    log_gap = log(np.float32(gap_ms) / np.float32(1000.0) + np.float32(1.0)) / np.float32(15.0)
+    per_mass = np.float32(1.0 / max(graph.clocks.mass[ALL_TIME], 1.0))
+    now = graph.counters[EVENTS]
+    for c in range(ranker.n[SHORT]):
+        index = ranker.index[c]
+        x = ranker.x[c]
+        mixed = cands.mixed[index]
+        ranker.base[c] = log(mixed + np.float32(1e-12))
+        log_floored = log(mixed + _FLOOR)
+        for path in range(N_PATHS):
+            if cands.mass[path] > 0.0:
+                p = np.float32(cands.score[path, index] / cands.mass[path])
+                x[path] = _clip((log(p + _FLOOR) - log_floored) * np.float32(0.5))
+            else:
+                x[path] = np.float32(0.0)
+        row = cands.row[index]
+        item = graph.items[row]
+        share = clock_weight(graph, ALL_TIME, row) * per_mass
+        evidence = cands.evidence[index]
+        at = N_PATHS
+        x[at] = ranker.base[c] / np.float32(8.0)
+        x[at + 1] = x[at + 2] = x[at + 3] = x[at + 4] = x[at + 5] = np.float32(0.0)
+        if n_history > 0:
+            x[at + 1] = _lift(evidence[FIRST], share * cands.row_mass[0])
+            x[at + 3] = max(np.float32(0.0), _lift(evidence[MOST], share * most_mass))
+            x[at + 4] = _lift(evidence[NEAR], share * near_mass)
+            x[at + 5] = _lift(evidence[FAR], share * far_mass)
+        if n_history > 1:
+            x[at + 2] = _lift(evidence[SECOND], share * cands.row_mass[1])
+        x[at + 6] = evidence[N_ROWS] / np.float32(10.0)
+        x[at + 7] = log(np.float32(item["n_events"] + 1)) / np.float32(5.0)
+        x[at + 8] = log(np.float32(now - item["first_event"] + 1)) / np.float32(10.0)
+        x[at + 9] = log(np.float32(now - item["last_event"] + 1)) / np.float32(10.0)
+        x[at + 10] = item["value_sum"] / np.float32(item["n_values"] + 5)
+        x[at + 11] = log((item["hits"] + np.float32(1.0)) / (item["expected"] + np.float32(1.0)))
+        x[at + 12] = log_history
+        x[at + 13] = log_gap
+        likeness = cands.likeness[index]
+        x[at + 14] = np.float32(2.0) * likeness[FAST]
+        x[at + 15] = np.float32(2.0) * likeness[SLOW]
+        x[at + 16] = np.float32(2.0) * likeness[NEWEST]
+        x[at + 17] = (log(cands.rate[index] + np.float32(1e-8)) + np.float32(8.0)) / np.float32(4.0)
+        if n_history > 0:
+            x[at + 19] = _lift(evidence[TOGETHER], share * together_mass)
+            expected = log(np.float32(1.0) + share * bayes_mass * bayes_per_decay / _SMOOTH)
+            x[at + 20] = (evidence[BAYES] - expected / bayes_per_decay) * np.float32(0.25)
+        else:
+            x[at + 19] = x[at + 20] = np.float32(0.0)
+        x[at + 18] = np.float32(item["n_events"] == 0)
+
+
+@kernel
+def _lift(seen, expected):
+    return log((seen + _SMOOTH) / (expected + _SMOOTH)) * np.float32(0.5)
+
+
+@kernel
+def calibrate(graph, cands, ranker, taken):
+    """Hold what the mixture foretold of the short list against what was taken (`taken`: number in the short list, or -1)."""
+    for c in range(ranker.n[SHORT]):
+        item = graph.items[cands.row[ranker.index[c]]]
+        item["expected"] += cands.mixed[ranker.index[c]]
+        if c == taken:
+            item["hits"] += np.float32(1.0)
+        if item["expected"] > HALVED:
+            item["expected"] *= np.float32(0.5)
+            item["hits"] *= np.float32(0.5)

@@ -1,0 +1,93 @@
+"""Score and learn: `log p_mix + linear.x + out.relu(hidden'x + bias)`, trained on the listwise softmax, one event at a time.
+
+    score  z_c, and q = softmax(z) over the candidates
+    loss   -log q_taken                       (Cao et al. 2007, ListNet with one relevant item)
+    step   Adam (Kingma and Ba 2015), one an event; an event whose item is not among the candidates teaches nothing
+
+Candidates lie in rows, so that every inner loop runs over features or hidden units and vectorises without reordering sums:
+the same numbers on every machine. What weighs next to nothing in the gradient is left out.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.ranker.state import N_HIDDEN
+
+RATE = np.float32(1e-3)
+_MOMENTUM, _SPREAD, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-8)
+_FAINT = np.float32(1e-4)  # gradient of a score below which a candidate is not worth a pass
+
+
+@kernel
+def score(ranker):
+    """Scores and probabilities of the `ranker.n[0]` candidates described in `ranker.x`."""
+    weights, n = ranker.weights, ranker.n[0]
+    n_features = weights.linear.size
+    most = np.float32(-np.inf)
+    for c in range(n):
+        x, activation = ranker.x[c], ranker.activation[c]
+        total = ranker.base[c]
+        for h in range(N_HIDDEN):
+            activation[h] = weights.bias[h]
+        for f in range(n_features):
+            value = x[f]
+            if value != 0.0:
+                total += value * weights.linear[f]
+                for h in range(N_HIDDEN):
+                    activation[h] += value * weights.hidden[f, h]
+        for h in range(N_HIDDEN):
+            total += weights.out[h] * max(activation[h], np.float32(0.0))
+        ranker.score[c] = total
+        most = max(most, total)
+    mass = np.float32(0.0)
+    for c in range(n):
+        ranker.probability[c] = np.exp(ranker.score[c] - most)
+        mass += ranker.probability[c]
+    for c in range(n):
+        ranker.probability[c] /= mass
+
+
+@kernel
+def learn(ranker, taken):
+    """One step towards the taken candidate, from the scores at hand."""
+    weights, gradient = ranker.weights, ranker.gradient
+    n_features = weights.linear.size
+    gradient.linear[:] = 0.0
+    gradient.hidden[:] = 0.0
+    gradient.bias[:] = 0.0
+    gradient.out[:] = 0.0
+    back = gradient.bias  # borrowed below: its own gradient is the sum of what passes through it
+    for c in range(ranker.n[0]):
+        wrong = ranker.probability[c] - np.float32(c == taken)
+        if abs(wrong) < _FAINT:
+            continue
+        x, activation = ranker.x[c], ranker.activation[c]
+        for h in range(N_HIDDEN):
+            lit = np.float32(activation[h] > 0.0) * wrong
+            gradient.out[h] += lit * activation[h]
+            activation[h] = lit * weights.out[h]
+            back[h] += activation[h]
+        for f in range(n_features):
+            value = x[f]
+            if value != 0.0:
+                gradient.linear[f] += wrong * value
+                for h in range(N_HIDDEN):
+                    gradient.hidden[f, h] += value * activation[h]
+    ranker.n_updates[0] += 1
+    n = np.float32(ranker.n_updates[0])
+    unbias_first = np.float32(1.0) / (np.float32(1.0) - _MOMENTUM**n)
+    unbias_second = np.float32(1.0) / (np.float32(1.0) - _SPREAD**n)
+    first, second = ranker.first_moment, ranker.second_moment
+    _adam(weights.linear, gradient.linear, first.linear, second.linear, unbias_first, unbias_second)
+    _adam(weights.bias, gradient.bias, first.bias, second.bias, unbias_first, unbias_second)
+    _adam(weights.out, gradient.out, first.out, second.out, unbias_first, unbias_second)
+    for f in range(n_features):
+        _adam(weights.hidden[f], gradient.hidden[f], first.hidden[f], second.hidden[f], unbias_first, unbias_second)
+
+
+@kernel
+def _adam(weight, gradient, first, second, unbias_first, unbias_second):
+    for i in range(weight.size):
+        first[i] = _MOMENTUM * first[i] + (np.float32(1.0) - _MOMENTUM) * gradient[i]
+        second[i] = _SPREAD * second[i] + (np.float32(1.0) - _SPREAD) * gradient[i] * gradient[i]
+        weight[i] -= RATE * first[i] * unbias_first / (np.sqrt(second[i] * unbias_second) + _EPSILON)
