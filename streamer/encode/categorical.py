@@ -1,10 +1,9 @@
 """One categorical field: its values, the rare ones pooled, and how surprising they are."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
-from streamer.encode.drift import DriftWatch
+from streamer.encode.drift import Means, ValueWatch
 from streamer.encode.names import RARE, category_name, pool_name
 
 N_BEFORE_POOL = 200
@@ -55,23 +54,19 @@ class CategoricalField:
         self.n_values = 0  # values in them
         self.n_pooled = 0  # of these, given the rare node
         self.counts: dict[str, int] = {}
-        self.watch = DriftWatch() if watched else None
+        self.watch = ValueWatch() if watched else None
         self._max_values = max_values
         self._room = room
 
-    def learn(self, values: Iterable[str]) -> tuple[float, float] | None:
-        """Learn the different values of one record; (mean before, mean after) of their surprise when it changed."""
+    def learn(self, values: Collection[str]) -> Means | None:
+        """Learn the different values of one record; both means of their surprise, bits, when that has changed."""
         self.n_seen += 1
-        bits = 0.0
-        n = 0
+        self.n_values += len(values)
         for value in values:
-            n += 1
             count = self.counts.get(value, 0)
-            bits -= math.log2((count + 1) / (self.n_values + len(self.counts) + 1))
-            self.n_values += 1
             if count or (len(self.counts) < self._max_values and self._room.take(value)):
                 self.counts[value] = count + 1
-        return self.watch.see(bits / n) if self.watch is not None and n else None
+        return self.watch.see(values) if self.watch is not None else None
 
     def node(self, value: str) -> str | None:
         """Name of the node of a value that was learned; None when it belongs in the rare node."""

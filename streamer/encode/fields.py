@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from streamer.encode.categorical import CategoricalField, Room
-from streamer.encode.drift import Drift
+from streamer.encode.drift import Drift, Means
 from streamer.encode.names import MISSING, escaped, missing_number_name, pool_name
 from streamer.encode.numerical import NumericalField
 
@@ -174,9 +174,7 @@ class Fields:
     def _new_numerical(self, name: str) -> NumericalField:
         return NumericalField(self._prefix + escaped(name), self._watched)
 
-    def _note(
-        self, field: CategoricalField | NumericalField, kind: str, means: tuple[float, float] | None
-    ) -> None:
+    def _note(self, field: CategoricalField | NumericalField, kind: str, means: Means | None) -> None:
         if means is not None:
             self.changes.append(Drift(field.stem, kind, field.n_seen, *means))
             del self.changes[:-MAX_CHANGES]

@@ -5,9 +5,9 @@ from typing import Any
 
 from river.stats import Skew, Var
 
-from streamer.encode.drift import DriftWatch
+from streamer.encode.bins import RunningBins
+from streamer.encode.drift import Means, NumberWatch
 from streamer.encode.names import bin_name
-from streamer.encode.quantiles import RunningBins
 from streamer.encode.river_state import freeze, thaw
 
 CLIP = 3.0
@@ -59,11 +59,11 @@ class NumericalField:
         self.min = math.inf
         self.max = -math.inf
         self.bins = RunningBins()
-        self.watch = DriftWatch() if watched else None
+        self.watch = NumberWatch() if watched else None
         self._raw, self._log = Var(), Var()
         self._raw_skew, self._log_skew = Skew(), Skew()
 
-    def learn(self, number: float) -> tuple[float, float] | None:
+    def learn(self, number: float) -> Means | None:
         """Learn one finite number; (mean before, mean after) when it shows a change of distribution."""
         number = min(max(number, -MAX_SIZE), MAX_SIZE)
         log = squeezed(number)
@@ -75,7 +75,7 @@ class NumericalField:
         self._log.update(log)
         self._log_skew.update(log)
         self.bins.update(number)
-        if self.bins.n >= N_BEFORE_TAIL:
+        if self.bins.quantiles.n >= N_BEFORE_TAIL:
             skew = abs(self._raw_skew.get())
             limit = LIGHT_SKEW if self.heavy else HEAVY_SKEW
             self.heavy = skew > limit and abs(self._log_skew.get()) < skew
@@ -109,7 +109,9 @@ class NumericalField:
             "min": self.min if self.n_seen else None,
             "max": self.max if self.n_seen else None,
             "transform": "sign(x) log1p(|x|)" if self.heavy else "none",
-            "edges": list(self.bins.edges),
+            "quantiles": list(self.bins.quantiles.edges),
+            "bin_cuts": list(self.bins.cuts),
+            "bin_ids": list(self.bins.ids),
             "n_drifts": self.watch.n_drifts if self.watch else 0,
         }
 
