@@ -10,7 +10,7 @@ from streamer.encode.drift import Drift, Means
 from streamer.encode.names import MISSING, escaped, missing_number_name, pool_name
 from streamer.encode.numerical import NumericalField
 
-BYTES_A_FIELD = 24_000
+BYTES_A_FIELD = 16_000
 """Of a field's own: points of quantiles, windows of drift detectors, running moments."""
 MAX_CHANGES = 256
 """Changes kept until they are taken; the oldest give way."""

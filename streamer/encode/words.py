@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+from heapq import nsmallest
 from typing import Any
 
-from streamer.encode.categorical import BYTES_A_VALUE
+from streamer.encode.categorical import n_bytes_of
 from streamer.encode.names import word_name
 
 MAX_TEXT_CHARS = 4096
@@ -66,7 +67,7 @@ class Words:
         for word in words:
             count = counts.get(word, 0)
             if not count:
-                self.n_bytes += word.__sizeof__() + BYTES_A_VALUE
+                self.n_bytes += n_bytes_of(word)
             counts[word] = count + 1
         rarest = sorted(words, key=counts.__getitem__)[:n_most]
         if len(counts) > self._max_words:
@@ -83,11 +84,11 @@ class Words:
         self._weigh()
 
     def _weigh(self) -> None:
-        self.n_bytes = sum(word.__sizeof__() + BYTES_A_VALUE for word in self.counts)
+        self.n_bytes = sum(map(n_bytes_of, self.counts))
 
     def readable(self) -> dict[str, Any]:
         """JSON-able summary."""
-        top = sorted(self.counts.items(), key=lambda entry: (-entry[1], entry[0]))[:N_TOP]
+        top = nsmallest(N_TOP, self.counts.items(), key=lambda entry: (-entry[1], entry[0]))
         return {
             "n_texts": self.n_texts,
             "n_words": len(self.counts),
