@@ -38,6 +38,16 @@ def test_a_jump_of_the_level_is_noticed_once(seed):
     assert encoders.take_drifts() == []
 
 
+def test_each_change_is_held_against_the_time_since_the_one_before():
+    """Level 1, 10, 1: before the second jump the mean is near 10 e^.5 = 16.5, not that of all prices so far (9)."""
+    encoders = Encoders()
+    fed(encoders, [*prices(1, 1000), *prices(2, 1000, level=10.0), *prices(3, 500)])
+    up, down = encoders.take_drifts()
+    assert up.mean_before < 5.0 < up.mean_after
+    assert down.mean_after < 5.0
+    assert down.mean_before > 12.0
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_new_values_are_noticed(seed):
     """Brands that nobody knew are noticed within 300 records, as more surprise."""
