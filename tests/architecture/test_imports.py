@@ -31,6 +31,7 @@ CORE = (
     "measure",
     "pipeline",
     "publish",
+    "publish_vectors",
     "report",
 )
 # Where the order alone would allow too much.
@@ -41,6 +42,7 @@ NARROW = {
     "ids": {"errors", "compiled"},
     "graph": {"errors", "compiled"},
     "paths": {"errors", "compiled", "graph", "encode"},
+    "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},
