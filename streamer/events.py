@@ -7,6 +7,7 @@ Message bytes are hostile: whether a message is usable depends on its bytes alon
 the interpreter or the order of arrival, because the same log must fold to the same state everywhere.
 """
 
+import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,10 @@ MAX_TIMESTAMP_MS = 7_258_118_399_999
 """The last millisecond of the year 2199: beyond it lies a wrong unit (microseconds), not an event."""
 RESERVED_PREFIX = "__streamer"
 """User ids that begin so are ours: they name lists for users nobody knows."""
+PROFILE_NODE = "profile:"
+"""What the encoders' name of a profile's feature node begins with: `profile:country=France`."""
+SEGMENT = "__streamer_segment__"
+"""What the owners of segments' lists begin with, see `segment_list_id`."""
 ANONYMOUS = "__streamer_anonymous__"
 """Owner of the list for users nobody knows."""
 
@@ -155,6 +160,43 @@ def user_id_problem(text: str) -> str | None:
     if text.startswith(RESERVED_PREFIX):
         return f"one that begins with {RESERVED_PREFIX}, which is reserved"
     return id_problem(text)
+
+
+_SEPARATORS = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%=#~:"})
+
+
+def profile_node(field: str, value: str) -> str:
+    """The encoders' name of the node of a category in a profile: `profile:country=France`.
+
+    Separators in the field are percent-encoded, and a value that begins like a name of ours (`__`) or an escape
+    (`%`) gets a `%` in front: two features never share a name.
+    """
+    mark = "%" if value.startswith(("__", "%")) else ""
+    return f"{PROFILE_NODE}{field.translate(_SEPARATORS)}={mark}{value}"
+
+
+def segment_list_id(node_name: str) -> str:
+    """Owner of the list for users nobody knows, but for this feature of their profile.
+
+    Args:
+        node_name: As the encoders name it, `profile:country=France`.
+
+    Returns:
+        `__streamer_segment__country=France`; where that would be longer than an id may be, the SHA-256 (hex) of
+        what follows the prefix takes its place.
+
+    Raises:
+        ValueError: the node is not one of a profile, or not Unicode text (a lone surrogate).
+    """
+    if not node_name.startswith(PROFILE_NODE):
+        raise ValueError(
+            f"segment_list_id: expected a node {PROFILE_NODE}<field>=<value>, got {node_name[:64]!r}"
+        )
+    feature = node_name.removeprefix(PROFILE_NODE)
+    encoded = feature.encode()
+    if len(SEGMENT) + len(encoded) > MAX_ID_BYTES:
+        feature = hashlib.sha256(encoded).hexdigest()
+    return SEGMENT + feature
 
 
 def _check(key: bytes | None, event: Interaction | CatalogItem | Profile) -> None:

@@ -96,6 +96,54 @@ class Lists(Protocol):
         """Leave the store. Idempotent."""
 
 
+class VectorEntry(NamedTuple):
+    """The vector of one user or item, as it is published."""
+
+    id: str
+    vector: bytes  # float16, little endian, of any width
+    version: int  # of the weights that made it: vectors of two versions say nothing about each other
+    event_time_ms: int  # newest event that it knows, epoch milliseconds; -1 when it knows none
+    fields: Mapping[str, str]  # encoder field -> what the encoders made of it, as short text
+
+
+class Vectors(Protocol):
+    """Published vectors, by user and item id, and the state of the encoders.
+
+    Every method raises `Unavailable` while the store is away. What was written before is overwritten, so writing
+    all of it again after a failure puts things right. No reader ever sees half an entry.
+    """
+
+    def write_users(self, entries: Sequence[VectorEntry], ttl_s: int) -> None:
+        """Overwrite the vector of each user, expiring after `ttl_s`; returns when all are acknowledged."""
+
+    def write_items(self, entries: Sequence[VectorEntry], ttl_s: int) -> None:
+        """Overwrite the vector of each item, expiring after `ttl_s`; returns when all are acknowledged."""
+
+    def delete_users(self, user_ids: Sequence[str]) -> None:
+        """Remove the vectors of these users; unknown ones are ignored."""
+
+    def delete_items(self, item_ids: Sequence[str]) -> None:
+        """Remove the vectors of these items; unknown ones are ignored."""
+
+    def read_user(self, user_id: str) -> VectorEntry | None:
+        """The entry as it was written, or None."""
+
+    def read_item(self, item_id: str) -> VectorEntry | None:
+        """The entry as it was written, or None."""
+
+    def write_encoders(self, state: bytes) -> None:
+        """Overwrite the readable state of the encoders (JSON); it does not expire."""
+
+    def read_encoders(self) -> bytes | None:
+        """That state as it was written, or None."""
+
+    def ping(self) -> None:
+        """Return when the store answers."""
+
+    def close(self) -> None:
+        """Leave the store. Idempotent."""
+
+
 class Clock(Protocol):
     """Time for the shell; the core takes times as arguments."""
 

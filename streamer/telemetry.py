@@ -60,6 +60,11 @@ WORK_BUCKETS_S = (
     2.5,
     10.0,
 )
+WAIT_BUCKETS_S = (
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+    *(60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0),
+)
+TRAINING_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 SIZE_BUCKETS = tuple(float(1 << n) for n in range(15))
 _REQUEST_TIMEOUT_S = 5.0
 
@@ -218,6 +223,51 @@ class Telemetry:
         self.catching_up = g("catching_up", "1 while the log is read from its beginning, else 0")
         self.last_batch = g("last_batch_timestamp_seconds", "When the last batch was done, epoch seconds")
         self.catching_up.set(1)
+        self._declare_cold_start()
+        self._declare_training()
+
+    def _declare_cold_start(self) -> None:
+        """How soon new items are shown, and to how many."""
+        c, g, h = self._counter, self._gauge, self._histogram
+        self.item_to_list = h(
+            "item_to_list_seconds",
+            "From the first catalog event of an item being received to the first published list with it, seconds",
+            WAIT_BUCKETS_S,
+        )
+        self.cold_list_share = g(
+            "cold_list_share",
+            "Share of the last 1,000 published lists with a cold item (fewer than 5 events)",
+        )
+        self.explored = c(
+            "explored_total", "Places on published lists that the explore share gave to new items"
+        )
+
+    def _declare_training(self) -> None:
+        """The parts of the model that are trained: ranker, network and its vectors, encoders."""
+        c, g, h = self._counter, self._gauge, self._histogram
+        self.ranker_on = g(
+            "ranker_on", "1 while the learned ranker orders the lists, 0 while the mixture does"
+        )
+        self.ranker_advantage = g(
+            "ranker_advantage",
+            "Hit ratio of the learned ranker minus that of the mixture, on the same recent events",
+        )
+        self.training_rounds = c(
+            "training_rounds_total", "Rounds of training of the network that were adopted"
+        )
+        self.training = h("training_seconds", "One round of training, seconds", TRAINING_BUCKETS_S)
+        self.vector_version = g("vector_version", "Version of the weights that lists are ranked with")
+        self.vectors_written = c(
+            "vectors_written_total",
+            "Vectors written to Redis and acknowledged, of users or of items",
+            "owner",
+        )
+        self.vector_backlog = g(
+            "vector_backlog", "Vectors of users and items whose newest version is not in Redis yet"
+        )
+        self.drift = c(
+            "drift_total", "Changes of distribution noticed in a field of catalog or profiles", "field"
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         name = self._describe(name, "counter", labels, meaning)

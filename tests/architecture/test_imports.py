@@ -31,6 +31,7 @@ CORE = (
     "measure",
     "pipeline",
     "publish",
+    "publish_vectors",
     "report",
 )
 # Where the order alone would allow too much.
@@ -42,6 +43,7 @@ NARROW = {
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
     "graph": {"errors", "compiled"},
     "paths": {"errors", "compiled", "graph", "encode"},
+    "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},

@@ -1,6 +1,8 @@
 """`streamer.client`: what an app sees, on a real Redis and on a cluster of one."""
 
 import json
+import logging
+import struct
 import subprocess
 import sys
 
@@ -11,9 +13,11 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from streamer.adapters.redis import RedisLists
-from streamer.client import Recommendation, Recommendations
+from streamer.adapters.redis_vectors import RedisVectors
+from streamer.client import MAX_SEGMENTS, Recommendation, Recommendations
 from streamer.errors import Unavailable
-from streamer.events import ANONYMOUS
+from streamer.events import ANONYMOUS, segment_list_id
+from streamer.ports import VectorEntry
 
 NOW_MS = 1_700_000_000_000
 
@@ -45,6 +49,11 @@ class Shop:
         """Mark one-letter items as retired, as a worker does."""
         for item_id in item_ids:
             self.redis.set(f"{self.prefix}retired:{item_id}", "1")
+
+    def store(self, kind: str, name: str, vector: list[float], version: int) -> None:
+        """Write a vector, as a worker does."""
+        fields = {"vector": struct.pack(f"<{len(vector)}e", *vector), "model": version}
+        self.redis.hset(f"{self.prefix}{kind}:{name}", mapping=fields)
 
     def shown(self, user_id: str, k: int = 20) -> str:
         """The one-letter items that a user sees."""
@@ -204,6 +213,139 @@ def test_fields_to_come(shop):
     assert shop.client.get("u").items == (Recommendation("a", 1.0, "new"),)
 
 
+# --- segments
+
+
+def _segment(feature: str) -> str:
+    return segment_list_id(f"profile:{feature}")
+
+
+def test_a_new_user_of_a_known_segment(shop):
+    """Nobody knows the user, but the app knows a country: the list of that segment, before the anonymous one."""
+    shop.publish(ANONYMOUS, "xyz")
+    shop.publish(_segment("country=France"), "fgh", generated_at=NOW_MS - 3_000)
+    found = shop.client.get("nobody", k=2, profile={"country": "France"})
+    assert [item.id for item in found.items] == ["f", "g"]
+    assert (found.age_s, found.fallback, found.segment) == (3.0, True, "country=France")
+    assert found.model == "model of __streamer_segment__country=France"
+    other = shop.client.get("nobody", profile={"country": "Norway"})
+    assert ([item.id for item in other.items], other.segment) == (["x", "y", "z"], "")
+
+
+def test_a_list_of_one_s_own_goes_first(shop):
+    """A profile does not take a user's own list away."""
+    shop.publish("u", "abc")
+    shop.publish(_segment("country=France"), "fgh")
+    found = shop.client.get("u", profile={"country": "France"})
+    assert ([item.id for item in found.items], found.fallback, found.segment) == (["a", "b", "c"], False, "")
+
+
+def test_segments_in_the_order_of_the_profile(shop):
+    """The first feature whose list can serve: fields as given, and within a field its values."""
+    shop.publish(_segment("likes=jazz"), "j")
+    shop.publish(_segment("likes=folk"), "f")
+    shop.publish(_segment("age=45-54"), "r")
+    shop.redis.set(f"{shop.prefix}list:{_segment('age=0-9')}", b"\xff broken")
+    shop.retire("r")
+    profile = {"age": ["0-9", "45-54"], "country": "Norway", "likes": ["pop", "folk", "jazz"]}
+    found = shop.client.get("nobody", profile=profile)
+    assert ([item.id for item in found.items], found.segment) == (["f"], "likes=folk")
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [{}, {"country": []}, {"country": "\ud800"}, {"a": ["x"] * 100_000}, {"a": None, "b": 5, "c": [None, 5]}],
+)
+def test_odd_profiles(shop, profile):
+    """A profile that no event could have is none; apps pass on what browsers send."""
+    shop.publish(ANONYMOUS, "xyz")
+    found = shop.client.get("nobody", profile=profile)
+    assert [item.id for item in found.items] == ["x", "y", "z"]
+
+
+def test_few_features_are_looked_up(shop):
+    """At most MAX_SEGMENTS, however many are given."""
+    profile = {"field": [str(n) for n in range(MAX_SEGMENTS + 1)]}
+    shop.publish(_segment(f"field={MAX_SEGMENTS}"), "x")
+    assert shop.client.get("nobody", profile=profile).items == ()
+    shop.publish(_segment(f"field={MAX_SEGMENTS - 1}"), "y")
+    assert [item.id for item in shop.client.get("nobody", profile=profile).items] == ["y"]
+
+
+# --- vectors
+
+
+def test_vectors_are_read_as_they_were_stored(shop):
+    """float16 on Redis, float32 here, with the version; users and items are apart; who has none gets None."""
+    shop.store("user", "u", [1.0, -0.5, 0.0, 2.0], version=7)
+    shop.store("item", "u", [3.0], version=8)
+    user, item = shop.client.user_vector("u"), shop.client.item_vector("u")
+    assert (user.vector.tolist(), user.vector.dtype, user.version) == ([1.0, -0.5, 0.0, 2.0], "float32", 7)
+    assert (item.vector.tolist(), item.version) == ([3.0], 8)
+    user.vector[0] = 5.0  # it is the caller's own
+    assert shop.client.user_vector("nobody") is None
+    assert shop.client.item_vector("nothing") is None
+
+
+def test_similarity(shop):
+    """The dot product: 1 * 2 - 0.5 * 4 + 3 * 0.25."""
+    shop.store("user", "u", [1.0, -0.5, 3.0], version=7)
+    shop.store("item", "i", [2.0, 4.0, 0.25], version=7)
+    assert shop.client.similarity("u", "i") == 0.75
+    assert shop.client.similarity("u", "j") is None
+    assert shop.client.similarity("v", "i") is None
+
+
+def test_a_vector_never_meets_one_of_another_version(shop, caplog):
+    """Nor one of another width: no number is better than a wrong one."""
+    shop.store("user", "u", [1.0, 2.0], version=7)
+    shop.store("item", "i", [1.0, 2.0], version=8)
+    assert shop.client.similarity("u", "i") is None
+    assert caplog.records == []  # it passes within seconds
+    shop.store("item", "i", [1.0], version=7)
+    assert shop.client.similarity("u", "i") is None
+    assert [record.message for record in caplog.records] == ["vectors_of_two_widths"]
+    shop.store("item", "i", [1.0, 2.0], version=7)
+    assert shop.client.similarity("u", "i") == 5.0
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "a\nb", "x" * 257, None, 17, b"u"])
+def test_odd_owners_of_vectors(shop, name):
+    """An id that no event could have owns no vector."""
+    shop.store("user", "u", [1.0], version=1)
+    assert shop.client.user_vector(name) is None
+    assert shop.client.item_vector(name) is None
+    assert shop.client.similarity(name, "i") is None
+    assert shop.client.similarity("u", name) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"vector": b"abc", "model": 1},
+        {"vector": b"ab"},
+        {"vector": b"ab", "model": "x"},
+        {"vector": b"\x00\x7c", "model": 1},
+    ],
+)
+def test_vectors_that_cannot_be_read(shop, fields, caplog):
+    """Odd bytes, no version, none that is a number, and infinity (0x7c00) are as good as none; the log says so."""
+    shop.redis.hset(f"{shop.prefix}user:u", mapping=fields)
+    with caplog.at_level(logging.WARNING):
+        assert shop.client.user_vector("u") is None
+    assert [record.message for record in caplog.records] == ["vector_unreadable"]
+
+
+def test_vectors_that_the_worker_writes(redis_url, prefix):
+    """The client looks where the worker's adapter writes."""
+    vectors = RedisVectors(redis_url, prefix)
+    vectors.write_users([VectorEntry("u", struct.pack("<2e", 1, 2), 3, 5, {"country": "France"})], ttl_s=60)
+    vectors.write_items([VectorEntry("i", struct.pack("<2e", 4, 8), 3, -1, {})], ttl_s=60)
+    with Redis.from_url(redis_url) as redis:
+        assert Recommendations(redis, prefix).similarity("u", "i") == 20.0
+    vectors.close()
+
+
 class _Counted:
     """Counts the round trips of a client: commands sent alone, and pipelines."""
 
@@ -231,6 +373,12 @@ def test_round_trips(shop):
     counted.trips.clear()
     client.get("nobody")
     assert counted.trips == ["get", "get", "pipeline"]
+    counted.trips.clear()
+    client.get("nobody", profile={"a": "b", "c": ["d", "e"]})
+    assert counted.trips == ["get", "pipeline", "get", "pipeline"]
+    counted.trips.clear()
+    client.similarity("u", "i")
+    assert counted.trips == ["pipeline"]
 
 
 def test_the_default_clock(shop):
@@ -245,6 +393,8 @@ def test_redis_away():
     retry = Retry(NoBackoff(), retries=0)
     with Redis(port=1, retry=retry) as nowhere, pytest.raises(Unavailable, match="streamer:"):
         Recommendations(nowhere).get("u")
+    with Redis(port=1, retry=retry) as nowhere, pytest.raises(Unavailable, match="vectors under 'streamer:'"):
+        Recommendations(nowhere).similarity("u", "i")
 
 
 def test_redis_refuses(shop):
@@ -252,6 +402,9 @@ def test_redis_refuses(shop):
     shop.redis.rpush(f"{shop.prefix}list:u", "a")
     with pytest.raises(Unavailable, match="WRONGTYPE"):
         shop.client.get("u")
+    shop.redis.rpush(f"{shop.prefix}user:u", "a")
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        shop.client.user_vector("u")
 
 
 def test_importing_the_client_is_light():

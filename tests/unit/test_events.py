@@ -8,7 +8,19 @@ import msgspec
 import pytest
 
 from streamer.errors import InvalidEvent
-from streamer.events import CatalogItem, Interaction, ItemRetired, Profile, UserErased, decode
+from streamer.events import (
+    ANONYMOUS,
+    MAX_ID_BYTES,
+    CatalogItem,
+    Interaction,
+    ItemRetired,
+    Profile,
+    UserErased,
+    decode,
+    profile_node,
+    segment_list_id,
+    user_id_problem,
+)
 
 VIEW = {"user_id": "u", "item_id": "i", "type": "view", "timestamp": 1_291_191_960_000}
 ITEM = {"item_id": "i", "timestamp": 5}
@@ -483,3 +495,46 @@ def test_refusals_are_safe_to_print(value):
     assert str(refusal).isprintable()
     assert str(refusal).isascii()
     assert "hunter2" not in str(refusal)
+
+
+# --- owners of lists that are not users
+
+
+def test_segments_own_lists_by_name():
+    """The feature as the encoders name it, under a prefix that no user can have."""
+    assert segment_list_id("profile:country=France") == "__streamer_segment__country=France"
+    assert segment_list_id("profile:income#3") == "__streamer_segment__income#3"
+    owner = segment_list_id("profile:a=b")
+    assert "reserved" in str(user_id_problem(owner))
+    assert owner != ANONYMOUS
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "node"),
+    [
+        ("country", "France", "profile:country=France"),
+        ("pair", "wine=red:50%#~", "profile:pair=wine=red:50%#~"),
+        ("a=b:c#d~e%f", "g", "profile:a%3Db%3Ac%23d%7Ee%25f=g"),
+        ("country", "__rare__", "profile:country=%__rare__"),
+        ("off", "%50", "profile:off=%%50"),
+    ],
+)
+def test_names_of_profile_nodes(field, value, node):
+    """Separators in a field are escaped, those in a value need not be; our own words cannot be imitated."""
+    assert profile_node(field, value) == node
+
+
+def test_long_segments_are_named_by_hash():
+    """An owner is never longer than an id, in bytes, and two features never share one."""
+    longest = "é" * ((MAX_ID_BYTES - len("__streamer_segment__")) // 2)
+    assert segment_list_id(f"profile:{longest}") == f"__streamer_segment__{longest}"
+    owners = {segment_list_id(f"profile:{longest}{end}") for end in ("a", "b", "é" * 300)}
+    assert len(owners) == 3
+    assert all(len(owner.encode()) == len("__streamer_segment__") + 64 for owner in owners)
+
+
+@pytest.mark.parametrize("node", ["country=France", "", "Profile:a=b", "word~a", "profile:\ud800"])
+def test_only_nodes_of_profiles_are_segments(node):
+    """Anything else is the caller's mistake."""
+    with pytest.raises(ValueError, match=r"expected a node|surrogates"):
+        segment_list_id(node)

@@ -76,6 +76,14 @@ def test_every_metric_is_described(telemetry: Telemetry) -> None:
             assert (unit in metric.name) == (f"{unit}s" in metric.meaning), metric
 
 
+def test_waits_of_days_have_buckets(telemetry: Telemetry) -> None:
+    """An item that is listed after three days is told from one that waited an hour."""
+    telemetry.item_to_list.observe(3 * 86_400)
+    telemetry.item_to_list.observe(3_000)
+    assert 86_400 < (telemetry.item_to_list.quantile(1.0) or 0) <= 7 * 86_400
+    assert 900 < (telemetry.item_to_list.quantile(0.5) or 0) <= 3_600
+
+
 def test_ready_says_why_not(telemetry: Telemetry, get: Get) -> None:
     """503 while catching up and while a dependency is away, with the reasons; 200 afterwards."""
     assert get("/ready") == (503, "catching up with the log\n")
