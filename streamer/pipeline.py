@@ -4,7 +4,7 @@ The tables of a state are moved in place, since they may be gigabytes: whoever c
 with the one that comes back. Events are folded one by one inside, so any cut of the log into batches gives the same state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from streamer import mixture, paths
+from streamer.encode import Encoders
 from streamer.events import CatalogItem, Event, Interaction, ItemRetired, Profile, UserErased
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import MAX_K, Candidates, new_candidates
@@ -41,6 +42,7 @@ class State(NamedTuple):
     settings: FoldSettings
     graph: Graph
     ids: Ids
+    encoders: Encoders
     ranker: Ranker
     scratch: Candidates  # no state: where lists are made
 
@@ -81,6 +83,7 @@ def new_state(settings: FoldSettings) -> State:
         settings,
         new_graph(settings, mixture.N_CONTEXTS, paths.N_PATHS),
         Ids(IdTable(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
+        Encoders(),
         new_ranker(N_FEATURES),
         new_candidates(paths.N_PATHS, settings.max_nodes),
     )
@@ -114,6 +117,7 @@ class _Batch:
 
     def __init__(self, state: State, measure_share: float) -> None:
         self._graph, self._ids, self._scratch, self._ranker = state.graph, state.ids, state.scratch, state.ranker
+        self._encoders = state.encoders
         self._measure_share = measure_share
         self._users: list[int] = []
         self._items: list[int] = []
@@ -197,8 +201,7 @@ class _Batch:
         self._graph.unlistable[item_row] = not event.available
         if was_unlistable == event.available:
             self._retired[event.item_id] = not event.available
-        nodes, n_categories = self._nodes(event)
-        move_to_nodes(self._graph, item_row, nodes, n_categories)
+        self._give_features(item_row, event)
         # A catalog that comes before the first interaction is inventory; what comes later is news.
         if not flags & KNOWN and event.available:
             if self._graph.counters[EVENTS] > 0:
@@ -206,15 +209,15 @@ class _Batch:
             else:
                 stock(self._graph, item_row)
 
-    def _nodes(self, event: CatalogItem) -> tuple[NDArray[np.int32], int]:
-        names = dict.fromkeys(
-            f"{field}={value}" for field, values in event.categorical.items() for value in values
-        )
-        rows = [row for name in list(names)[:8] if (row := self._ids.nodes.admit(name)) >= 0]
-        import re
-        words = dict.fromkeys("w~" + w for w in re.findall(r"[^\W\d_]{2,}", event.title.lower()))
-        more = [row for name in list(words) if (row := self._ids.nodes.admit(name)) >= 0][: NODES - len(rows)]
-        return np.array(rows + more, np.int32), len(rows)
+    def _give_features(self, item_row: int, event: CatalogItem) -> None:
+        features = self._encoders.item(event)
+        rows_of = [self._admit_nodes(names) for names in (features.categories, features.bins, features.words)]
+        nodes = [row for rows in rows_of for row in rows][:NODES]
+        numbers = np.array(features.numbers, np.float32)
+        move_to_nodes(self._graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+
+    def _admit_nodes(self, names: Iterable[str]) -> list[int]:
+        return [row for name in names if (row := self._ids.nodes.admit(name)) >= 0]
 
     def _retire(self, item_id: str) -> None:
         item_row = self._ids.items.admit(item_id)  # also one nobody knows yet: its events may still come

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import CO, LAG, NODES, SEQ, SESSION
+from streamer.graph.state import CO, LAG, N_NUMBERS, NODES, SEQ, SESSION
 
 CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
@@ -63,6 +63,7 @@ class Candidates(NamedTuple):
     drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
     unlisted: NDArray[np.float32]  # (2,) mean squared likeness of any item; share of the rates that cold items have
     proposing: NDArray[np.int32]  # (8,) nodes that propose
+    user_numbers: NDArray[np.float32]  # (2, N_NUMBERS) of the user's last item; mean of his last items
     node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
     affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
     per_weight: NDArray[np.float32]  # (N_AFFINITIES,) the share over the node's weight
@@ -91,6 +92,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         interest_norm=np.zeros(N_INTERESTS, np.float32),
         drawn_likeness=np.zeros(N_INTERESTS, np.float32),
         unlisted=np.zeros(2, np.float32),
+        user_numbers=np.zeros((2, N_NUMBERS), np.float32),
         proposing=np.zeros(8, np.int32),
         row_mass=np.zeros(DEPTH, np.float32),
         together_mass=np.zeros(DEPTH, np.float32),
@@ -196,8 +198,7 @@ def gather(graph, cands, user_row, gap_ms):
         near = unit * _DECAYS[NEAR, k]
         far = unit * _DECAYS[FAR, k]
         current = unit * _DECAYS[CURRENT, k] if k < n_session else np.float32(0.0)
-        per_together = np.float32(1.0) / graph.items[owner]["together_scale"]
-        together = per_together * _DECAYS[TOGETHER, k]
+        together = unit * _DECAYS[TOGETHER, k]
         ids, evidence = graph.neighbour[owner], graph.evidence[owner]
         bayes = _DECAYS[CURRENT, k]
         mass, together_mass = np.float32(0.0), np.float32(0.0)
@@ -224,7 +225,7 @@ def gather(graph, cands, user_row, gap_ms):
             elif k == 1:
                 own[SECOND] = unit * seq
         cands.row_mass[k] = mass * unit
-        cands.together_mass[k] = together_mass * per_together
+        cands.together_mass[k] = together_mass * unit
         cands.n[N_HISTORY] = k + 1
 
 

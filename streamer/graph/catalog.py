@@ -6,7 +6,7 @@ from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
 from streamer.graph.rates import COLD, enter_pool, settle_node
-from streamer.graph.state import DESCRIBED, N_RECENT, POOLED, TRENDING
+from streamer.graph.state import DESCRIBED, N_NUMBERS, N_RECENT, POOLED, TRENDING
 
 
 @kernel
@@ -28,9 +28,15 @@ def _count_item(graph, node_row, one, is_cold):
 
 
 @entry_kernel
-def move_to_nodes(graph, item_row, nodes, n_categories):
-    """Give an item these feature nodes, (n <= NODES,) int32, categories first; the weight it has earned moves with it."""
+def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
+    """Give an item these feature nodes, (n <= NODES,) int32, categories first; the weight it has earned moves with it.
+
+    Args:
+        numbers: (N_NUMBERS,) float32, standardised; nan = missing.
+    """
     item = graph.items[item_row]
+    for n in range(N_NUMBERS):
+        item["number"][n] = numbers[n]
     if _same_nodes(item, nodes, n_categories):
         return
     is_cold = item["flags"] & POOLED and item["n_events"] < COLD

@@ -10,6 +10,7 @@ from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
 from streamer.graph.state import (
     ARRIVALS,
+    CATALOGUED,
     CO,
     EVENTS,
     HISTORY,
@@ -31,9 +32,10 @@ DAMPING = -0.4  # power of (events + 5)
 def arrive(graph, item_row):
     """The item enters the catalog that lists are made from: by its first event, or as news (`pipeline`)."""
     item = graph.items[item_row]
+    if not item["flags"] & CATALOGUED:
+        item["number"][:] = np.nan
     item["flags"] |= KNOWN
     item["neighbour_scale"] = 1.0
-    item["together_scale"] = 1.0
     graph.damping[item_row] = 5.0**DAMPING
     graph.fresh[graph.counters[ARRIVALS] % N_FRESH] = item_row
     graph.counters[ARRIVALS] += 1
@@ -47,7 +49,7 @@ def _pair(graph, earlier, later, k, in_session):
     slot = find_slot(graph, earlier, later)
     scale = graph.items[earlier]["neighbour_scale"]
     graph.evidence[earlier, slot, SEQ] += scale * decayed
-    graph.evidence[earlier, slot, CO] += graph.items[earlier]["together_scale"]
+    graph.evidence[earlier, slot, CO] += scale
     if k == 0:
         graph.evidence[earlier, slot, LAG] += scale
     if in_session:
@@ -55,7 +57,7 @@ def _pair(graph, earlier, later, k, in_session):
     slot = find_slot(graph, later, earlier)
     scale = graph.items[later]["neighbour_scale"]
     graph.evidence[later, slot, SEQ] += scale * decayed * np.float32(BACKWARD)
-    graph.evidence[later, slot, CO] += graph.items[later]["together_scale"]
+    graph.evidence[later, slot, CO] += scale
     if in_session:
         graph.evidence[later, slot, SESSION] += scale
 

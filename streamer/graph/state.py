@@ -61,7 +61,6 @@ ITEM = np.dtype(
         ("last_event", "i8"),  # event number of its last event
         ("n_events", "i4"),
         ("neighbour_scale", "f4"),  # what one event weighs now in this item's neighbour row
-        ("together_scale", "f4"),  # the same, of CO
         ("value_sum", "f4"),  # of its events' values, squashed and standardised
         ("n_values", "i4"),
         ("expected", "f4"),  # takes that the mixture foretold while the item was on the short list

@@ -23,7 +23,8 @@ from streamer.graph.candidates import (
 )
 from streamer.graph.clocks import clock_weight
 from streamer.graph.content import FAST, NEWEST, SLOW
-from streamer.graph.state import ALL_TIME, EVENTS
+from streamer.graph.histories import past_item
+from streamer.graph.state import ALL_TIME, EVENTS, N_NUMBERS
 from streamer.paths import N_PATHS, NAMES
 from streamer.ranker.state import N_RANKED, SHORT
 
@@ -49,6 +50,7 @@ _OWN = (
     "is_new",
     "lift_together",
     "bayes",
+    *(f"{name}_{n}" for n in range(N_NUMBERS) for name in ("number", "from_last", "from_mean")),
 )
 FEATURES = (*NAMES, *_OWN)
 N_FEATURES = len(FEATURES)
@@ -114,6 +116,8 @@ def describe(graph, cands, ranker, user_row, gap_ms):
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
     log_history = log(np.float32(n_events + 1)) / np.float32(4.0)
     log_gap = log(np.float32(gap_ms) / np.float32(1000.0) + np.float32(1.0)) / np.float32(15.0)
+    user_numbers = cands.user_numbers
+    _average_numbers(graph, user_row, n_history, user_numbers)
     per_mass = np.float32(1.0 / max(graph.clocks.mass[ALL_TIME], 1.0))
     now = graph.counters[EVENTS]
     for c in range(ranker.n[SHORT]):
@@ -161,7 +165,34 @@ def describe(graph, cands, ranker, user_row, gap_ms):
             x[at + 20] = (evidence[BAYES] - expected / bayes_per_decay) * np.float32(0.25)
         else:
             x[at + 19] = x[at + 20] = np.float32(0.0)
+        for n in range(N_NUMBERS):
+            number = item["number"][n]
+            known = number == number  # nan is not
+            x[at + 21 + 3 * n] = number * np.float32(0.5) if known else np.float32(0.0)
+            x[at + 22 + 3 * n] = _apart(number, user_numbers[0, n]) if known else np.float32(0.0)
+            x[at + 23 + 3 * n] = _apart(number, user_numbers[1, n]) if known else np.float32(0.0)
         x[at + 18] = np.float32(item["n_events"] == 0)
+
+
+@kernel
+def _average_numbers(graph, user_row, n_history, user_numbers):
+    """Numbers of the user's last item, and their mean over his last items; nan where he has none."""
+    for n in range(N_NUMBERS):
+        total, count = np.float32(0.0), 0
+        user_numbers[0, n] = np.float32(np.nan)
+        for k in range(n_history):
+            number = graph.items[past_item(graph, user_row, k)]["number"][n]
+            if number == number:
+                total += number
+                count += 1
+                if k == 0:
+                    user_numbers[0, n] = number
+        user_numbers[1, n] = total / np.float32(count) if count > 0 else np.float32(np.nan)
+
+
+@kernel
+def _apart(number, other):
+    return min(np.float32(3.0), abs(number - other)) if other == other else np.float32(0.0)
 
 
 @kernel
