@@ -1,4 +1,4 @@
-"""Published lists on Redis, Valkey or a cluster of either, by redis-py."""
+"""Stores on Redis, Valkey or a cluster of either, by redis-py: published lists; see `text_cache` for vectors of texts."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -41,8 +41,8 @@ def mask(url: str) -> str:
     return urlunsplit((parts.scheme, who + host, parts.path, "", ""))
 
 
-class RedisLists:
-    """`ports.Lists` on Redis: `<prefix>list:<user>` holds a list, `<prefix>retired:<item>` marks an item.
+class RedisStore:
+    """What every store on Redis shares: the connection, commands in bulk, and how to tell of what goes wrong.
 
     It connects on first use, not when made. No command names two keys, so a cluster needs nothing special.
     What the store refuses for now (away, loading, read-only, out of memory, failing over) is `Unavailable`:
@@ -53,7 +53,6 @@ class RedisLists:
 
     Args:
         url: redis://, rediss:// (TLS) or unix://, with user, password and database as redis-py reads them.
-        prefix: What every key begins with.
         cluster: The URL names a node of a Redis Cluster.
         timeout_s: Longest wait for a connection and for an answer.
 
@@ -61,12 +60,8 @@ class RedisLists:
         ConfigError: the URL is none, or contradicts `cluster`.
     """
 
-    def __init__(
-        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
-    ) -> None:
+    def __init__(self, url: str, *, cluster: bool = False, timeout_s: float = 5.0) -> None:
         self._where = f"Redis at {mask(url)}"
-        self._list_prefix = f"{prefix}list:"
-        self._retired_prefix = f"{prefix}retired:"
         self._url = url
         self._cluster = cluster
         self._options: dict[str, Any] = {
@@ -81,35 +76,6 @@ class RedisLists:
         self._answered = False
         self._closed = False
         self._check_url()
-
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
-        if ttl_s <= 0:
-            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
-        prefix = self._list_prefix
-        self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
-
-    def delete(self, user_ids: Sequence[str]) -> None:
-        """Remove the lists of these users; unknown ones are ignored."""
-        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
-
-    def read(self, user_id: str) -> bytes | None:
-        """The list as it was written, or None."""
-        value: bytes | None = self._run([("GET", self._list_prefix + user_id)])[0]
-        return value
-
-    def retire(self, item_ids: Sequence[str]) -> None:
-        """Mark items that readers must drop from lists already published."""
-        self._run(("SET", self._retired_prefix + item_id, b"1") for item_id in item_ids)
-
-    def restore(self, item_ids: Sequence[str]) -> None:
-        """Take the mark of `retire` off again."""
-        self._run(("DEL", self._retired_prefix + item_id) for item_id in item_ids)
-
-    def retired(self, item_ids: Sequence[str]) -> set[str]:
-        """Which of these items carry the mark of `retire`."""
-        marks = self._run(("EXISTS", self._retired_prefix + item_id) for item_id in item_ids)
-        return {item_id for item_id, mark in zip(item_ids, marks, strict=True) if mark}
 
     def ping(self) -> None:
         """Return when the store answers; on a cluster, when every node does."""
@@ -182,6 +148,54 @@ class RedisLists:
         ):
             raise ConfigError(f"{self._where} is not a cluster; turn the cluster setting off") from exc
         raise Unavailable(text) from exc
+
+
+class RedisLists(RedisStore):
+    """`ports.Lists` on Redis: `<prefix>list:<user>` holds a list, `<prefix>retired:<item>` marks an item.
+
+    Args:
+        url, cluster, timeout_s: As of `RedisStore`.
+        prefix: What every key begins with.
+
+    Raises:
+        ConfigError: the URL is none, or contradicts `cluster`.
+    """
+
+    def __init__(
+        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
+    ) -> None:
+        super().__init__(url, cluster=cluster, timeout_s=timeout_s)
+        self._list_prefix = f"{prefix}list:"
+        self._retired_prefix = f"{prefix}retired:"
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
+        if ttl_s <= 0:
+            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        prefix = self._list_prefix
+        self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
+
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
+        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+
+    def read(self, user_id: str) -> bytes | None:
+        """The list as it was written, or None."""
+        value: bytes | None = self._run([("GET", self._list_prefix + user_id)])[0]
+        return value
+
+    def retire(self, item_ids: Sequence[str]) -> None:
+        """Mark items that readers must drop from lists already published."""
+        self._run(("SET", self._retired_prefix + item_id, b"1") for item_id in item_ids)
+
+    def restore(self, item_ids: Sequence[str]) -> None:
+        """Take the mark of `retire` off again."""
+        self._run(("DEL", self._retired_prefix + item_id) for item_id in item_ids)
+
+    def retired(self, item_ids: Sequence[str]) -> set[str]:
+        """Which of these items carry the mark of `retire`."""
+        marks = self._run(("EXISTS", self._retired_prefix + item_id) for item_id in item_ids)
+        return {item_id for item_id, mark in zip(item_ids, marks, strict=True) if mark}
 
 
 def _reason(exc: Exception) -> str:

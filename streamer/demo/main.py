@@ -29,7 +29,7 @@ from streamer.events import Kind
 DEFAULT_DATA = Path("ops/data/online-retail")
 TOPICS: dict[Kind, str] = {"catalog": "catalog", "profiles": "profiles", "interactions": "interactions"}
 # One partition each: then the log has one order, and the figures equal `streamer replay --catalog-first`.
-PARTITIONS = {**dict.fromkeys(TOPICS.values(), 1), "recommendations": 1, "dead-letters": 1}
+PARTITIONS = dict.fromkeys((*TOPICS.values(), "texts", "recommendations", "dead-letters"), 1)
 START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
 ASK_EVERY_S = 0.2
 WATCH_EVERY_S = 0.5

