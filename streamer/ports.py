@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
@@ -142,6 +145,29 @@ class Vectors(Protocol):
 
     def close(self) -> None:
         """Leave the store. Idempotent."""
+class TextModel(Protocol):
+    """Texts -> vectors. What a text gives depends on the text alone, never on those it is embedded with."""
+
+    name: str
+    """As in the settings: part of the key of every text."""
+    dim: int
+    """Numbers of a vector, at most 1024."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim) float32 rows of unit norm, finite for any text; raises `Unavailable` when it does not work for now."""
+
+
+class TextCache(Protocol):
+    """Vectors of texts by content key, float16 little endian as bytes. Methods raise `Unavailable` while it is away."""
+
+    def read(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Key -> vector of those that are held."""
+
+    def write(self, vectors: Mapping[str, bytes]) -> None:
+        """Hold these, in place of what was held for the same keys; returns when all are."""
+
+    def close(self) -> None:
+        """Leave the cache. Idempotent."""
 
 
 class Clock(Protocol):

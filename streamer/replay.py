@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from streamer import pipeline, report
+from streamer.adapters.text_cache import SqliteTextCache, default_cache_path
+from streamer.adapters.text_model import load_text_model
 from streamer.config import Settings
 from streamer.datasets import Dataset, load
-from streamer.events import Event, decode
+from streamer.embedding import InlineTexts
+from streamer.events import CatalogItem, Event, decode
 from streamer.measure import Scoreboard
 
 BATCH_SIZE = 512
@@ -21,26 +25,33 @@ def run(
     max_events: int | None = None,
     catalog_first: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    text_progress: Callable[[int, int], None] | None = None,
+    texts: InlineTexts | None = None,
 ) -> dict[str, Any]:
     """Replay a set and return its report.
 
     Args:
         directory: A set in the format of `datasets`.
-        settings: Those of the fold and `measure_share` matter.
+        settings: Those of the fold, of texts, and `measure_share` matter.
         batch_size: Messages a step. Changes no figure: events are measured and learned one by one.
         max_events: Only this many interactions.
         catalog_first: The whole catalog comes before the first interaction; else each item's record comes right after its
             first event.
         progress: Called with interactions done and to do.
+        text_progress: Called with texts embedded, or found in the cache, and to do; that comes first and is not timed.
+        texts: Embeds, where the settings want texts. None: with their model, and a cache in the user's cache directory.
 
     Raises:
         DataError: The set cannot be read.
+        ConfigError: The text model cannot be loaded.
+        Unavailable: The text model does not work.
     """
     dataset = load(directory, catalog_first=catalog_first, max_events=max_events)
+    texts = _embedded(dataset, settings, max_events, texts, text_progress) if settings.has_texts() else None
     pipeline.warm_up(settings.fold(), settings.measure_share, settings.k)
     state, scoreboard = pipeline.new_state(settings.fold()), Scoreboard()
     began_s, began_cpu_s = time.monotonic(), time.process_time()
-    for events in _batches(dataset, batch_size):
+    for events in _batches(dataset, batch_size, texts):
         state, info = pipeline.step(state, events, settings.measure_share)
         scoreboard.update(info.outcomes)
         if progress is not None:
@@ -56,11 +67,45 @@ def run(
     return document
 
 
-def _batches(dataset: Dataset, batch_size: int) -> Iterator[list[Event]]:
+def _embedded(
+    dataset: Dataset,
+    settings: Settings,
+    max_events: int | None,
+    texts: InlineTexts | None,
+    progress: Callable[[int, int], None] | None,
+) -> InlineTexts:
+    """All texts that will come, embedded."""
+    with ExitStack() as stack:
+        if texts is None:
+            cache = stack.enter_context(closing(SqliteTextCache(default_cache_path())))
+            name, n_threads, download = settings.text_model, settings.text_threads, settings.text_download
+            texts = InlineTexts(name, lambda: load_text_model(name, n_threads, download=download), cache)
+        texts.prefetch(_catalog(dataset, everything=max_events is None), progress)
+    return texts
+
+
+def _catalog(dataset: Dataset, *, everything: bool) -> Iterator[CatalogItem]:
+    """The items that will come; with `everything` all there are, which spares a look through the events."""
+    if everything:
+        values = iter(dataset.catalog.values())
+    else:
+        values = (message.value for message in dataset.messages() if message.kind == "catalog")
+    for value in values:
+        event = decode("catalog", None, value)
+        if isinstance(event, CatalogItem):
+            yield event
+
+
+def _batches(dataset: Dataset, batch_size: int, texts: InlineTexts | None) -> Iterator[list[Event]]:
+    """The log, cut into batches. The vector of a text comes right behind its item, whatever the cache holds."""
     batch: list[Event] = []
     for message in dataset.messages():
-        batch.append(decode(message.kind, message.key, message.value))
-        if len(batch) == batch_size:
+        event = decode(message.kind, message.key, message.value)
+        batch.append(event)
+        embedded = texts.event(event) if texts is not None and isinstance(event, CatalogItem) else None
+        if embedded is not None:
+            batch.append(embedded)
+        if len(batch) >= batch_size:
             yield batch
             batch = []
     if batch:

@@ -192,6 +192,10 @@ class Telemetry:
         self.counted = c("counted_total", "Interactions that hit ratios are measured on")
         self.refused = c("refused_total", "Interactions and items not learned, since a table was full")
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
+        self.texts_embedded = c(
+            "texts_embedded_total", "Texts of items that got their vector, by where it came from", "origin"
+        )
+        self.text_failures = c("text_failures_total", "Tries to embed texts that failed, and were made again")
         self.unavailable = c(
             "unavailable_total", "Calls that failed because a dependency was away", "dependency"
         )
@@ -208,6 +212,7 @@ class Telemetry:
         self.write = h("write_seconds", "Writing the lists of one batch to Redis, seconds", WORK_BUCKETS_S)
         self.batch_size = h("batch_size", "Records of one batch", SIZE_BUCKETS)
 
+        self.text_backlog = g("text_backlog", "Texts of items whose vector is not on the log yet")
         self.lag = g("lag_messages", "Records on the log that were not read yet", "topic")
         self.hit_ratio = g(
             "hit_ratio",

@@ -25,7 +25,7 @@ from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 SPAWN = multiprocessing.get_context(
     "spawn"
 )  # a fork would share librdkafka's threads, which do not survive it
-TOPICS = {"catalog": 1, "profiles": 1, "interactions": 1, "dead-letters": 1}
+TOPICS = {"catalog": 1, "profiles": 1, "texts": 1, "interactions": 1, "dead-letters": 1}
 START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
 STALL_TIMEOUT_S = 60.0
 FLUSH_TIMEOUT_S = 30.0

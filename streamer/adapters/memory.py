@@ -2,6 +2,7 @@
 
 They keep the contracts of `ports` (the same suite runs against the real servers) and can be taken away
 (`down`) to see what a dependency's absence does. None is safe to share between threads, except `SystemClock`.
+Those of texts are in `memory_texts`.
 """
 
 import time

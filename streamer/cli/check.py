@@ -1,4 +1,4 @@
-"""`streamer check`: can Kafka, Redis and the metrics port be had with these settings?"""
+"""`streamer check`: can Kafka, Redis, the metrics port and the text model be had with these settings?"""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -6,6 +6,7 @@ from contextlib import closing
 from streamer.adapters.kafka import KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.text_model import check_text_model
 from streamer.config import Settings
 from streamer.errors import StreamerError
 from streamer.telemetry import MetricsServer, Telemetry
@@ -21,6 +22,10 @@ def problems(settings: Settings) -> Iterator[tuple[str, StreamerError | None]]:
         ("redis", lambda: _try_redis(settings)),
         ("metrics port", lambda: _try_port(settings)),
     ]
+    if settings.has_texts():
+        trials.append(
+            ("text model", lambda: check_text_model(settings.text_model, download=settings.text_download))
+        )
     for name, trial in trials:
         try:
             trial()

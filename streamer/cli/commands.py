@@ -213,8 +213,10 @@ def replay(
     from streamer.cli.views import replay_progress, show_report, write_report  # noqa: PLC0415
     from streamer.replay import run as run_replay  # noqa: PLC0415
 
-    with replay_progress() as progress:
-        result = run_replay(directory, settings, batch_size, events, catalog_first, progress)
+    with replay_progress() as (progress, text_progress):
+        result = run_replay(
+            directory, settings, batch_size, events, catalog_first, progress, text_progress=text_progress
+        )
     show_report(result)
     if report is not None:
         write_report(report, result)

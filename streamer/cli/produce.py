@@ -4,12 +4,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from streamer.adapters.kafka import KafkaSink
 from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, InvalidEvent
-from streamer.events import MAX_MESSAGE_BYTES, Event, Interaction, Kind, Profile, UserErased, decode
+from streamer.events import (
+    MAX_MESSAGE_BYTES,
+    Interaction,
+    Kind,
+    OutsideEvent,
+    Profile,
+    UserErased,
+    decode,
+)
 
 _TIMEOUT_S = 10.0
 
@@ -27,7 +35,7 @@ def produce(
 
     Args:
         settings: Names the topics and Kafka.
-        topic: A topic that is read, by its name, or by the kind of events on it.
+        topic: A topic of events, by its name, or by the kind of events on it.
         file: One JSON object a line; empty lines are skipped.
         strict: Read everything first, and send nothing when a line is invalid.
         complain: Gets a sentence for each invalid line.
@@ -36,7 +44,7 @@ def produce(
         How many lines were sent, how many were invalid.
 
     Raises:
-        ConfigError: `topic` is none that is read, or no Kafka is set.
+        ConfigError: `topic` is none of those, or no Kafka is set.
         DataError: `file` cannot be read.
         Unavailable: Kafka is away, or does not take the messages.
     """
@@ -64,13 +72,14 @@ def produce(
 
 
 def _resolve(settings: Settings, topic: str) -> tuple[str, Kind]:
-    kinds = settings.kinds()
+    # The topic of texts is the workers' own.
+    kinds = {name: kind for name, kind in settings.kinds().items() if kind != "texts"}
     if topic in kinds:
         return topic, kinds[topic]
     for name, kind in kinds.items():
         if kind == topic:
             return name, kind
-    raise ConfigError(f"topic {topic[:80]!r}: expected one that is read: {', '.join(kinds)}")
+    raise ConfigError(f"topic {topic[:80]!r}: expected one for events: {', '.join(kinds)}")
 
 
 def _open(file: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":
@@ -88,7 +97,7 @@ def _checked(lines: BinaryIO, kind: Kind) -> Iterator[_Line | str]:
         if not line.strip():
             continue
         try:
-            event = decode(kind, None, line)
+            event = cast("OutsideEvent", decode(kind, None, line))
             yield _Line(number, _id(event).encode(), line)
         except InvalidEvent as exc:
             yield f"line {number}: {exc}; not sent"
@@ -104,5 +113,5 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield line.rstrip(b"\r\n")
 
 
-def _id(event: Event) -> str:
+def _id(event: OutsideEvent) -> str:
     return event.user_id if isinstance(event, Interaction | Profile | UserErased) else event.item_id

@@ -133,13 +133,17 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def replay_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere: call what you get with (events done, events in all)."""
+def replay_progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[int, int], None]]]:
+    """Bars on a terminal, nothing elsewhere: one for events, one for texts; call each with (done, in all)."""
     console = Console(stderr=True)
-    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("replay", total=None)
-        yield lambda n_done, n_all: bar.update(task, completed=n_done, total=n_all)
+        texts = bar.add_task("texts", total=None, visible=False)
+        events = bar.add_task("replay", total=None)
+        yield (
+            lambda n_done, n_all: bar.update(events, completed=n_done, total=n_all),
+            lambda n_done, n_all: bar.update(texts, completed=n_done, total=n_all, visible=n_done < n_all),
+        )
 
 
 def _text(text: str) -> Text:

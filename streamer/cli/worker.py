@@ -10,9 +10,11 @@ from types import FrameType
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.text_cache import RedisTextCache
+from streamer.adapters.text_model import check_text_model, load_text_model
 from streamer.cli.views import write_report
 from streamer.config import Settings
-from streamer.runner import Runner
+from streamer.runner import Runner, TextPorts
 from streamer.telemetry import MetricsServer, Telemetry
 
 _log = logging.getLogger(__name__)
@@ -34,7 +36,10 @@ def work(settings: Settings, report: Path | None) -> None:
         sink = KafkaSink(bootstrap, config=config)
         lists = RedisLists(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
         stack.callback(lists.close)
-        runner = Runner(settings, source, sink, lists, clock=clock, telemetry=telemetry)
+        text_ports = _text_ports(settings)
+        runner = Runner(
+            settings, source, sink, lists, clock=clock, telemetry=telemetry, text_ports=text_ports
+        )
         server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
         stack.callback(server.close)
         _log.info("metrics", extra={"url": f"http://{server.host}:{server.port}/metrics"})
@@ -42,6 +47,15 @@ def work(settings: Settings, report: Path | None) -> None:
         runner.run(stop)  # everything that was sent has been acknowledged when it returns
         if report is not None:
             write_report(report, runner.report())
+
+
+def _text_ports(settings: Settings) -> TextPorts | None:
+    if not settings.has_texts():
+        return None
+    name, n_threads, download = settings.text_model, settings.text_threads, settings.text_download
+    check_text_model(name, download=download)  # now, not in the background after the first item
+    cache = RedisTextCache(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+    return TextPorts(lambda: load_text_model(name, n_threads, download=download), cache)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -38,6 +38,7 @@ class Feed:
         n_read: Topic -> messages the worker has read so far, as last heard.
         tick: Called often, also while waiting: redraws, asks the worker how far it is.
         rate: Interactions a second at most; None: as fast as the worker follows.
+        n_texts: Texts of items that wait for their vector, as last heard, not before `n_read`.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Feed:
         tick: Callable[[], None],
         *,
         rate: float | None = None,
+        n_texts: Callable[[], int] = lambda: 0,
     ) -> None:
         self._dataset = dataset
         self._sink = sink
         self._topics = topics
         self._n_read = n_read
+        self._n_texts = n_texts
         self._tick = tick
         self._rate = rate
         self._item_of = msgspec.json.Decoder(_ItemOf)
@@ -65,7 +68,8 @@ class Feed:
     def run(self) -> None:
         """Send everything; return when the worker has read everything.
 
-        Each kind is read to its end before the next is sent: the order between topics is not on the log.
+        Each kind is read to its end, and the catalog's texts have their vectors, before the next is sent: the order
+        between topics is not on the log.
 
         Raises:
             Unavailable: Kafka does not take messages, or the worker does not get on.
@@ -82,7 +86,7 @@ class Feed:
                 if kind == "interactions":
                     self._remember(message)
             self._sink.flush(FLUSH_TIMEOUT_S)
-            self._wait_until_ahead(kind, 0)
+            self._wait_until(0, lambda kind=kind: self.n_ahead(kind) + self._n_texts(), kind)  # type: ignore[misc]
 
     def n_ahead(self, kind: Kind) -> int:
         """Messages sent and, as far as we have heard, not read by the worker."""
@@ -92,18 +96,19 @@ class Feed:
         self._tick()
         n_sent = self.n_sent[kind]
         mean_bytes = max(1, n_bytes // max(1, n_sent))
-        self._wait_until_ahead(kind, min(MAX_AHEAD, MAX_AHEAD_BYTES // mean_bytes))
+        n_allowed = min(MAX_AHEAD, MAX_AHEAD_BYTES // mean_bytes)
+        self._wait_until(n_allowed, lambda: self.n_ahead(kind), kind)
         if kind == "interactions" and self._rate is not None:
             due_s = started_s + n_sent / self._rate
             while time.monotonic() < due_s:
                 self._tick()
                 time.sleep(min(_PAUSE_S, max(0.0, due_s - time.monotonic())))
 
-    def _wait_until_ahead(self, kind: Kind, n_allowed: int) -> None:
-        """Wait until at most `n_allowed` messages are ahead; a stall is timed from the last one read."""
-        n_ahead_prev = self.n_ahead(kind)
+    def _wait_until(self, n_allowed: int, n_waiting: Callable[[], int], kind: Kind) -> None:
+        """Wait until at most `n_allowed` are waiting; a stall is timed from the last one that was done."""
+        n_ahead_prev = n_waiting()
         give_up_at_s = time.monotonic() + STALL_TIMEOUT_S
-        while (n_ahead := self.n_ahead(kind)) > n_allowed:
+        while (n_ahead := n_waiting()) > n_allowed:
             if n_ahead != n_ahead_prev:
                 n_ahead_prev = n_ahead
                 give_up_at_s = time.monotonic() + STALL_TIMEOUT_S

@@ -29,7 +29,8 @@ from streamer.events import Kind
 DEFAULT_DATA = Path("ops/data/online-retail")
 TOPICS: dict[Kind, str] = {"catalog": "catalog", "profiles": "profiles", "interactions": "interactions"}
 # One partition each: then the log has one order, and the figures equal `streamer replay --catalog-first`.
-PARTITIONS = {**dict.fromkeys(TOPICS.values(), 1), "recommendations": 1, "dead-letters": 1}
+PARTITIONS = dict.fromkeys((*TOPICS.values(), "texts", "recommendations", "dead-letters"), 1)
+PUBLISHING = "publishing the catalog, the profiles, then the events"
 START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
 ASK_EVERY_S = 0.2
 WATCH_EVERY_S = 0.5
@@ -139,7 +140,7 @@ class _Demo:
             time.sleep(0.05)
 
     def _publish(self, bootstrap: str) -> None:
-        self._stage("publishing the catalog, the profiles, then the events")
+        self._stage(PUBLISHING)
         sink = KafkaSink(bootstrap)
         self._feed = Feed(
             self._dataset,
@@ -148,6 +149,7 @@ class _Demo:
             lambda: self._progress.snapshot.n_read,
             self._tick,
             rate=self._options.rate,
+            n_texts=lambda: self._progress.snapshot.n_texts,
         )
         self._feed.run()
         sink.close()
@@ -170,6 +172,10 @@ class _Demo:
         self._ask_due_s = now_s + ASK_EVERY_S
         if snapshot is not None:
             self._progress.snapshot = snapshot
+            n_texts = snapshot.n_texts
+            self._progress.stage = (
+                f"embedding the catalog, {n_texts:,} texts to go" if n_texts else PUBLISHING
+            )
             n_done = snapshot.n_read.get(TOPICS["interactions"], 0)
             self._progress.n_done = n_done
             self._progress.lag = sum(map(self._feed.n_ahead, TOPICS))

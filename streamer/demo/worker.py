@@ -36,12 +36,14 @@ class Snapshot:
     Args:
         n_read: Topic -> messages read from it, whatever became of them.
         n_dead_letters: Messages that could not be used.
+        n_texts: Texts of items that wait for their vector.
         p50_ms, p99_ms: From an event's receipt to its user's list being written; NaN before the first.
         hit_ratios: List -> hit ratio at 10 so far.
     """
 
     n_read: Mapping[str, int] = field(default_factory=dict)
     n_dead_letters: int = 0
+    n_texts: int = 0
     p50_ms: float = math.nan
     p99_ms: float = math.nan
     hit_ratios: Mapping[str, float] = field(default_factory=dict)
@@ -52,7 +54,7 @@ def parse_metrics(text: str) -> Snapshot:
     n_read: dict[str, int] = {}
     hit_ratios: dict[str, float] = {}
     buckets: dict[float, float] = {}
-    n_dead_letters = 0
+    n_dead_letters = n_texts = 0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = sample.labels
@@ -61,6 +63,8 @@ def parse_metrics(text: str) -> Snapshot:
                     n_read[labels["topic"]] = n_read.get(labels["topic"], 0) + int(sample.value)
                 case "streamer_dead_letters_total":
                     n_dead_letters += int(sample.value)
+                case "streamer_text_backlog":
+                    n_texts = int(sample.value)
                 case "streamer_event_to_list_seconds_bucket" if labels["origin"] == "received":
                     bound = float(labels["le"])
                     buckets[bound] = buckets.get(bound, 0.0) + sample.value
@@ -72,6 +76,7 @@ def parse_metrics(text: str) -> Snapshot:
     return Snapshot(
         n_read=n_read,
         n_dead_letters=n_dead_letters,
+        n_texts=n_texts,
         p50_ms=1000 * quantile(0.50, pairs),
         p99_ms=1000 * quantile(0.99, pairs),
         hit_ratios=hit_ratios,

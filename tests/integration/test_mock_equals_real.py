@@ -74,7 +74,7 @@ class Loop:
         self._publish(kafka, topics, messages)
         directory = self._directory / name
         directory.mkdir()
-        flags = ["--prefix", prefix, "--group", topics["interactions"]]
+        flags = ["--prefix", prefix, "--group", topics["interactions"], "--set", "text_model=none"]
         for kind, topic in topics.items():
             flags += ["--set", f"topic_{kind}={topic}"]
         worker = Worker(directory, kafka, self._redis_url, flags)

@@ -17,6 +17,7 @@ from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.redis import RedisLists
 from streamer.embedded import EmbeddedRedis
 from streamer.events import ANONYMOUS
+from streamer.texts import content_key
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILE_TIMEOUT_S = 100  # the first start on a machine compiles the kernels
@@ -51,7 +52,7 @@ class Worker:
         arguments += ["--group", self.group, "--metrics-port", "0", "--report", str(self.report_path)]
         for kind, topic in self.topics.items():
             arguments += ["--set", f"topic_{kind}={topic}"]
-        for name, value in {"backoff_max_s": 0.5, **settings}.items():
+        for name, value in {"backoff_max_s": 0.5, "text_model": "none", **settings}.items():
             arguments += ["--set", f"{name}={value}"]
         own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
         pythonpath = os.pathsep.join(filter(None, [str(ROOT), own.get("PYTHONPATH")]))
@@ -146,7 +147,8 @@ def kafka(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def topics(kafka: str, make_topic: Callable[..., str]) -> dict[str, str]:
     """Kind -> a topic of one partition."""
-    return {kind: make_topic(kafka, kind) for kind in ("interactions", "catalog", "profiles", "dead_letters")}
+    kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
+    return {kind: make_topic(kafka, kind) for kind in kinds}
 
 
 @pytest.fixture
@@ -223,6 +225,30 @@ def test_events_become_lists(
     assert position_of(lists, "u1", topic) == n_records
     assert source.poll(10, 0.5) == []  # no second dead letter
     source.close()
+
+
+def test_texts_go_over_the_log_once(
+    make_worker: Callable[[str], Worker], producer: Producer, redis_url: str, poll_until: Poll
+) -> None:
+    """Catalog event, vector on the topic and in Redis; a restart with another Redis prefix sends nothing again."""
+    worker = make_worker(redis_url)
+    for n in range(3):
+        item = {"item_id": f"i{n}", "title": f"lamp {n % 2}", "timestamp": 1}
+        producer.send("catalog", b"i%d" % n, json.dumps(item).encode())
+    producer.interactions(7)
+    texts = KafkaSource(worker.kafka, [worker.topics["texts"]], "test")
+    found: list[bytes | None] = []
+    for _ in range(2):
+        worker.start(text_model="wordllama")
+        poll_until(lambda: worker.logged("live"), timeout_s=COMPILE_TIMEOUT_S, what="catching up")
+        poll_until(
+            lambda: found.extend(r.key for r in texts.poll(9, 0.1)) or len(found) >= 2, what="the texts"
+        )
+        assert worker.end() == 0
+        worker.prefix += "again:"
+    assert found == [content_key("wordllama", f"lamp {n}").encode() for n in range(2)]
+    assert texts.poll(9, 0.5) == []
+    texts.close()
 
 
 def test_redis_may_go_away_and_come_back(

@@ -36,11 +36,13 @@ def test_every_reference_resolves():
 def test_every_topic_is_there():
     """The topics of the design, by their default names, and which of them are compacted."""
     channels = {channel["address"]: channel for channel in DOCUMENT["channels"].values()}
-    assert set(channels) == {"interactions", "catalog", "profiles", "recommendations", "dead-letters"}
+    assert set(channels) == {
+        *("interactions", "catalog", "profiles", "texts", "recommendations", "dead-letters")
+    }
     compacted = {
         name for name, channel in channels.items() if "topicConfiguration" in channel["bindings"]["kafka"]
     }
-    assert compacted == {"catalog", "profiles", "recommendations"}
+    assert compacted == {"catalog", "profiles", "texts", "recommendations"}
     assert DOCUMENT["asyncapi"] == "3.0.0"
 
 
@@ -54,14 +56,16 @@ def test_every_event_schema_is_used():
 def test_every_operation_has_a_channel_and_every_channel_an_operation():
     """Whoever reads the document finds out, for each topic, whether the worker reads or writes it."""
     actions = {
-        op["channel"]["$ref"].rpartition("/")[2]: op["action"] for op in DOCUMENT["operations"].values()
+        (op["channel"]["$ref"].rpartition("/")[2], op["action"]) for op in DOCUMENT["operations"].values()
     }
     assert actions == {
-        "interactions": "receive",
-        "catalog": "receive",
-        "profiles": "receive",
-        "recommendations": "send",
-        "deadLetters": "send",
+        ("interactions", "receive"),
+        ("catalog", "receive"),
+        ("profiles", "receive"),
+        ("texts", "receive"),
+        ("texts", "send"),
+        ("recommendations", "send"),
+        ("deadLetters", "send"),
     }
 
 

@@ -12,7 +12,12 @@ from streamer.errors import InvalidEvent
 from streamer.events import Kind, decode
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-KINDS: dict[str, Kind] = {"interaction.v1": "interactions", "catalog.v1": "catalog", "profile.v1": "profiles"}
+KINDS: dict[str, Kind] = {
+    "interaction.v1": "interactions",
+    "catalog.v1": "catalog",
+    "profile.v1": "profiles",
+    "texts.v1": "texts",
+}
 NAMES = [*KINDS, "recommendations.v1", "report.v1"]
 
 
@@ -28,8 +33,9 @@ def _examples(verdict: str, names: list[str]) -> list:
 
 
 def _decode(file: Path):
-    value = file.read_bytes()
-    return decode(KINDS[file.parent.name], b"an-id" if json.loads(value) is None else None, value)
+    value, kind = file.read_bytes(), KINDS[file.parent.name]
+    needed = b"0123456789abcdef" * 4 if kind == "texts" else b"an-id" if json.loads(value) is None else None
+    return decode(kind, needed, value)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -100,6 +100,23 @@ def test_feed_sends_a_kind_only_when_the_one_before_was_read(tmp_path: Path) -> 
     assert log.n_read == Counter(c=3, p=2, i=20)
 
 
+def test_feed_sends_no_event_before_the_texts_of_the_catalog_have_vectors(tmp_path: Path) -> None:
+    """Else how fast the text model is would decide what the first lists can use, and no two demos would be equal."""
+    log = FakeLog(speed=10)
+    dataset = load(write_set(tmp_path, 20), catalog_first=True)
+    n_texts = [5]
+
+    def tick() -> None:
+        log.tick()
+        if log.n_read["c"] == 3 and n_texts[0]:
+            assert log.sent[3:] == []
+            n_texts[0] -= 1
+
+    feed.Feed(dataset, log, TOPICS, lambda: log.n_read, tick, n_texts=lambda: n_texts[0]).run()
+    assert n_texts == [0]
+    assert len(log.sent) == 25
+
+
 def test_feed_limits_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long texts count by their bytes: the embedded log is bounded in bytes, not in messages."""
     monkeypatch.setattr(feed, "MAX_AHEAD_BYTES", 10_000)
@@ -217,6 +234,7 @@ def test_metrics_are_read_from_the_worker_s_own_exposition() -> None:
     telemetry.events.labels("interactions", "invalid").inc(2)
     telemetry.events.labels("catalog", "learned").inc(3)
     telemetry.dead_letters.labels("json").inc(2)
+    telemetry.text_backlog.set(4)
     telemetry.event_to_list.observe(0.004, 9, "received")
     telemetry.event_to_list.observe(60.0, 99, "event_time")
     telemetry.hit_ratio.labels("streamer", "total", "all").set(0.25)
@@ -225,6 +243,7 @@ def test_metrics_are_read_from_the_worker_s_own_exposition() -> None:
     snapshot = parse_metrics(generate_latest(telemetry.registry).decode())
     assert snapshot.n_read == {"interactions": 7, "catalog": 3}
     assert snapshot.n_dead_letters == 2
+    assert snapshot.n_texts == 4
     assert snapshot.p50_ms == pytest.approx(3.5)  # the bucket from 3 to 4 ms, half way
     assert snapshot.hit_ratios == {"streamer": 0.25}
 
