@@ -13,7 +13,15 @@ import xxhash
 
 numba_config: Any = numba.config  # it fills itself from the environment, so it has no static attributes
 _PACKAGE = Path(__file__).parent
-_KERNEL_SOURCES = ("compiled.py", "graph/*.py", "paths/*.py", "mixture.py", "rank.py", "prequential.py")
+_KERNEL_SOURCES = (
+    "compiled.py",
+    "graph/*.py",
+    "paths/*.py",
+    "mixture.py",
+    "rank.py",
+    "prequential.py",
+    "nearest/table.py",
+)
 
 
 def _source_hash() -> str:

