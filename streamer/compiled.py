@@ -21,6 +21,7 @@ _KERNEL_SOURCES = (
     "rank.py",
     "prequential.py",
     "nearest/table.py",
+    "nearest/links.py",
 )
 
 

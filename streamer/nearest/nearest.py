@@ -6,7 +6,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from streamer.nearest import table as kernels
+from streamer.nearest import links
 from streamer.nearest.segments import Segments
 from streamer.nearest.table import (
     CATCH_UP,
@@ -21,6 +21,7 @@ from streamer.nearest.table import (
     SCANNED,
     SPARSE,
     UNIT,
+    new_table,
 )
 
 N_FOUND = 64  # asked of every graph, so that N_NEAR are left when half of its rows went
@@ -35,11 +36,12 @@ class Nearest:
     (`segments`), so that no put waits for a build, and only rows that did not move yet are looked at one by one. A catalog that
     shrinks again keeps its graphs.
 
-    *Links.* A put fills its own row, and stands in the rows of others where it is nearer than their farthest. While search is exact
-    and nothing changes or goes, every row holds exactly its N_NEAR nearest, whatever the order of the puts. Who lists a row is
-    not stored, only by how many it is listed: this count ends the pass over the table that a drop or a changed vector needs (a new one
-    needs none). In that pass a dropped row is taken out everywhere, at once, and a changed one gets its new similarity everywhere.
-    A row that so may lack one of its nearest is marked; every put or drop looks again for one such row, `refresh` for more.
+    *Links.* A put fills its own row, and stands in the rows of others where it is nearer than their farthest. While search is
+    exact and nothing changes or goes, every row holds exactly its N_NEAR nearest, whatever the order of the puts. Who lists a
+    row is not stored, only by how many it is listed: this count ends the pass over the table that a drop or a changed vector
+    needs (a new one needs none). There a dropped row is taken out everywhere, at once, and a changed one gets its new similarity
+    everywhere. A row that so may lack one of its nearest is marked; every put or drop looks again for one such row, `refresh`
+    for more.
 
     *Masses* are exact while search is. Later an item that was not looked at counts with a tail weight, a running mean over
     random pairs, and reaches the masses of the others by a sweep of 64 rows a put.
@@ -61,7 +63,7 @@ class Nearest:
             got = f"max_items={max_items}, dim={dim}, n_exact={n_exact}, n_segment={n_segment}"
             raise ValueError(f"Nearest: expected sizes >= 1 and n_exact >= 0, got {got}")
         self._max_items, self._dim, self._n_exact = max_items, dim, n_exact
-        self.table, self._upkeep = kernels.new_table(max_items, dim)
+        self.table, self._upkeep = new_table(max_items, dim)
         self._segments = Segments(max_items, dim, n_segment)
 
     @property
@@ -95,7 +97,7 @@ class Nearest:
             self._take_out(item_row)
         counters = self._upkeep.counters
         counters[N_ROWS] = max(counters[N_ROWS], item_row + 1)
-        kernels.put_row(self.table, self._upkeep, item_row, code.astype(np.int16), self._found(code))
+        links.put_row(self.table, self._upkeep, item_row, code.astype(np.int16), self._found(code))
         self._scan_later([item_row])
         if not counters[SPARSE] and counters[N_HELD] > self._n_exact:
             counters[SPARSE] = 1
@@ -114,7 +116,7 @@ class Nearest:
         if self._upkeep.place[item_row] == NONE:
             return
         self._take_out(item_row)
-        kernels.forget_row(self.table, self._upkeep, item_row)
+        links.forget_row(self.table, self._upkeep, item_row)
         self.refresh(1)
 
     def refresh(self, n_rows: int) -> int:
@@ -122,10 +124,10 @@ class Nearest:
         counters = self._upkeep.counters
         n_done = 0
         while n_done < n_rows and counters[N_LOST] > 0:
-            row = kernels.next_marked(self._upkeep.lost, 1, counters[REFRESH], counters[N_ROWS])
+            row = links.next_marked(self._upkeep.lost, 1, counters[REFRESH], counters[N_ROWS])
             counters[REFRESH] = row + 1
             code = self.table.vector[row]
-            kernels.refill_row(self.table, self._upkeep, row, code.astype(np.int16), self._found(code))
+            links.refill_row(self.table, self._upkeep, row, code.astype(np.int16), self._found(code))
             n_done += 1
         return n_done
 
@@ -140,7 +142,7 @@ class Nearest:
         """
         code = self._encode("search", vector)
         found = self._found(code, max(n, N_FOUND))
-        n_visited = kernels.look_around(self.table, self._upkeep, -1, code.astype(np.int16), found)
+        n_visited = links.look_around(self.table, self._upkeep, -1, code.astype(np.int16), found)
         rows, dots = self._upkeep.visited[:n_visited], self._upkeep.dot[:n_visited]
         order = np.lexsort((rows, -dots))[:n]
         return rows[order], dots[order].astype(np.float32) / np.float32(ONE)
@@ -202,7 +204,7 @@ class Nearest:
     def _take_out(self, row: int) -> None:
         """Take a held row out of the masses and of where it is looked for."""
         code = self.table.vector[row]
-        kernels.take_row_out(self.table, self._upkeep, row, code.astype(np.int16), self._found(code))
+        links.take_row_out(self.table, self._upkeep, row, code.astype(np.int16), self._found(code))
         was_scanned = self._upkeep.place[row] == SCANNED
         self._upkeep.place[row] = NONE
         if was_scanned:
@@ -221,7 +223,7 @@ class Nearest:
     def _catch_up(self) -> None:
         counters = self._upkeep.counters
         for _ in range(min(N_SLICE, counters[N_SCANNED])):
-            row = kernels.next_marked(self._upkeep.place, SCANNED, counters[CATCH_UP], counters[N_ROWS])
+            row = links.next_marked(self._upkeep.place, SCANNED, counters[CATCH_UP], counters[N_ROWS])
             counters[CATCH_UP] = row + 1
             self._upkeep.place[row] = INDEXED
             counters[N_SCANNED] -= 1

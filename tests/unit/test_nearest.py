@@ -167,7 +167,7 @@ def test_a_vector_of_zeros_is_none() -> None:
 
 @pytest.mark.parametrize("n_segment", [400, 50])
 def test_beyond_n_exact_the_table_stays_near_the_exact_one(n_segment: int) -> None:
-    """With one growing graph or several full ones: at least .98 of the true neighbours; masses within a third of the true ones."""
+    """With one growing graph or several full ones: at least .98 of the true neighbours; masses within a third."""
     vectors = vectors_of(400, seed=11)
     nearest, twin = filled(vectors, n_exact=100, n_segment=n_segment), NearTwin(vectors)
     assert recall(nearest, twin) >= 0.98
@@ -186,7 +186,7 @@ def test_crossing_n_exact_moves_a_few_rows_a_put() -> None:
     n_indexed = []
     for row, vector in enumerate(vectors):
         nearest.put(row, vector)
-        n_indexed.append(int((nearest._upkeep.place == 2).sum()))  # noqa: SLF001 - the pause is the point
+        n_indexed.append(int((nearest._upkeep.place == 2).sum()))
         found = nearest.search(vector, row + 1)[0]
         assert row in found.tolist()
         assert len(found) >= min(row + 1, 64)
