@@ -14,18 +14,20 @@ class NearTwin:
 
     def __init__(self, vectors):
         items = vectors.items() if isinstance(vectors, dict) else enumerate(vectors)
-        self.codes = {}
-        for row, vector in items:
-            wide = np.asarray(vector, np.float64)
-            self.codes[row] = np.rint(127.0 * wide / np.linalg.norm(wide))
+        rows, wide = zip(*items, strict=True)
+        wide = np.asarray(wide, np.float64)
+        codes = np.rint(127.0 * wide / np.linalg.norm(wide, axis=1, keepdims=True))
+        self.rows = list(rows)
+        self._place = {row: place for place, row in enumerate(rows)}
+        self._cosines = np.clip(codes @ codes.T / 127.0**2, -1.0, 1.0).tolist()
 
     def similarity(self, a, b):
         """Cosine of the rounded vectors, within what a cosine can be."""
-        return float(np.clip(self.codes[a] @ self.codes[b] / 127.0**2, -1.0, 1.0))
+        return self._cosines[self._place[a]][self._place[b]]
 
     def nearest(self, row):
         """All rows that the table should list for this one, nearest first, ties to the lower row."""
-        others = [other for other in self.codes if other != row]
+        others = [other for other in self.rows if other != row]
         return sorted(others, key=lambda other: (-self.similarity(row, other), other))[:N_NEAR]
 
     def row(self, row):
@@ -34,7 +36,7 @@ class NearTwin:
 
     def mass(self, row):
         """Weight of all other rows."""
-        return sum(np.exp((self.similarity(row, other) - 1.0) / 0.12) for other in self.codes if other != row)
+        return sum(np.exp((self.similarity(row, other) - 1.0) / 0.12) for other in self.rows if other != row)
 
 
 def table_of(nearest, row):

@@ -29,8 +29,8 @@ def filled(vectors, max_items=None, n_exact=20_000, n_segment=32_768):
 
 def recall(nearest, twin):
     """Share of the true neighbours that the table has, over all rows."""
-    hits = [len(neighbours_of(nearest, row) & set(twin.nearest(row))) for row in twin.codes]
-    return sum(hits) / sum(len(twin.nearest(row)) for row in twin.codes)
+    hits = [len(neighbours_of(nearest, row) & set(twin.nearest(row))) for row in twin.rows]
+    return sum(hits) / sum(len(twin.nearest(row)) for row in twin.rows)
 
 
 def test_two_items_by_hand() -> None:
@@ -139,7 +139,7 @@ def test_rows_that_lost_neighbours_are_looked_for_again() -> None:
     nearest.refresh(200)
     assert nearest.n_lost == 0
     twin = NearTwin({row: vectors[row] for row in range(200) if row % 4})
-    for row in twin.codes:
+    for row in twin.rows:
         assert table_of(nearest, row) == pytest.approx(twin.row(row), abs=1e-6)
         assert nearest.table.mass[row] == pytest.approx(twin.mass(row), rel=1e-5)
 
