@@ -51,6 +51,15 @@ def farthest_slot(table, owner):
 
 
 @kernel
+def is_in(numbers, number):
+    """Whether a number is among these; looks at all of them, many at a time."""
+    found = False
+    for other in numbers:
+        found |= other == number
+    return found
+
+
+@kernel
 def slot_of(table, owner, row):
     """Slot in which the owner lists a row; -1 when it does not."""
     for slot in range(N_NEAR):
@@ -152,19 +161,18 @@ def clear(table, upkeep, row):
 @kernel
 def unlist(table, upkeep, row):
     """Take a row out of all rows that list it; the pass ends with the last of them."""
-    owner = 0
-    while upkeep.n_listing[row] > 0:
-        slot = slot_of(table, owner, row)
-        if slot >= 0:
-            if (
-                upkeep.floor[owner] > FARTHER_THAN_ALL
-            ):  # a row with a free slot knew of no other, or lost one before
+    for owner in range(upkeep.counters[N_ROWS]):
+        if upkeep.n_listing[row] == 0:
+            break
+        if is_in(table.item[owner], np.int32(row + 1)):
+            slot = slot_of(table, owner, row)
+            # A row with a free slot knew of no other, or lost one before.
+            if upkeep.floor[owner] > FARTHER_THAN_ALL:
                 lose(upkeep, owner)
             table.item[owner, slot] = 0
             table.similarity[owner, slot] = 0.0
             upkeep.floor[owner] = FARTHER_THAN_ALL
             upkeep.n_listing[row] -= 1
-        owner += 1
 
 
 @kernel
@@ -174,10 +182,11 @@ def update_listings(table, upkeep, row):
     A neighbour that moved away and is the farthest now may have become farther than one that is not listed.
     """
     n_left = upkeep.n_listing[row]
-    owner = 0
-    while n_left > 0:
-        slot = slot_of(table, owner, row)
-        if slot >= 0:
+    for owner in range(upkeep.counters[N_ROWS]):
+        if n_left == 0:
+            break
+        if is_in(table.item[owner], np.int32(row + 1)):
+            slot = slot_of(table, owner, row)
             n_left -= 1
             key_prev = key_at(table, owner, slot)
             table.similarity[owner, slot] = similarity(table, owner, row)
@@ -186,7 +195,6 @@ def update_listings(table, upkeep, row):
             upkeep.floor[owner] = key_at(table, owner, farthest_slot(table, owner))
             if floor_prev > FARTHER_THAN_ALL and key_next < key_prev and key_next == upkeep.floor[owner]:
                 lose(upkeep, owner)
-        owner += 1
 
 
 @kernel
@@ -200,12 +208,12 @@ def draw(upkeep):
 
 
 @kernel
-def sample_tail(table, upkeep, row, code):
-    """Move the tail weight towards the mean weight of random rows that are farther than the row's neighbours."""
+def sample_tail(table, upkeep, row, code, found):
+    """Move the tail weight towards the mean weight of random rows that are neither found nor near."""
     total, n = np.int64(0), np.int64(0)
     for _ in range(N_SAMPLE):
         other = draw(upkeep)
-        if other == row or upkeep.place[other] == NONE:
+        if other == row or upkeep.place[other] == NONE or is_in(found, other):
             continue
         dot = dot_of(table.vector, other, code)
         if key_of(dot, other) < upkeep.floor[row]:
@@ -243,7 +251,7 @@ def put_row(table, upkeep, row, code, found):
     for i in range(n):
         if key_of(upkeep.dot[i], row) > upkeep.floor[upkeep.visited[i]]:
             propose(table, upkeep, upkeep.visited[i], row, upkeep.dot[i])
-    sample_tail(table, upkeep, row, code)
+    sample_tail(table, upkeep, row, code, found)
     if upkeep.counters[SPARSE]:
         sweep(table, upkeep)
 

@@ -91,6 +91,7 @@ class Segments:
             segment, rows = self._new_segment(), arrays[f"rows.{number}"]
             graph = segment.graph.restore(arrays[f"graph.{number}"].tobytes())
             if rows.size == self._n_segment:
+                graph.expansion_search = EXPANSION  # not among what usearch saves
                 segment.graph = graph
             else:
                 for key in range(rows.size):

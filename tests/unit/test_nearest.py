@@ -144,6 +144,17 @@ def test_rows_that_lost_neighbours_are_looked_for_again() -> None:
         assert nearest.table.mass[row] == pytest.approx(twin.mass(row), rel=1e-5)
 
 
+def test_every_put_looks_again_for_one_row() -> None:
+    """Marked rows do not wait for `refresh`: a put of a new row, far from all of them, makes one less."""
+    vectors = vectors_of(101, seed=23)
+    nearest = filled(vectors[:100], max_items=101)
+    nearest.drop(50)
+    n_lost = nearest.n_lost
+    assert n_lost > 1
+    nearest.put(100, vectors[100])
+    assert nearest.n_lost == n_lost - 1
+
+
 def test_the_last_drop_leaves_an_empty_table() -> None:
     """Masses are sums of whole numbers: when every row went, in any order, nothing is left of them."""
     vectors = vectors_of(60, seed=9)
@@ -177,6 +188,20 @@ def test_beyond_n_exact_the_table_stays_near_the_exact_one(n_segment: int) -> No
     assert rows[0] == 17
     assert set(rows[1:].tolist()) <= set(twin.nearest(17))
     assert similarities.tolist() == sorted(similarities.tolist(), reverse=True)
+
+
+def test_masses_count_items_that_were_not_looked_at() -> None:
+    """Also where 15 of 100 parts of a mass are far items: rows put before and after the limit are right within .02 on average."""
+    vectors = np.random.default_rng(22).normal(size=(600, 8)).astype(np.float32)
+    nearest, twin = filled(vectors, n_exact=300, n_segment=128), NearTwin(vectors)
+    ratios = np.array([nearest.table.mass[row] / twin.mass(row) for row in range(600)])
+    assert ratios[:300].mean() == pytest.approx(1.0, abs=0.02)
+    assert ratios[300:].mean() == pytest.approx(1.0, abs=0.02)
+    for row in range(0, 600, 2):
+        nearest.drop(row)
+    twin = NearTwin({row: vectors[row] for row in range(1, 600, 2)})
+    ratios = np.array([nearest.table.mass[row] / twin.mass(row) for row in twin.rows])
+    assert ratios.mean() == pytest.approx(1.0, abs=0.04)
 
 
 def test_crossing_n_exact_moves_a_few_rows_a_put() -> None:
@@ -235,6 +260,22 @@ def test_a_restored_table_goes_on_as_if_nothing_had_happened(n_exact: int) -> No
     assert restored.digest() == whole.digest()
     assert [a.tobytes() for a in restored.table] == [a.tobytes() for a in whole.table]
     assert restored.search(vectors[5], 40)[0].tolist() == whole.search(vectors[5], 40)[0].tolist()
+
+
+def test_a_restored_graph_grows_as_the_saved_one() -> None:
+    """Insertions after a restore draw the same levels: the bytes of full and growing graphs are equal in the end."""
+    vectors = vectors_of(500, seed=24)
+    whole = filled(vectors[:300], 500, n_exact=50, n_segment=200)
+    restored = Nearest(500, DIM, 50, 200)
+    restored.restore(whole.snapshot())
+    for nearest in (whole, restored):
+        for row in range(300, 500):
+            nearest.put(row, vectors[row])
+    ours, theirs = whole.snapshot(), restored.snapshot()
+    assert sum(name.startswith("segments.graph.") for name in ours) == 3
+    assert {name: array.tobytes() for name, array in ours.items()} == {
+        name: array.tobytes() for name, array in theirs.items()
+    }
 
 
 def test_similarity_kernel() -> None:
