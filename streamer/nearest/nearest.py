@@ -13,6 +13,7 @@ from streamer.nearest.table import (
     INDEXED,
     N_HELD,
     N_LOST,
+    N_NEAR,
     N_ROWS,
     N_SCANNED,
     NONE,
@@ -245,3 +246,14 @@ class Nearest:
     def _check_row(self, what: str, item_row: int) -> None:
         if not 0 <= item_row < self._max_items:
             raise ValueError(f"Nearest.{what}: expected a row below {self._max_items}, got {item_row}")
+
+
+def warm_up() -> None:
+    """Compile every kernel of this package, or read it from disk, so that no put of a worker waits for that."""
+    nearest = Nearest(max_items=N_NEAR + 2, dim=2, n_exact=N_NEAR)
+    for row in range(N_NEAR + 2):
+        nearest.put(row, np.array([1.0, row], np.float32))
+    nearest.put(0, np.array([0.0, 1.0], np.float32))
+    nearest.drop(1)
+    nearest.refresh(N_NEAR)
+    nearest.search(np.ones(2, np.float32), 1)

@@ -5,7 +5,7 @@ import pytest
 from near_twin import NearTwin, neighbours_of, table_of
 
 from streamer.compiled import entry_kernel
-from streamer.nearest import N_NEAR, Nearest, similarity
+from streamer.nearest import N_NEAR, Nearest, links, similarity, warm_up
 
 DIM = 24
 ONE = 127.0**2
@@ -290,6 +290,25 @@ def test_similarity_kernel() -> None:
     codes = nearest.table.vector.astype(np.float64)
     assert ask(nearest.table, 2, 4) == pytest.approx(codes[2] @ codes[4] / ONE, abs=1e-6)
     assert ask(nearest.table, 2, 7) == 0.0
+
+
+def test_nothing_is_compiled_after_warm_up() -> None:
+    """Puts, changes, drops, refreshes and searches meet no new argument types, before or beyond n_exact."""
+
+    def compiled() -> dict[str, int]:
+        names = ("put_row", "take_row_out", "forget_row", "refill_row", "look_around", "next_marked")
+        return {name: len(getattr(links, name).signatures) for name in names}
+
+    warm_up()
+    before = compiled()
+    assert min(before.values()) > 0
+    nearest = filled(vectors_of(90, seed=25), n_exact=60, n_segment=20)
+    for row in range(0, 90, 2):
+        nearest.put(row, nearest.table.vector[row + 1].astype(np.float32))
+        nearest.drop(row)
+    nearest.refresh(90)
+    nearest.search(vectors_of(1, seed=26)[0], 3)
+    assert compiled() == before
 
 
 def test_search_changes_nothing() -> None:
