@@ -13,7 +13,18 @@ import xxhash
 
 numba_config: Any = numba.config  # it fills itself from the environment, so it has no static attributes
 _PACKAGE = Path(__file__).parent
-_KERNEL_SOURCES = ("compiled.py", "fastmath.py", "graph/*.py", "paths/*.py", "mixture.py", "ranker/*.py", "rank.py", "prequential.py")
+_KERNEL_SOURCES = (
+    "compiled.py",
+    "fastmath.py",
+    "graph/*.py",
+    "nearest/table.py",
+    "nearest/links.py",
+    "paths/*.py",
+    "mixture.py",
+    "ranker/*.py",
+    "rank.py",
+    "prequential.py",
+)
 
 
 def _source_hash() -> str:

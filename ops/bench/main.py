@@ -11,7 +11,7 @@ from figures import Row, speed_table
 
 from streamer.errors import StreamerError
 
-BENCHES = ("learn", "list", "loop", "freshness", "quality")
+BENCHES = ("learn", "list", "nearest", "loop", "freshness", "quality")
 DEFAULT_DATA = Path(__file__).resolve().parents[1] / "data" / "online-retail"
 
 
@@ -59,7 +59,8 @@ def main(
 
 
 def _speed(name: str, data: Path, events: int | None, runs: int, rate: float) -> list[Row]:
-    import offline  # noqa: PLC0415  loads the kernels, and `--help` does not need them
+    import nearest  # noqa: PLC0415  loads the kernels, and `--help` does not need them
+    import offline  # noqa: PLC0415
     import whole  # noqa: PLC0415
 
     match name:
@@ -67,6 +68,8 @@ def _speed(name: str, data: Path, events: int | None, runs: int, rate: float) ->
             return offline.learn(data, events, runs)
         case "list":
             return offline.lists(data, events, runs)
+        case "nearest":
+            return nearest.nearest()
         case "loop":
             return whole.loop(data, events, runs)
         case _:

