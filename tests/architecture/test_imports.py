@@ -28,6 +28,7 @@ CORE = (
     "ranker",
     "rank",
     "prequential",
+    "beyond",
     "measure",
     "pipeline",
     "publish",
