@@ -10,6 +10,7 @@ from streamer.config import Settings
 from streamer.datasets import Dataset, load
 from streamer.events import Event, decode
 from streamer.measure import Scoreboard
+from streamer.prequential import Outcomes
 
 BATCH_SIZE = 512
 
@@ -21,6 +22,7 @@ def run(
     max_events: int | None = None,
     catalog_first: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    observe: Callable[[Outcomes], None] | None = None,
 ) -> dict[str, Any]:
     """Replay a set and return its report.
 
@@ -32,6 +34,7 @@ def run(
         catalog_first: The whole catalog comes before the first interaction; else each item's record comes right after its
             first event.
         progress: Called with interactions done and to do.
+        observe: Called with the outcomes of every step, in log order; they are the caller's to keep.
 
     Raises:
         DataError: The set cannot be read.
@@ -43,6 +46,8 @@ def run(
     for events in _batches(dataset, batch_size):
         state, info = pipeline.step(state, events, settings.measure_share)
         scoreboard.update(info.outcomes)
+        if observe is not None:
+            observe(info.outcomes)
         if progress is not None:
             progress(scoreboard.n_events, dataset.n_interactions)
     seconds = time.monotonic() - began_s
