@@ -92,5 +92,5 @@ def execute_silently(run: Run) -> Rows:
     return execute(run, _tell_nobody)
 
 
-def _tell_nobody(what: str, share: float) -> None:  # noqa: ARG001  the signature is Progress'
+def _tell_nobody(what: str, share: float) -> None:
     """A process of its own has no bar."""

@@ -75,7 +75,7 @@ def of_streamer(
     return rows
 
 
-def of_model(log: Log, model: Model, progress: Progress, every: int = RETRAIN_EVERY) -> list[dict[str, Any]]:
+def of_model(log: Log, model: Model, progress: Progress) -> list[dict[str, Any]]:
     """Two rows of a model on the counted events of the second half: frozen, and trained again every so many events.
 
     A user without a history gets what was most popular when the model was trained. Seconds are those of training.
