@@ -147,13 +147,13 @@ def tables(runs: Sequence[Run], ledger: Ledger) -> list[str]:
             if is_variant:
                 line = [run.set_name, row["row"], *ratios, ndcg, f"{row['events_per_second']:,.0f}"]
             else:
-                seconds = row["training_seconds"]
+                seconds = row["training_cpu_seconds"]
                 shown_s = "" if seconds is None else f"{seconds:,.1f}"
                 line = [run.set_name, row["row"], row["training"], *ratios, ndcg, shown_s]
             lines[is_variant].append(line)
     headers = {
         True: ["set", "whole log", *VARIANT_SLICES, "NDCG@10", "events/s"],
-        False: ["set", "second half", "trained on", *BASELINE_SLICES, "NDCG@10", "training s"],
+        False: ["set", "second half", "trained on", *BASELINE_SLICES, "NDCG@10", "training CPU s"],
     }
     return [markdown(headers[is_variant], lines[is_variant]) for is_variant in lines if lines[is_variant]]
 

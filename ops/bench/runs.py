@@ -1,6 +1,7 @@
 """One run of the ablation: a variant of the model over a whole log, or a model on the second half of it."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +49,14 @@ class Run(NamedTuple):
 
     def key(self) -> str:
         """Equal for runs that give the same rows."""
-        version = source_version(ROOT, SOURCES[self.kind])
+        version = _version(self.kind)
         return key_of({**self._asdict(), "directory": str(self.directory.resolve()), "version": version})
+
+
+@cache
+def _version(kind: str) -> str:
+    """Read once: what is edited while rows are running is not what they are made of."""
+    return source_version(ROOT, SOURCES[kind])
 
 
 def execute(run: Run, progress: Progress) -> Rows:

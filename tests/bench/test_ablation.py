@@ -47,7 +47,7 @@ class Recorder:
         progress(run.name, 0.5)
         slices = {key: {"hit_ratio": 0.25, "ndcg": None} for key in ablation.VARIANT_SLICES.values()}
         row = {"row": run.name, "slices": slices, "events_per_second": 1_234.0}
-        return [row if run.kind == "variant" else {**row, "training": "once", "training_seconds": None}]
+        return [row if run.kind == "variant" else {**row, "training": "once", "training_cpu_seconds": None}]
 
 
 def test_rows_by_hand():
