@@ -1,4 +1,4 @@
-"""Hit ratio, NDCG, MRR and MAP of what was measured: by list, by slice, by window, by month; totals that do not depend on how
+"""Hit ratio, NDCG, MAP and MRR of what was measured: by list, by slice, by window, by month; totals that do not depend on how
 the log was cut into batches.
 
 Every measured event has one relevant item, the one that was taken. With its rank r (1 = first, ties rank against the list,
@@ -6,6 +6,7 @@ no rank when it was not a candidate) and lists of k = 10:
 
     hit ratio@k = mean [r <= k]                   NDCG@k = mean [r <= k] / log2(1 + r)      (Jarvelin and Kekalainen 2002)
     MAP@k       = mean [r <= k] / r               MRR    = mean 1 / r, over all candidates  (Voorhees 1999)
+    MRR@k       = mean [r <= k] / r: with one relevant item the same number as MAP@k, reported under both names
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.beyond import Beyond
 from streamer.paths import NAMES
 from streamer.prequential import (
     COLD_ITEM,
@@ -35,10 +37,14 @@ SLICES = (
     "new_sessions",
 )  # and second_half, made from blocks
 METRICS = ("n", "hit_ratio", "ndcg", "mrr", "map")
+WINDOW_METRICS = ("hit_ratio", "ndcg", "mrr_at_k")
 WINDOWS = (1_000, 10_000)  # measured events
 BLOCK = 512  # interactions that are summed together: always the same ones, so sums are equal to the last bit
 _MAX_BLOCKS = 4_096
 _MAX_MONTHS = 600
+_RANKS = np.arange(1.0, K + 1)
+_GAINS_BY_RANK = np.zeros((len(WINDOW_METRICS), K + 1))  # of one event, by its rank; column 0 is a miss
+_GAINS_BY_RANK[:, 1:] = np.ones(K), 1.0 / np.log2(1.0 + _RANKS), 1.0 / _RANKS
 
 
 class _Rows(NamedTuple):
@@ -67,6 +73,7 @@ class Scoreboard:
             (len(NAMES), 2), np.int64
         )  # most responsible for the taken item: of all, of the hits
         self._recent = _Recent()
+        self._beyond = Beyond()
 
     def update(self, outcomes: Outcomes, served: NDArray[np.int32] | None = None) -> None:
         """Add interactions, in log order.
@@ -84,6 +91,7 @@ class Scoreboard:
         if served is not None:
             ranks[:, SERVED] = served
         self._recent.update(outcomes.flags, ranks)
+        self._beyond.update(outcomes)
         self._waiting.append(_Rows(outcomes.flags, ranks, outcomes.path, outcomes.time_ms))
         self._n_waiting += outcomes.flags.size
         self.n_events += outcomes.flags.size
@@ -133,9 +141,13 @@ class Scoreboard:
             for name, (n, hits) in zip(NAMES, counts, strict=True)
         }
 
-    def windows(self) -> dict[tuple[str, int, str], float]:
-        """(list, window, slice) -> hit ratio among the last `window` events of the slice that were looked up."""
-        return self._recent.hit_ratios()
+    def windows(self) -> dict[tuple[str, int, str], dict[str, float]]:
+        """(list, window, slice) -> WINDOW_METRICS of the last `window` events of the slice that were looked up."""
+        return self._recent.metrics()
+
+    def beyond(self, n_items: int) -> dict[str, Any]:
+        """What the lists are like beside their hits, of `n_items` known by now: see `beyond.Beyond.figures`."""
+        return self._beyond.figures(n_items)
 
     def _sum_full_blocks(self) -> None:
         rows = _joined(self._waiting)
@@ -163,10 +175,10 @@ class Scoreboard:
 
 
 class _Recent:
-    """The last looked-up events of every list and slice, as hits and misses in a ring."""
+    """The last looked-up events of every list and slice, as ranks in a ring."""
 
     def __init__(self) -> None:
-        self._hits = np.zeros((len(LISTS), len(SLICES), max(WINDOWS)), np.bool_)
+        self._ranks = np.zeros((len(LISTS), len(SLICES), max(WINDOWS)), np.uint8)  # 0 = not among the first K
         self._n = np.zeros((len(LISTS), len(SLICES)), np.int64)
 
     def update(self, flags: NDArray[np.uint8], ranks: NDArray[np.int32]) -> None:
@@ -176,19 +188,24 @@ class _Recent:
                 looked_up = looked_up[looked_up >= 0][-max(WINDOWS) :]
                 n = self._n[list_at, slice_at]
                 places = np.arange(n, n + looked_up.size) % max(WINDOWS)
-                self._hits[list_at, slice_at, places] = (looked_up >= 1) & (looked_up <= K)
+                self._ranks[list_at, slice_at, places] = np.where(looked_up <= K, looked_up, 0)
                 self._n[list_at, slice_at] += looked_up.size
 
-    def hit_ratios(self) -> dict[tuple[str, int, str], float]:
-        ratios = {}
+    def metrics(self) -> dict[tuple[str, int, str], dict[str, float]]:
+        found = {}
         for list_at, name in enumerate(LISTS):
             for slice_at, slice_name in enumerate(SLICES):
                 n = int(self._n[list_at, slice_at])
                 for window in WINDOWS:
                     if n:
-                        places = np.arange(n - min(n, window), n) % max(WINDOWS)
-                        ratios[name, window, slice_name] = float(self._hits[list_at, slice_at, places].mean())
-        return ratios
+                        n_in = min(n, window)
+                        places = np.arange(n - n_in, n) % max(WINDOWS)
+                        by_rank = np.bincount(self._ranks[list_at, slice_at, places], minlength=K + 1)
+                        means = _GAINS_BY_RANK @ by_rank / n_in
+                        found[name, window, slice_name] = dict(
+                            zip(WINDOW_METRICS, means.tolist(), strict=True)
+                        )
+        return found
 
 
 def _joined(rows: list[_Rows]) -> _Rows:
@@ -253,4 +270,5 @@ def _add_paths(counts: NDArray[np.int64], rows: _Rows) -> None:
 
 def _metrics(sums: NDArray[np.float64]) -> dict[str, Any]:
     n = int(sums[0])
-    return {"n": n, **{name: float(sums[at]) / n if n else None for at, name in enumerate(METRICS) if at}}
+    means = {name: float(sums[at]) / n if n else None for at, name in enumerate(METRICS) if at}
+    return {"n": n, **means, "mrr_at_k": means["map"]}

@@ -25,6 +25,7 @@ from streamer.ranker.state import SHORT
 # Bits of Outcomes.flags.
 COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
 COLD = 5  # events: an item or user with fewer is cold
+N_LISTED = 10  # items kept of a sampled list
 
 
 class Outcomes(NamedTuple):
@@ -33,6 +34,9 @@ class Outcomes(NamedTuple):
     An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by
     this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had
     announced (never COUNTED).
+
+    The last four columns are filled in for a sample of the MEASURED events, chosen by event number, and say what the list
+    was like (see `beyond`).
     """
 
     user_row: NDArray[np.int32]
@@ -45,6 +49,16 @@ class Outcomes(NamedTuple):
     rank_trending: NDArray[np.int32]
     rank_popularity: NDArray[np.int32]
     path: NDArray[np.int8]  # most responsible for the taken item; -1 = nothing saw it coming
+    listed: NDArray[
+        np.int32
+    ]  # (n, N_LISTED) item rows, best first; -1 where the list ends, or was not sampled
+    novelty: NDArray[
+        np.float32
+    ]  # mean -log2 of the items' shares of all events, bits; nan = not sampled, or no items
+    similarity: NDArray[
+        np.float32
+    ]  # mean cosine of feature-node sets over pairs; nan = not sampled, or no pairs
+    n_cold_listed: NDArray[np.int8]  # items with fewer than COLD events among `listed`; -1 = not sampled
 
 
 def new_outcomes(
@@ -66,6 +80,10 @@ def new_outcomes(
         rank_trending=np.zeros(n, np.int32),
         rank_popularity=np.zeros(n, np.int32),
         path=np.full(n, -1, np.int8),
+        listed=np.full((n, N_LISTED), -1, np.int32),
+        novelty=np.full(n, np.nan, np.float32),
+        similarity=np.full(n, np.nan, np.float32),
+        n_cold_listed=np.full(n, -1, np.int8),
     )
 
 

@@ -14,6 +14,7 @@ from streamer.datasets import Dataset, load
 from streamer.embedding import InlineTexts
 from streamer.events import CatalogItem, Event, decode
 from streamer.measure import Scoreboard
+from streamer.prequential import Outcomes
 
 BATCH_SIZE = 512
 
@@ -27,6 +28,7 @@ def run(
     progress: Callable[[int, int], None] | None = None,
     text_progress: Callable[[int, int], None] | None = None,
     texts: InlineTexts | None = None,
+    observe: Callable[[Outcomes], None] | None = None,
 ) -> dict[str, Any]:
     """Replay a set and return its report.
 
@@ -40,6 +42,7 @@ def run(
         progress: Called with interactions done and to do.
         text_progress: Called with texts embedded, or found in the cache, and to do; that comes first and is not timed.
         texts: Embeds, where the settings want texts. None: with their model, and a cache in the user's cache directory.
+        observe: Called with the outcomes of every step, in log order; they are the caller's to keep.
 
     Raises:
         DataError: The set cannot be read.
@@ -54,6 +57,8 @@ def run(
     for events in _batches(dataset, batch_size, texts):
         state, info = pipeline.step(state, events, settings.measure_share)
         scoreboard.update(info.outcomes)
+        if observe is not None:
+            observe(info.outcomes)
         if progress is not None:
             progress(scoreboard.n_events, dataset.n_interactions)
     seconds = time.monotonic() - began_s

@@ -30,6 +30,7 @@ def build(
         "state_hash": pipeline.state_hash(state),
         "lists": lists,
         **({"served": served} if served is not None else {}),
+        "beyond": scoreboard.beyond(len(state.ids.items)),
         "months": scoreboard.months(),
         "paths": {name: {"weight": weights[name], **counts} for name, counts in scoreboard.paths().items()},
     }

@@ -221,6 +221,26 @@ class Telemetry:
             "or in total",
             *("list", "window", "slice"),
         )
+        same_events = "of the events and lists of streamer_hit_ratio"
+        self.ndcg = g("ndcg", f"NDCG@10 {same_events}", "list", "window", "slice")
+        self.mrr_at_k = g(
+            "mrr_at_k",
+            f"MRR@10 {same_events}; one item is relevant, so it is MAP@10, too",
+            *("list", "window", "slice"),
+        )
+        self.beyond = {  # name in the report -> gauge
+            "n": g("sampled_lists", "Lists that were sampled for the four metrics below"),
+            "coverage": g("catalog_coverage", "Share of known items that were on a sampled list"),
+            "novelty": g(
+                "novelty_bits", "Mean -log2 of the share of all events that a listed item had, bits"
+            ),
+            "intra_list_similarity": g(
+                "intra_list_similarity", "Mean cosine of the features of two items on one list"
+            ),
+            "cold_share": g(
+                "cold_list_share", "Share of sampled lists with an item of fewer than five events"
+            ),
+        }
         self.path_weight = g("path_weight", "Weight of a path in the mixture, over all contexts", "path")
         self.table_bytes = g("table_bytes", "Memory of a table of the model, bytes", "table")
         self.users = g("users", "Users the model knows")

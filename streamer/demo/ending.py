@@ -27,6 +27,12 @@ SLICE_NAMES = {
     "first_events": "first events of items",
 }
 LISTS = ("streamer", "served", "trending", "popularity")
+BEYOND_NAMES = {
+    "coverage": "share of all items that were listed",
+    "novelty": "novelty, bits",
+    "intra_list_similarity": "similarity within a list",
+    "cold_share": "share of lists with a cold item",
+}
 
 Report = dict[str, Any]
 
@@ -74,7 +80,7 @@ def show(console: Console, report: Report) -> None:
     """Print the report as tables."""
     console.print()
     console.print(_slices(report))
-    for table in (_months(report), _paths(report)):
+    for table in (_months(report), _paths(report), _beyond(report)):
         if table is not None:
             console.print(table)
     for user in report.get("users", []):
@@ -177,6 +183,17 @@ def _paths(report: Report) -> RenderableType | None:
         table.add_column(name.replace("_", " "), justify="right")
     for path, figures in paths.items():
         table.add_row(path, *(_figure(figures.get(name)) for name in names))
+    return table
+
+
+def _beyond(report: Report) -> RenderableType | None:
+    figures: Mapping[str, Any] = report.get("beyond") or {}
+    if not figures.get("n"):
+        return None
+    table = _table(f"what {figures['n']:,} sampled lists were like", "beyond accuracy")
+    table.add_column("", justify="right")
+    for name, title in BEYOND_NAMES.items():
+        table.add_row(title, _figure(figures.get(name)))
     return table
 
 

@@ -103,12 +103,7 @@ class Model:
 
     def show(self, telemetry: Telemetry) -> None:
         """Set the gauges that describe the model."""
-        for (name, window, slice_name), ratio in self._scoreboard.windows().items():
-            telemetry.hit_ratio.labels(name, str(window), slice_name).set(ratio)
-        for name, slices in self._scoreboard.lists().items():
-            for slice_name, metrics in slices.items():
-                if metrics["hit_ratio"] is not None:
-                    telemetry.hit_ratio.labels(name, "total", slice_name).set(metrics["hit_ratio"])
+        self._show_measured(telemetry)
         for path, weight in pipeline.path_weights(self._state).items():
             telemetry.path_weight.labels(path).set(weight)
         for table, n_bytes in pipeline.table_bytes(self._state).items():
@@ -119,6 +114,26 @@ class Model:
         telemetry.items.set(len(self._state.ids.items))
         telemetry.counted.inc(self._scoreboard.n_counted - self._n_counted_shown)
         self._n_counted_shown = self._scoreboard.n_counted
+
+    def _show_measured(self, telemetry: Telemetry) -> None:
+        figures = {
+            (name, str(window), slice_name): metrics
+            for (name, window, slice_name), metrics in self._scoreboard.windows().items()
+        }
+        for name, slices in self._scoreboard.lists().items():
+            figures |= {(name, "total", slice_name): metrics for slice_name, metrics in slices.items()}
+        gauges = {
+            "hit_ratio": telemetry.hit_ratio,
+            "ndcg": telemetry.ndcg,
+            "mrr_at_k": telemetry.mrr_at_k,
+        }
+        for labels, metrics in figures.items():
+            for metric, gauge in gauges.items():
+                if metrics[metric] is not None:
+                    gauge.labels(*labels).set(metrics[metric])
+        for name, value in self._scoreboard.beyond(len(self._state.ids.items)).items():
+            if value is not None:
+                telemetry.beyond[name].set(value)
 
     def report(self) -> dict[str, Any]:
         """What was measured so far, as `report.v1`, but for `timing`."""

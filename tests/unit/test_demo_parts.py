@@ -221,10 +221,12 @@ def test_every_valid_report_can_be_shown(name: str) -> None:
     """The tables take any report that the schema allows, with or without its optional parts."""
     path = Path(__file__).resolve().parents[2] / f"schemas/examples/valid/report.v1/{name}.json"
     console = Console(file=io.StringIO(), width=140)
-    ending.show(console, json.loads(path.read_text()))
+    report = json.loads(path.read_text())
+    ending.show(console, report)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "hit ratio@10 by slice" in printed
     assert "0.250" in printed
+    assert ("sampled lists were like" in printed) == ("beyond" in report)
 
 
 def test_metrics_are_read_from_the_worker_s_own_exposition() -> None:

@@ -71,7 +71,7 @@ def scored(out, *, served=None, size=None):
 
 
 def test_metrics_by_hand():
-    """Ranks 1, 3, 10, 11 and none: three hits of five; MRR counts the eleventh, MAP and NDCG do not."""
+    """Ranks 1, 3, 10, 11 and none: three hits of five; MRR counts the eleventh, MRR@k, MAP and NDCG do not."""
     metrics = scored(outcomes([1, 3, 10, 11, 0])).lists()["streamer"]["all"]
     assert metrics == pytest.approx(
         {
@@ -80,6 +80,7 @@ def test_metrics_by_hand():
             "ndcg": (1.0 + 1.0 / 2.0 + 1.0 / math.log2(11.0)) / 5,
             "mrr": (1.0 + 1.0 / 3.0 + 1.0 / 10.0 + 1.0 / 11.0) / 5,
             "map": (1.0 + 1.0 / 3.0 + 1.0 / 10.0) / 5,
+            "mrr_at_k": (1.0 + 1.0 / 3.0 + 1.0 / 10.0) / 5,
         }
     )
 
@@ -88,7 +89,8 @@ def test_nothing_measured_is_none_not_zero():
     """Without events the ratios are unknown, and there is no list of served ones."""
     lists = Scoreboard().lists()
     assert set(lists) == set(LISTS) - {"served"}
-    assert lists["streamer"]["all"] == {"n": 0, "hit_ratio": None, "ndcg": None, "mrr": None, "map": None}
+    nothing = dict.fromkeys(("hit_ratio", "ndcg", "mrr", "map", "mrr_at_k"))
+    assert lists["streamer"]["all"] == {"n": 0, **nothing}
     assert set(lists["streamer"]) == {*SLICES, "second_half"}
 
 
@@ -196,13 +198,29 @@ def test_windows_forget_the_old():
     """A window is the hit ratio of its last events only; with fewer events it is over those there are."""
     short, long = WINDOWS
     board = scored(outcomes([0] * (long - short // 2) + [1] * (short // 2)), size=333)
-    assert board.windows()["streamer", short, "all"] == 0.5
-    assert board.windows()["streamer", long, "all"] == (short // 2) / long
+
+    def hit_ratio(window):
+        return board.windows()["streamer", window, "all"]["hit_ratio"]
+
+    assert hit_ratio(short) == 0.5
+    assert hit_ratio(long) == (short // 2) / long
     board.update(outcomes([1] * 3 * long))
-    assert board.windows()["streamer", long, "all"] == 1.0
+    assert hit_ratio(long) == 1.0
     board.update(outcomes([0] * short))
-    assert board.windows()["streamer", short, "all"] == 0.0
+    assert hit_ratio(short) == 0.0
     assert ("served", short, "all") not in board.windows()
+
+
+def test_windows_by_hand():
+    """Ranks 2, 10, 11, 300 and none: two hits of five, and their gains; a rank is not cut to fit the ring."""
+    window = scored(outcomes([2, 10, 11, 300, 0])).windows()["streamer", WINDOWS[0], "all"]
+    assert window == pytest.approx(
+        {
+            "hit_ratio": 2 / 5,
+            "ndcg": (1.0 / math.log2(3.0) + 1.0 / math.log2(11.0)) / 5,
+            "mrr_at_k": (1.0 / 2.0 + 1.0 / 10.0) / 5,
+        }
+    )
 
 
 def test_made_up_months_do_not_fill_the_memory(monkeypatch):
