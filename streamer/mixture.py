@@ -18,6 +18,8 @@ from streamer.graph.candidates import (
     clear,
     gather,
 )
+from streamer.graph.content import compare, weigh_interests
+from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
 
 _LENGTHS = (1, 3, 10, 40)  # history length buckets: 0, 1-2, 3-9, 10-39, 40+
@@ -80,7 +82,7 @@ def mix(graph, cands, user_row, gap_ms, target):
     """
     clear(cands)
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
-    context = context_of(n_events, gap_ms)
+    context = context_of(n_events, gap_ms if graph.switches[WITH_TIME] else np.int64(0))
     weights = graph.weights[context]
     if n_events > 0:
         gather(graph, cands, user_row, gap_ms)
@@ -89,10 +91,14 @@ def mix(graph, cands, user_row, gap_ms, target):
         _mix(cands, weights, 0, N_EVIDENCE_PATHS, False)
         choose_best(cands, cands.mixed, N_FINAL)
     cands.score[N_EVIDENCE_PATHS:, : cands.n[N_ALL]] = 0.0
+    if user_row >= 0 and graph.switches[WITH_CONTENT]:
+        weigh_interests(graph, cands, user_row)
     propose_lists(graph, cands, user_row)
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
     if target >= 0:
         choose(graph, cands, user_row, target)
+    if graph.switches[WITH_CONTENT]:
+        cands.unlisted[0] = compare(graph, cands, user_row)
     score_list_paths(graph, cands, user_row)
     _share(cands, weights)
     for at in range(cands.n[N_CHOSEN]):

@@ -14,9 +14,9 @@ from streamer.graph.candidates import N_PROPOSED, find, may_list
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, is_new_session
 from streamer.graph.learning import learn
-from streamer.graph.state import ALL_TIME, CATALOGUED, TRENDING
+from streamer.graph.state import ALL_TIME, CATALOGUED, EVENTS, TRENDING, WITH_RANKER
 from streamer.mixture import learn_weights, mix
-from streamer.rank import deal_out, order_shortlist
+from streamer.rank import EXPLORED_PLACE, deal_out, draw_unshown, order_shortlist, top_k
 from streamer.ranker.features import calibrate
 from streamer.ranker.guard import is_on, watch
 from streamer.ranker.network import learn as learn_order
@@ -25,6 +25,7 @@ from streamer.ranker.state import SHORT
 # Bits of Outcomes.flags.
 COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
 COLD = 5  # events: an item or user with fewer is cold
+SAMPLED = 16  # one event in so many has its list looked at
 N_LISTED = 10  # items kept of a sampled list
 
 
@@ -159,20 +160,76 @@ def _test(graph, cands, ranker, out, n, is_counted):
     index = find(cands, item_row)
     if index >= 0 and cands.chosen[index]:
         out.path[n] = learn_weights(graph, cands, context, index)
-    order_shortlist(graph, cands, ranker, user_row, gap_ms)
-    taken = _place_of(ranker, index)
-    if is_counted:
-        calibrate(graph, cands, ranker, taken)
+    out.rank[n] = out.rank_mixture[n]
     was_on = is_on(ranker)
-    deal_out(cands, ranker)
-    by_ranker = _rank_among(cands, item_row)
-    out.rank[n] = by_ranker if was_on else out.rank_mixture[n]
-    if taken >= 0:
-        learn_order(ranker, taken)
+    is_sampled = graph.counters[EVENTS] % SAMPLED == 0
+    if is_sampled and not was_on:
+        _look_at_list(graph, cands, out, n)
+    if graph.switches[WITH_RANKER]:
+        order_shortlist(graph, cands, ranker, user_row, gap_ms)
+        taken = _place_of(ranker, index)
+        if is_counted:
+            calibrate(graph, cands, ranker, taken)
+        deal_out(cands, ranker)
+        by_ranker = _rank_among(cands, item_row)
+        if was_on:
+            out.rank[n] = by_ranker
+            if is_sampled:
+                _look_at_list(graph, cands, out, n)
+        if taken >= 0:
+            learn_order(ranker, taken)
+        if is_counted:
+            watch(ranker, by_ranker, out.rank_mixture[n])
+    _explore(graph, cands, out, n)
     if is_counted:
-        watch(ranker, by_ranker, out.rank_mixture[n])
         out.rank_trending[n] = _rank_on_clock(graph, TRENDING, user_row, item_row)
         out.rank_popularity[n] = _rank_on_clock(graph, ALL_TIME, user_row, item_row)
+
+
+@kernel
+def _explore(graph, cands, out, n):
+    """What the explored share of lists costs, or brings: an item that was hardly shown takes the tenth place."""
+    explored = draw_unshown(graph, np.int64(out.user_row[n]))
+    if explored < 0 or 1 <= _rank_among(cands, explored) <= EXPLORED_PLACE:
+        return
+    if explored == out.item_row[n]:
+        out.rank[n] = EXPLORED_PLACE
+    elif out.rank[n] >= EXPLORED_PLACE:
+        out.rank[n] += 1
+
+
+@kernel
+def _look_at_list(graph, cands, out, n):
+    """Write down what the head of the present list is like, see `beyond`."""
+    n_listed = top_k(cands, cands.order, N_LISTED)
+    novelty, n_cold, likeness, n_pairs = 0.0, 0, 0.0, 0
+    for place in range(n_listed):
+        row = cands.row[cands.order[place]]
+        out.listed[n, place] = row
+        n_events = graph.items[row]["n_events"]
+        novelty += np.log2((graph.counters[EVENTS] + 1.0) / max(n_events, 1))
+        n_cold += n_events < COLD
+        for other in range(place):
+            likeness += _set_cosine(graph, row, cands.row[cands.order[other]])
+            n_pairs += 1
+    if n_listed > 0:
+        out.novelty[n] = novelty / n_listed
+    if n_pairs > 0:
+        out.similarity[n] = likeness / n_pairs
+    out.n_cold_listed[n] = n_cold
+
+
+@kernel
+def _set_cosine(graph, row, other_row):
+    """Cosine of two items' sets of feature nodes; 0 when one has none."""
+    item, other = graph.items[row], graph.items[other_row]
+    n_shared = 0
+    for q in range(item["n_nodes"]):
+        for r in range(other["n_nodes"]):
+            n_shared += item["nodes"][q] == other["nodes"][r]
+    if n_shared == 0:
+        return 0.0
+    return n_shared / np.sqrt(np.float64(item["n_nodes"]) * np.float64(other["n_nodes"]))
 
 
 @entry_kernel

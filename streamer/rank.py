@@ -8,12 +8,22 @@ the next.
 import numpy as np
 
 from streamer.compiled import entry_kernel, kernel
-from streamer.graph.candidates import N_PROPOSED
+from streamer.fastmath import scramble
+from streamer.graph.candidates import N_PROPOSED, may_list
+from streamer.graph.rates import COLD
+from streamer.graph.state import EVENTS
 from streamer.mixture import main_path, mix
+from streamer.paths import NAMES
 from streamer.ranker.features import describe, shortlist
 from streamer.ranker.guard import is_on
 from streamer.ranker.network import score
 from streamer.ranker.state import SHORT
+
+
+EXPLORED_PLACE = 10  # of a list, given to an item that was hardly shown yet
+EXPLORED_PATH = NAMES.index("fresh")  # what such an item is said to be listed for
+_N_TRIED = 8  # draws, of which the first that may be listed is taken
+_N_NEWEST = 256  # arrivals that are drawn from
 
 
 @kernel
@@ -58,6 +68,37 @@ def top_k(cands, order, k):
     return n
 
 
+@kernel
+def draw_unshown(graph, user_row):
+    """Row of an item that hardly anyone took yet, for the explored share of lists; -1 for the others.
+
+    Which lists those are, and which of the last arrivals they show, follows from user and event number alone: the same in
+    every replay.
+    """
+    if graph.explore_share <= 0.0 or user_row < 0:
+        return np.int64(-1)
+    drawn = scramble(np.uint64(user_row) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(graph.counters[EVENTS]))
+    if np.float64(drawn >> np.uint64(11)) * 2.0**-53 >= graph.explore_share:
+        return np.int64(-1)
+    rates = graph.rates
+    n_arrived = min(rates.n[0], rates.arrived.size)
+    for _ in range(_N_TRIED):
+        drawn = scramble(drawn)
+        age = np.int64((drawn >> np.uint64(33)) % np.uint64(max(min(n_arrived, _N_NEWEST), 1)))
+        item_row = np.int64(rates.arrived[(rates.n[0] - 1 - age) % rates.arrived.size])
+        if n_arrived > 0 and graph.items[item_row]["n_events"] < COLD and may_list(graph, user_row, item_row):
+            return item_row
+    return np.int64(-1)
+
+
+@kernel
+def _is_among(rows, row):
+    found = False
+    for other in rows:
+        found |= other == row
+    return found
+
+
 @entry_kernel
 def rank_users(graph, cands, ranker, user_rows, gaps_ms, items, scores, paths):
     """Rank a list for each user.
@@ -85,3 +126,7 @@ def rank_users(graph, cands, ranker, user_rows, gaps_ms, items, scores, paths):
                 items[n, place] = -1
                 scores[n, place] = 0.0
                 paths[n, place] = -1
+        explored = draw_unshown(graph, user_row)
+        if explored >= 0 and n_listed >= EXPLORED_PLACE and not _is_among(items[n], explored):
+            items[n, EXPLORED_PLACE - 1] = explored
+            paths[n, EXPLORED_PLACE - 1] = EXPLORED_PATH

@@ -32,3 +32,63 @@ def content_key(model: str, content: str) -> str:
 def encode(event: TextEmbedded) -> bytes:
     """The value of the message that `events.decode` makes this event of; its key is the event's, in ASCII."""
     return _ENCODER.encode({"model": event.model, "vector": event.vector})
+
+
+class TextRows:
+    """Which items have which text, and vectors that came before their items. Bounded; part of the fold's state.
+
+    Args:
+        max_early: Vectors kept for texts of which no item is known yet; the oldest gives way.
+    """
+
+    def __init__(self, max_early: int) -> None:
+        self._max_early = max_early
+        self._key_of: dict[int, str] = {}
+        self._rows_of: dict[str, list[int]] = {}
+        self._early: dict[str, bytes] = {}
+
+    def describe(self, item_row: int, key: str) -> tuple[bytes | None, int]:
+        """Give an item its text, "" for none.
+
+        Returns:
+            The text's vector where it came before, else None; and the row of another item with this text, else -1.
+        """
+        self.forget(item_row)
+        if not key:
+            return None, -1
+        rows = self._rows_of.setdefault(key, [])
+        rows.append(item_row)
+        self._key_of[item_row] = key
+        return self._early.pop(key, None), rows[0] if len(rows) > 1 else -1
+
+    def key(self, item_row: int) -> str:
+        """Key of an item's text, "" when it has none."""
+        return self._key_of.get(item_row, "")
+
+    def arrive(self, key: str, vector: bytes) -> list[int]:
+        """Rows of the items with this text; without any, the vector waits for one."""
+        rows = self._rows_of.get(key)
+        if rows:
+            return list(rows)
+        if key not in self._early and len(self._early) >= self._max_early:
+            del self._early[next(iter(self._early))]
+        self._early[key] = vector
+        return []
+
+    def forget(self, item_row: int) -> None:
+        """The item has no text any more."""
+        key = self._key_of.pop(item_row, None)
+        if key is not None:
+            rows = self._rows_of[key]
+            rows.remove(item_row)
+            if not rows:
+                del self._rows_of[key]
+
+    def digest(self) -> bytes:
+        """Equal states give equal bytes, whatever the order in which texts and vectors came."""
+        digest = hashlib.sha256()
+        for row, key in sorted(self._key_of.items()):
+            digest.update(f"{row}:{key};".encode())
+        for key, vector in sorted(self._early.items()):
+            digest.update(key.encode() + vector)
+        return digest.digest()

@@ -24,6 +24,7 @@ N_FINAL = 200  # candidates by evidence that survive to the last stage
 MAX_K = 200  # longest list
 _N_BINS = 4096
 N_INTERESTS = 4  # columns of a user's interest in a node
+MAX_DIM = 1024  # numbers of a text vector at most
 N_AFFINITIES = 8  # category nodes kept of the user
 
 _PADDING = 48  # columns whose starts are a power of two apart would fight for the same cache lines
@@ -52,6 +53,7 @@ class Candidates(NamedTuple):
     mass: NDArray[np.float64]  # (n_paths,)
     mixed: NDArray[np.float32]  # (CAPACITY,)
     likeness: NDArray[np.float32]  # (CAPACITY, N_INTERESTS) cosine of an item's features with the user's, last stage only
+    text: NDArray[np.float32]  # (CAPACITY,) nearness by text to the user's last items, last stage only
     rate: NDArray[np.float32]  # (CAPACITY,) its rate as a share of all items' rates, last stage only
     final: NDArray[np.int32]
     n: NDArray[np.int64]
@@ -61,8 +63,10 @@ class Candidates(NamedTuple):
     interested: NDArray[np.int32]  # (DEPTH * NODES,) the nodes in which it is not zero
     interest_norm: NDArray[np.float32]  # (N_INTERESTS,)
     drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
-    unlisted: NDArray[np.float32]  # (2,) mean squared likeness of any item; share of the rates that cold items have
-    proposing: NDArray[np.int32]  # (8,) nodes that propose
+    unlisted: NDArray[np.float32]  # (2,) of items that nobody proposed: mean squared likeness; score of the text path in all
+    proposing: NDArray[np.int32]  # (8,) nodes, or candidates, that propose others
+    text_total: NDArray[np.float32]  # (MAX_DIM,) scratch
+    text_recent: NDArray[np.int8]  # (MAX_DIM,) direction of the texts of the user's last items
     user_numbers: NDArray[np.float32]  # (2, N_NUMBERS) of the user's last item; mean of his last items
     node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
     affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
@@ -84,6 +88,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         mass=np.zeros(n_paths),
         mixed=np.zeros(CAPACITY, np.float32),
         likeness=np.zeros((CAPACITY, N_INTERESTS), np.float32),
+        text=np.zeros(CAPACITY, np.float32),
         rate=np.zeros(CAPACITY, np.float32),
         final=np.zeros(CAPACITY, np.int32),
         n=np.zeros(6, np.int64),
@@ -92,6 +97,8 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         interest_norm=np.zeros(N_INTERESTS, np.float32),
         drawn_likeness=np.zeros(N_INTERESTS, np.float32),
         unlisted=np.zeros(2, np.float32),
+        text_total=np.zeros(MAX_DIM, np.float32),
+        text_recent=np.zeros(MAX_DIM, np.int8),
         user_numbers=np.zeros((2, N_NUMBERS), np.float32),
         proposing=np.zeros(8, np.int32),
         row_mass=np.zeros(DEPTH, np.float32),

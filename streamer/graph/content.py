@@ -7,7 +7,7 @@ with an item's own `idf(node)` over its nodes. idf = log((1 + items) / (1 + item
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.fastmath import log
+from streamer.fastmath import log, scramble
 from streamer.graph.candidates import DEPTH, N_CHOSEN, N_INTERESTED, N_INTERESTS
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import rate_of
@@ -75,9 +75,10 @@ def compare(graph, cands, user_row):
     # what an item that nobody proposed is like, from a few drawn by the user's own numbers: the same in every replay
     total = np.float32(0.0)
     n_arrived = min(graph.rates.n[0], graph.rates.arrived.size)
-    drawn = np.uint64(user_row * 1000003 + graph.users[user_row]["n_events"] + 1)
+    n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
+    drawn = np.uint64(user_row * 1000003 + n_events + 1)
     for _ in range(_N_DRAWN):
-        drawn = drawn * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        drawn = scramble(drawn)
         item_row = graph.rates.arrived[np.int64((drawn >> np.uint64(33)) % np.uint64(max(n_arrived, 1)))]
         _compare_one(graph, cands, np.int64(item_row), cands.drawn_likeness)
         total += cands.drawn_likeness[SLOW] ** 2
@@ -86,6 +87,7 @@ def compare(graph, cands, user_row):
 
 @kernel
 def _compare_one(graph, cands, item_row, likeness):
+    """Likeness of one item, (N_INTERESTS,), written."""
     for column in range(N_INTERESTS):
         likeness[column] = 0.0
     if cands.n[N_INTERESTED] == 0:

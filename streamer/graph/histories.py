@@ -165,6 +165,7 @@ def forget_user(graph, user_row):
     user["taken_start"] = 0
     user["taken_class"] = 0
     user["last_time_ms"] = 0
+    user["nodes"][:] = 0
     for k in range(HISTORY):
         user["ring"][k] = 0
         user["ring_time"][k] = 0

@@ -8,6 +8,7 @@ from streamer.graph.clocks import tick
 from streamer.graph.histories import append, history_length, is_new_session, past_item
 from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
+from streamer.graph.segments import count_in_segments
 from streamer.graph.state import (
     ARRIVALS,
     CATALOGUED,
@@ -97,6 +98,7 @@ def learn(graph, user_row, item_row, time_ms, value):
     count_take(graph, item_row)
     tick(graph, item_row)
     touch_nodes(graph, item_row)
+    count_in_segments(graph, user_row, item_row)
     age_row(graph, item_row)
     item = graph.items[item_row]
     item["n_events"] += 1

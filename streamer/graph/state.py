@@ -4,10 +4,13 @@ All tables are allocated at their cap. The operating system commits a page when 
 million items costs address space, not memory; nothing is ever copied to grow, and no batch waits for it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamer.nearest.table import N_NEAR, NearTable
 
 HISTORY = 20  # last items kept in order, a user, with the time and value of each
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
@@ -22,10 +25,13 @@ N_FRESH = 32  # last arrivals kept
 NODES = 16  # feature nodes kept, an item: categories first, then bins of numbers, then words
 NODE_TOP = 32  # items kept in order, a feature node
 N_NUMBERS = 2  # standardised numbers kept, an item
+USER_NODES = 4  # segments kept, a user
 TICK_MS = 2000  # unit of the times in a history: 2**32 of them reach the year 2242
 NO_VALUE = -128  # in a history: the event had no value
 VALUE_UNIT = 32.0  # of a standard deviation in a history
 
+SWITCHES = ("ranker", "content", "time", "vectors")  # what `FoldSettings.without` can name beside paths and features
+WITH_RANKER, WITH_CONTENT, WITH_TIME, WITH_VECTORS = range(len(SWITCHES))
 KNOWN, CATALOGUED, POOLED = 1, 2, 4  # bits of an item's flags: arrived, on the catalog, counted in the rates' pool
 
 N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of two of events since its last one
@@ -50,6 +56,9 @@ class FoldSettings(NamedTuple):
     n_neighbours: int = 128
     pair_window: int = 20  # how many of the user's last items an event is paired with
     session_gap_s: int = 1800
+    explore_share: float = 0.02  # of lists whose tenth place is given to an item that was hardly shown yet
+    text_model: str = "none"  # whose vectors the fold takes
+    without: tuple[str, ...] = ()  # paths, and kinds of evidence, that are switched off: for ablations, and for speed
 
 
 ITEM = np.dtype(
@@ -85,6 +94,7 @@ USER = np.dtype(
         ("ring", "i4", HISTORY),  # item rows, the newest at (n_events - 1) % HISTORY
         ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
         ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT
+        ("nodes", "i4", USER_NODES),  # segment rows + 1: the values of his profile; 0 = none
     ],
     align=True,
 )
@@ -95,7 +105,8 @@ NODE = np.dtype(
         ("epoch", "i4"),
         ("n_top", "i4"),
         ("top", "i4", NODE_TOP),  # its items by trending weight, heaviest first
-        ("n_cold", "i4"),  # of them in the pool, with fewer than COLD events
+        ("top_weight", "f4", NODE_TOP),  # of a segment: their fading counts
+        ("n_cold", "i4"),  # items in the pool, with fewer than COLD events
         ("cold_taken", "f4"),  # their events, fading
         ("cold_expected", "f4"),  # what chance would have given them
         ("cold_event", "i8"),  # events of cold items when these two were brought up to date
@@ -160,13 +171,20 @@ class Graph(NamedTuple):
     counters: NDArray[np.int64]  # (4,) see EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED
     weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities so far: the mixture's weights
     values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
+    near: NearTable  # nearest items by text; without rows until the first vector comes
+    has_path: NDArray[np.bool_]  # (n_paths,) False: switched off by a setting
+    switches: NDArray[np.bool_]  # (N_SWITCHES,) see WITH_RANKER ...
     repeats: bool
     pair_window: int
     session_gap_ms: int
+    explore_share: float
 
 
-def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
+def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]) -> Graph:
     """Empty tables at their caps.
+
+    Args:
+        path_names: Of all paths, in order; those in `settings.without` are switched off.
 
     Raises:
         ValueError: a size is not positive, or `n_neighbours` not a multiple of 16 between 16 and 256.
@@ -211,11 +229,20 @@ def new_graph(settings: FoldSettings, n_contexts: int, n_paths: int) -> Graph:
         ),
         fresh=np.full(N_FRESH, -1, np.int32),
         counters=np.zeros(4, np.int64),
-        weights=np.ones((n_contexts, n_paths)),
+        weights=np.ones((n_contexts, len(path_names))),
         values=np.zeros(3),
+        near=NearTable(
+            np.zeros((0, N_NEAR), np.int32),
+            np.zeros((0, N_NEAR), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, 0), np.int8),
+        ),
+        has_path=np.array([name not in settings.without for name in path_names]),
+        switches=np.array([name not in settings.without for name in SWITCHES]),
         repeats=settings.repeats,
         pair_window=settings.pair_window,
         session_gap_ms=settings.session_gap_s * 1000,
+        explore_share=float(settings.explore_share),
     )
 
 

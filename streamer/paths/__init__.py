@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from streamer.compiled import kernel_named
 from streamer.graph.state import HALF_LIVES
-from streamer.paths import category, cooccurrence, feature, fresh, repeat, sequence, session, trending
+from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, session, text, trending
 
 
 class Path(NamedTuple):
@@ -44,9 +44,13 @@ LIST_PATHS = (
     Path("fresh", fresh.score, fresh.propose),
     Path("category", category.score, category.propose),
     Path("repeat", repeat.score, repeat.propose),
+    Path("segment", segment.score, segment.propose),
     Path("feature", feature.score, feature.propose),
     Path("feature_cold", feature.score_cold),
     Path("rate", feature.score_rate),
+    Path("text", text.score, text.propose),
+    Path("text_cold", text.score_cold),
+    Path("transfer", text.score_transfer, text.propose_borrowers),
 )
 PATHS = EVIDENCE_PATHS + LIST_PATHS
 NAMES = tuple(path.name for path in PATHS)
@@ -60,14 +64,16 @@ def _in_turn(name: str, kernels: list[tuple[int, Callable[..., Any]]]) -> Callab
 
         @kernel_named(f"{name}_{path}")
         def last_one(graph, cands, user_row):
-            first(graph, cands, user_row, path)
+            if graph.has_path[path]:
+                first(graph, cands, user_row, path)
 
         return last_one
     others = _in_turn(name, rest)
 
     @kernel_named(f"{name}_from_{path}")
     def all_of_them(graph, cands, user_row):
-        first(graph, cands, user_row, path)
+        if graph.has_path[path]:
+            first(graph, cands, user_row, path)
         others(graph, cands, user_row)
 
     return all_of_them

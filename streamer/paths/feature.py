@@ -8,7 +8,7 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.graph.candidates import N_CHOSEN, N_INTERESTED, choose
-from streamer.graph.content import SLOW, compare, weigh_interests
+from streamer.graph.content import SLOW
 from streamer.graph.rates import COLD
 from streamer.graph.state import N_RECENT
 
@@ -21,7 +21,6 @@ def propose(graph, cands, user_row, path):
     """The newest and the heaviest items of the nodes that interest the user most."""
     if user_row < 0:
         return
-    weigh_interests(graph, cands, user_row)
     nodes, n = cands.proposing, 0
     for at in range(cands.n[N_INTERESTED]):
         node_row = cands.interested[at]
@@ -44,8 +43,7 @@ def propose(graph, cands, user_row, path):
 
 @kernel
 def score(graph, cands, user_row, path):
-    """Squared cosine times rate. First of its kind to be scored: it fills in likeness and rate for all."""
-    cands.unlisted[0] = compare(graph, cands, user_row)
+    """Squared cosine times rate."""
     if cands.n[N_INTERESTED] == 0:
         return
     mass, listed = 0.0, 0.0

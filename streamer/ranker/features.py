@@ -24,7 +24,8 @@ from streamer.graph.candidates import (
 from streamer.graph.clocks import clock_weight
 from streamer.graph.content import FAST, NEWEST, SLOW
 from streamer.graph.histories import past_item
-from streamer.graph.state import ALL_TIME, EVENTS, N_NUMBERS
+from streamer.graph.state import ALL_TIME, EVENTS, N_NUMBERS, WITH_CONTENT, WITH_TIME
+from streamer.nearest.table import ONE, UNIT, dot_of, similarity
 from streamer.paths import N_PATHS, NAMES
 from streamer.ranker.state import N_RANKED, SHORT
 
@@ -50,6 +51,9 @@ _OWN = (
     "is_new",
     "lift_together",
     "bayes",
+    "text_near",
+    "text_last",
+    "text_recent",
     *(f"{name}_{n}" for n in range(N_NUMBERS) for name in ("number", "from_last", "from_mean")),
 )
 FEATURES = (*NAMES, *_OWN)
@@ -61,6 +65,7 @@ _N_BINS = 4096
 NEAR_DECAYS = (0.8 ** np.arange(32)).astype(np.float32)
 FAR_DECAYS = (0.95 ** np.arange(32)).astype(np.float32)
 BAYES_DECAYS = (0.9 ** np.arange(32)).astype(np.float32)
+_N_TEXTS = 5  # of the user's last items whose texts are averaged
 HALVED = 50.0  # foretold takes of an item above which old ones count half
 
 
@@ -115,7 +120,12 @@ def describe(graph, cands, ranker, user_row, gap_ms):
     bayes_per_decay = np.float32(1.0) / bayes_decays
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
     log_history = log(np.float32(n_events + 1)) / np.float32(4.0)
+    gap_ms = gap_ms if graph.switches[WITH_TIME] else np.int64(0)
     log_gap = log(np.float32(gap_ms) / np.float32(1000.0) + np.float32(1.0)) / np.float32(15.0)
+    with_text = n_history > 0 and graph.near.item.shape[0] > 0
+    last_row = past_item(graph, user_row, 0) if n_history > 0 else np.int64(0)
+    if with_text:
+        _average_texts(graph, cands, user_row, n_history)
     user_numbers = cands.user_numbers
     _average_numbers(graph, user_row, n_history, user_numbers)
     per_mass = np.float32(1.0 / max(graph.clocks.mass[ALL_TIME], 1.0))
@@ -154,23 +164,34 @@ def describe(graph, cands, ranker, user_row, gap_ms):
         x[at + 11] = log((item["hits"] + np.float32(1.0)) / (item["expected"] + np.float32(1.0)))
         x[at + 12] = log_history
         x[at + 13] = log_gap
-        likeness = cands.likeness[index]
-        x[at + 14] = np.float32(2.0) * likeness[FAST]
-        x[at + 15] = np.float32(2.0) * likeness[SLOW]
-        x[at + 16] = np.float32(2.0) * likeness[NEWEST]
-        x[at + 17] = (log(cands.rate[index] + np.float32(1e-8)) + np.float32(8.0)) / np.float32(4.0)
+        if graph.switches[WITH_CONTENT]:
+            likeness = cands.likeness[index]
+            x[at + 14] = np.float32(2.0) * likeness[FAST]
+            x[at + 15] = np.float32(2.0) * likeness[SLOW]
+            x[at + 16] = np.float32(2.0) * likeness[NEWEST]
+            x[at + 17] = (log(cands.rate[index] + np.float32(1e-8)) + np.float32(8.0)) / np.float32(4.0)
+        else:
+            x[at + 14] = x[at + 15] = x[at + 16] = x[at + 17] = np.float32(0.0)
         if n_history > 0:
             x[at + 19] = _lift(evidence[TOGETHER], share * together_mass)
             expected = log(np.float32(1.0) + share * bayes_mass * bayes_per_decay / _SMOOTH)
             x[at + 20] = (evidence[BAYES] - expected / bayes_per_decay) * np.float32(0.25)
         else:
             x[at + 19] = x[at + 20] = np.float32(0.0)
+        if with_text:
+            x[at + 21] = log(cands.text[index] + np.float32(0.01)) * np.float32(0.25) + np.float32(1.0)
+            x[at + 22] = np.float32(2.0) * similarity(graph.near, last_row, row)
+            x[at + 23] = (
+                np.float32(dot_of(graph.near.vector, row, cands.text_recent)) * np.float32(2.0 / ONE)
+            )
+        else:
+            x[at + 21] = x[at + 22] = x[at + 23] = np.float32(0.0)
         for n in range(N_NUMBERS):
             number = item["number"][n]
             known = number == number  # nan is not
-            x[at + 21 + 3 * n] = number * np.float32(0.5) if known else np.float32(0.0)
-            x[at + 22 + 3 * n] = _apart(number, user_numbers[0, n]) if known else np.float32(0.0)
-            x[at + 23 + 3 * n] = _apart(number, user_numbers[1, n]) if known else np.float32(0.0)
+            x[at + 24 + 3 * n] = number * np.float32(0.5) if known else np.float32(0.0)
+            x[at + 25 + 3 * n] = _apart(number, user_numbers[0, n]) if known else np.float32(0.0)
+            x[at + 26 + 3 * n] = _apart(number, user_numbers[1, n]) if known else np.float32(0.0)
         x[at + 18] = np.float32(item["n_events"] == 0)
 
 
@@ -188,6 +209,24 @@ def _average_numbers(graph, user_row, n_history, user_numbers):
                 if k == 0:
                     user_numbers[0, n] = number
         user_numbers[1, n] = total / np.float32(count) if count > 0 else np.float32(np.nan)
+
+
+@kernel
+def _average_texts(graph, cands, user_row, n_history):
+    """`cands.text_recent`: the direction of the texts of the user's last items, in the code of the table of texts."""
+    vector, total = graph.near.vector, cands.text_total
+    dim = vector.shape[1]
+    total[:dim] = 0.0
+    for k in range(min(n_history, _N_TEXTS)):
+        own = vector[past_item(graph, user_row, k)]
+        for d in range(dim):
+            total[d] += NEAR_DECAYS[k] * np.float32(own[d])
+    square = np.float32(1e-6)
+    for d in range(dim):
+        square += total[d] * total[d]
+    per_length = np.float32(UNIT) / np.sqrt(square)
+    for d in range(dim):
+        cands.text_recent[d] = np.int8(total[d] * per_length)
 
 
 @kernel

@@ -1,59 +1,34 @@
-"""The fold: `state, info = step(state, batch)`, the stages in their order. Pure: no clock, no I/O, no chance.
+"""The fold of one batch: `state, info = step(state, batch)`, the stages in their order.
 
-The tables of a state are moved in place, since they may be gigabytes: whoever calls `step` gives the state away and goes on
-with the one that comes back. Events are folded one by one inside, so any cut of the log into batches gives the same state.
+Events are folded one by one inside, so any cut of the log into batches gives the same state.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from streamer import mixture, paths
-from streamer.encode import Encoders
+from streamer import nearest
 from streamer.events import (
     CatalogItem,
     Event,
     Interaction,
     ItemRetired,
     Profile,
-    TextDropped,
     TextEmbedded,
     UserErased,
 )
-from streamer.graph import FoldSettings, Graph, new_graph
-from streamer.graph.candidates import MAX_K, Candidates, new_candidates
+from streamer.graph import FoldSettings
 from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes, stock
 from streamer.graph.state import CATALOGUED, EVENTS, KNOWN, NODES
-from streamer.ids import IdTable
+from streamer.pipeline.lists import rank_users
+from streamer.pipeline.state import N_EXACT, State, new_state
 from streamer.prequential import Outcomes, fold, fold_only, new_outcomes
-from streamer.rank import rank_users as rank_users_kernel
-from streamer.ranker import Ranker, new_ranker
-from streamer.ranker.features import N_FEATURES
-
+from streamer.texts import content_key, content_of
 
 NAN = float("nan")
-
-
-class Ids(NamedTuple):
-    """The three kinds of outside names."""
-
-    users: IdTable
-    items: IdTable
-    nodes: IdTable  # category nodes, "field=value"
-
-
-class State(NamedTuple):
-    """Everything that the log has taught so far."""
-
-    settings: FoldSettings
-    graph: Graph
-    ids: Ids
-    encoders: Encoders
-    ranker: Ranker
-    scratch: Candidates  # no state: where lists are made
+_LARGEST = 1e30  # values beyond are taken for this: they would be infinite in float32
 
 
 class StepInfo(NamedTuple):
@@ -71,31 +46,6 @@ class StepInfo(NamedTuple):
     restored_item_ids: list[str]  # may be listed again
     erased_user_ids: list[str]
     erased_user_rows: list[int]  # theirs, where they had one; may belong to somebody else by now
-
-
-class Ranking(NamedTuple):
-    """Lists of n users, best first; rows of -1 fill the end of short ones."""
-
-    user_rows: NDArray[np.int32]  # (n,)
-    items: NDArray[np.int32]  # (n, k)
-    scores: NDArray[np.float32]  # (n, k) probability that the next event is this item's
-    paths: NDArray[np.int8]  # (n, k) index into paths.NAMES
-
-
-def new_state(settings: FoldSettings) -> State:
-    """The state before the first event.
-
-    Raises:
-        ValueError: a setting is out of range.
-    """
-    return State(
-        settings,
-        new_graph(settings, mixture.N_CONTEXTS, paths.N_PATHS),
-        Ids(IdTable(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
-        Encoders(),
-        new_ranker(N_FEATURES),
-        new_candidates(paths.N_PATHS, settings.max_nodes),
-    )
 
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
@@ -257,114 +207,3 @@ def _joined(outcomes: list[Outcomes]) -> Outcomes:
     if len(outcomes) == 1:
         return outcomes[0]
     return Outcomes(*(np.concatenate(columns) for columns in zip(*outcomes, strict=True)))
-
-
-def rank_users(
-    state: State, user_rows: NDArray[np.int32], k: int, gaps_ms: NDArray[np.int64] | None = None
-) -> Ranking:
-    """Lists for these users; row -1 is the user nobody knows. Leaves the state as it is.
-
-    Args:
-        gaps_ms: (n,) how long after his last event each user is expected to look. None: right after it.
-
-    Raises:
-        ValueError: k is not within 1..200, or a row is none of a user.
-    """
-    n_rows = state.settings.max_users
-    if user_rows.size and not (user_rows.min() >= -1 and user_rows.max() < n_rows):
-        raise ValueError(
-            f"user_rows: expected -1 to {n_rows - 1}, got {user_rows.min()} to {user_rows.max()}"
-        )
-    if not 1 <= k <= MAX_K:
-        raise ValueError(f"k: expected 1 to {MAX_K}, got {k}")
-    n = user_rows.size
-    ranking = Ranking(
-        user_rows.astype(np.int32),
-        np.empty((n, k), np.int32),
-        np.empty((n, k), np.float32),
-        np.empty((n, k), np.int8),
-    )
-    gaps_ms = np.zeros(n, np.int64) if gaps_ms is None else gaps_ms
-    rank_users_kernel(
-        state.graph,
-        state.scratch,
-        state.ranker,
-        ranking.user_rows,
-        gaps_ms,
-        ranking.items,
-        ranking.scores,
-        ranking.paths,
-    )
-    return ranking
-
-
-def idle_users(
-    state: State, user_rows: NDArray[np.int32], time_ms: int, last_by_ms: int
-) -> NDArray[np.int32]:
-    """Those of these users whose session is over at `time_ms`, and who did nothing after `last_by_ms` (event time)."""
-    last_ms = state.graph.users["last_time_ms"][user_rows]
-    is_idle = (last_ms <= last_by_ms) & (time_ms - last_ms > state.graph.session_gap_ms)
-    return user_rows[is_idle & (state.graph.users["n_events"][user_rows] > 0)]
-
-
-def gaps_ms(state: State, user_rows: NDArray[np.int32], time_ms: int) -> NDArray[np.int64]:
-    """How long ago each user's last event is at `time_ms` of event time, (n,); 0 while his session lasts, and for row -1."""
-    gaps: NDArray[np.int64] = time_ms - state.graph.users["last_time_ms"][user_rows]
-    return np.where((user_rows >= 0) & (gaps > state.graph.session_gap_ms), gaps, 0)
-
-
-def _used_tables(state: State) -> dict[str, NDArray[np.generic]]:
-    """Every table, cut to the rows that are in use."""
-    graph, ids = state.graph, state.ids
-    n_items, n_users, n_nodes = ids.items.n_rows, ids.users.n_rows, ids.nodes.n_rows
-    n_taken = int(graph.taken.used[0])
-    return {
-        "items": graph.items[:n_items],
-        "damping": graph.damping[:n_items],
-        "unlistable": graph.unlistable[:n_items],
-        "neighbours": graph.neighbour[:n_items],
-        "evidence": graph.evidence[:n_items],
-        "users": graph.users[:n_users],
-        "nodes": graph.nodes[:n_nodes],
-        "taken": graph.taken.item[:n_taken],
-        "taken_counts": graph.taken.times[:n_taken],
-        "taken_last": graph.taken.last[:n_taken],
-        "taken_free": graph.taken.free,
-        "taken_used": graph.taken.used,
-        "clock_scales": graph.clocks.scale,
-        "clock_epochs": graph.clocks.epoch,
-        "clock_masses": graph.clocks.mass,
-        "clock_lists": graph.clocks.top,
-        "clock_lengths": graph.clocks.n_top,
-        "fresh": graph.fresh,
-        "counters": graph.counters,
-        "weights": graph.weights,
-    }
-
-
-def table_bytes(state: State) -> dict[str, int]:
-    """Bytes of every table in use, and of the id tables (estimated: 100 bytes beside the id itself)."""
-    sizes = {name: table.nbytes for name, table in _used_tables(state).items()}
-    for name, ids in state.ids._asdict().items():
-        sizes[f"ids_{name}"] = 140 * ids.n_rows
-    return sizes
-
-
-def state_hash(state: State) -> str:
-    """Equal states have equal hashes: settings, ids and every table in use (xxh3, 128 bits, hexadecimal)."""
-    digest = xxhash.xxh3_128(repr(tuple(state.settings)).encode())
-    for ids in state.ids:
-        for outside_id, row in ids.items():
-            digest.update(f"{row}:{len(outside_id)}:{outside_id};".encode())
-        digest.update(repr(ids.released).encode())
-    for name, table in _used_tables(state).items():
-        digest.update(f"{name}{table.shape}".encode())
-        # a view of bytes: structured tables have no padding that differs, since they start as zeros
-        digest.update(np.ascontiguousarray(table).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def path_weights(state: State) -> dict[str, float]:
-    """Weight of every path, over all contexts by how much each was seen; sums to 1."""
-    gathered = state.graph.weights.sum(axis=0)
-    return dict(zip(paths.NAMES, (gathered / gathered.sum()).tolist(), strict=True))

@@ -1,0 +1,145 @@
+"""Text: items whose text is near the text of the user's last items, times their rate.
+
+The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. Two more
+paths look at cold items (fewer than 5 events) alone: the same score, and `transfer`, the sequence evidence that their
+neighbours by text lend them.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.fastmath import exp
+from streamer.graph.candidates import N_CHOSEN, N_PROPOSED, NEAR, choose, find
+from streamer.graph.histories import history_length, past_item
+from streamer.graph.rates import COLD
+from streamer.nearest.table import BANDWIDTH, N_NEAR
+
+_DEPTH = 10  # of the user's last items
+_N_PROPOSING = 5  # of them, whose neighbours are proposed
+_LEAST = np.float32(0.3)  # similarity worth proposing
+_DECAYS = (0.8 ** np.arange(_DEPTH)).astype(np.float32)
+_PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
+_N_LENDING = 8  # candidates with the most evidence, whose cold neighbours are proposed
+_LEAST_LENT = np.float32(0.15)  # similarity that lends
+_UNSEEN = 2.0  # evidence lent to cold items in all, for one unit lent to those that are listed
+
+
+@kernel
+def weight_of(similarity):
+    """exp((cosine - 1) / .12): next to nothing below a cosine of one half."""
+    return exp((similarity - np.float32(1.0)) * _PER_BANDWIDTH)
+
+
+@kernel
+def _has_rows(graph, user_row):
+    return user_row >= 0 and graph.near.item.shape[0] > 0
+
+
+@kernel
+def propose(graph, cands, user_row, path):
+    """The neighbours by text of the user's last items."""
+    if not _has_rows(graph, user_row):
+        return
+    near = graph.near
+    for k in range(min(history_length(graph, user_row), _N_PROPOSING)):
+        owner = past_item(graph, user_row, k)
+        for slot in range(N_NEAR):
+            if near.item[owner, slot] > 0 and near.similarity[owner, slot] > _LEAST:
+                choose(graph, cands, user_row, np.int64(near.item[owner, slot] - 1))
+
+
+@kernel
+def score(graph, cands, user_row, path):
+    """sum of .8**k exp((cosine - 1) / .12) over the last 10 items k, times the rate."""
+    if not _has_rows(graph, user_row):
+        return
+    near = graph.near
+    for at in range(cands.n[N_CHOSEN]):
+        cands.text[cands.final[at]] = 0.0
+    everyone = 0.0
+    for k in range(min(history_length(graph, user_row), _DEPTH)):
+        owner = past_item(graph, user_row, k)
+        everyone += _DECAYS[k] * near.mass[owner]
+        for slot in range(N_NEAR):
+            if near.item[owner, slot] == 0:
+                continue
+            index = find(cands, np.int64(near.item[owner, slot] - 1))
+            if index >= 0 and cands.chosen[index]:
+                cands.text[index] += _DECAYS[k] * weight_of(near.similarity[owner, slot])
+    if everyone == 0.0:
+        return
+    mass, near_listed, rate_listed = 0.0, 0.0, 0.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        cands.score[path, index] = cands.text[index] * cands.rate[index]
+        mass += cands.score[path, index]
+        near_listed += cands.text[index]
+        rate_listed += cands.rate[index]
+    # what is not listed: its nearness, times the rate of an average item that is not
+    n_others = max(graph.rates.n[0] - cands.n[N_CHOSEN], 1)
+    cands.unlisted[1] = max(0.0, everyone - near_listed) * max(0.0, 1.0 - rate_listed) / n_others
+    cands.mass[path] = mass + cands.unlisted[1]
+
+
+@kernel
+def score_cold(graph, cands, user_row, path):
+    """The same among cold items alone; `score` came before."""
+    if not _has_rows(graph, user_row):
+        return
+    mass = 0.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        if graph.items[cands.row[index]]["n_events"] < COLD:
+            cands.score[path, index] = cands.text[index] * cands.rate[index]
+            mass += cands.score[path, index]
+    share = graph.rates.total[1] / max(graph.rates.total[0], 1e-30)
+    if mass > 0.0:
+        cands.mass[path] = mass + cands.unlisted[1] * share
+
+
+@kernel
+def propose_borrowers(graph, cands, user_row, path):
+    """The cold neighbours by text of the candidates with the most sequence evidence."""
+    if not _has_rows(graph, user_row):
+        return
+    lending, n = cands.proposing, 0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        evidence = cands.evidence[index, NEAR]
+        if evidence <= 0.0 or (n == _N_LENDING and evidence <= cands.evidence[lending[n - 1], NEAR]):
+            continue
+        place = n if n < _N_LENDING else n - 1
+        while place > 0 and evidence > cands.evidence[lending[place - 1], NEAR]:
+            lending[place] = lending[place - 1]
+            place -= 1
+        lending[place] = index
+        n = min(n + 1, _N_LENDING)
+    for at in range(n):
+        owner = cands.row[lending[at]]
+        for slot in range(N_NEAR):
+            row = np.int64(graph.near.item[owner, slot]) - 1
+            if row >= 0 and graph.near.similarity[owner, slot] > _LEAST_LENT and graph.items[row]["n_events"] < COLD:
+                choose(graph, cands, user_row, row)
+
+
+@kernel
+def score_transfer(graph, cands, user_row, path):
+    """sum over a cold item's neighbours of similarity**2 times their evidence from the user's last items, damped."""
+    if not _has_rows(graph, user_row):
+        return
+    near, mass = graph.near, 0.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        row = cands.row[index]
+        if graph.items[row]["n_events"] >= COLD:
+            continue
+        total = np.float32(0.0)
+        for slot in range(N_NEAR):
+            if near.item[row, slot] > 0 and near.similarity[row, slot] > _LEAST_LENT:
+                lender = find(cands, np.int64(near.item[row, slot] - 1))
+                if lender >= 0:
+                    lent = cands.evidence[lender, NEAR] * graph.damping[near.item[row, slot] - 1]
+                    total += near.similarity[row, slot] ** 2 * lent
+        cands.score[path, index] = total
+        mass += total
+    cands.mass[path] = _UNSEEN * mass

@@ -1,0 +1,146 @@
+"""All that the log has taught so far: made, measured in bytes, and hashed."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from streamer import mixture, paths
+from streamer.encode import Encoders
+from streamer.graph import FoldSettings, Graph, new_graph
+from streamer.graph.candidates import Candidates, new_candidates
+from streamer.ids import IdTable
+from streamer.nearest import Nearest
+from streamer.ranker import Ranker, new_ranker
+from streamer.ranker.features import N_FEATURES
+from streamer.texts import TextRows
+
+N_EXACT = 100_000  # vectors of texts up to which nearest items are exact; a scan of as many takes a millisecond
+FEATURE_KINDS = ("numerical", "categorical", "words", "context")  # what `FoldSettings.without` can keep from the encoders
+OTHER_KINDS = ("text", "rating")
+
+
+class Ids(NamedTuple):
+    """The three kinds of outside names."""
+
+    users: IdTable
+    items: IdTable
+    nodes: IdTable  # feature nodes, "field=value" and the like, and segments of users
+
+
+class State(NamedTuple):
+    """Everything that the log has taught so far."""
+
+    settings: FoldSettings
+    graph: Graph
+    ids: Ids
+    encoders: Encoders
+    texts: TextRows
+    nearest: Nearest | None  # items by text; None until the first vector says how wide they are
+    ranker: Ranker
+    scratch: Candidates  # no state: where lists are made
+
+
+def switchable() -> tuple[str, ...]:
+    """Every name that `FoldSettings.without` takes: paths, and kinds of evidence."""
+    from streamer.graph.state import SWITCHES  # noqa: PLC0415
+
+    return (*paths.NAMES, *SWITCHES, *FEATURE_KINDS, *OTHER_KINDS)
+
+
+def new_state(settings: FoldSettings) -> State:
+    """The state before the first event.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+    unknown = sorted(set(settings.without) - set(switchable()))
+    if unknown:
+        raise ValueError(f"without: expected some of {', '.join(switchable())}; got {', '.join(unknown)}")
+    return State(
+        settings,
+        new_graph(settings, mixture.N_CONTEXTS, paths.NAMES),
+        Ids(IdTable(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
+        Encoders(ignore=frozenset(settings.without) & frozenset(FEATURE_KINDS)),
+        TextRows(settings.max_items),
+        None,
+        new_ranker(N_FEATURES),
+        new_candidates(paths.N_PATHS, settings.max_nodes),
+    )
+
+
+def _used_tables(state: State) -> dict[str, NDArray[Any]]:
+    """Every table, cut to the rows that are in use."""
+    graph, ids = state.graph, state.ids
+    n_items, n_users, n_nodes = ids.items.n_rows, ids.users.n_rows, ids.nodes.n_rows
+    n_taken = int(graph.taken.used[0])
+    return {
+        "items": graph.items[:n_items],
+        "damping": graph.damping[:n_items],
+        "unlistable": graph.unlistable[:n_items],
+        "neighbours": graph.neighbour[:n_items],
+        "evidence": graph.evidence[:n_items],
+        "users": graph.users[:n_users],
+        "nodes": graph.nodes[:n_nodes],
+        "node_items": graph.node_items[:n_nodes],
+        "taken": graph.taken.item[:n_taken],
+        "taken_counts": graph.taken.times[:n_taken],
+        "taken_last": graph.taken.last[:n_taken],
+        "taken_free": graph.taken.free,
+        "taken_used": graph.taken.used,
+        "clock_scales": graph.clocks.scale,
+        "clock_epochs": graph.clocks.epoch,
+        "clock_masses": graph.clocks.mass,
+        "clock_lists": graph.clocks.top,
+        "clock_lengths": graph.clocks.n_top,
+        **{f"rates_{name}": table for name, table in graph.rates._asdict().items() if name not in ("ring", "arrived")},
+        "rates_ring": graph.rates.ring[: int(graph.counters[0]) + 1],
+        "rates_arrived": graph.rates.arrived[: int(graph.rates.n[0])],
+        "fresh": graph.fresh,
+        "counters": graph.counters,
+        "weights": graph.weights,
+        "values": graph.values,
+        **{
+            f"ranker_{part}_{name}": table
+            for part in ("weights", "first_moment", "second_moment")
+            for name, table in getattr(state.ranker, part)._asdict().items()
+        },
+        "ranker_updates": state.ranker.n_updates,
+        "ranker_guard": state.ranker.guard,
+    }
+
+
+def table_bytes(state: State) -> dict[str, int]:
+    """Bytes of every table in use, and of the id tables (estimated: 100 bytes beside the id itself)."""
+    sizes = {name: table.nbytes for name, table in _used_tables(state).items() if not name.startswith("ranker_")}
+    sizes["ranker"] = sum(t.nbytes for name, t in _used_tables(state).items() if name.startswith("ranker_"))
+    for name, ids in state.ids._asdict().items():
+        sizes[f"ids_{name}"] = 140 * ids.n_rows
+    sizes["encoders"] = state.encoders.n_bytes()
+    sizes["texts"] = state.texts.n_bytes()
+    sizes["nearest"] = state.nearest.n_bytes() if state.nearest is not None else 0
+    return sizes
+
+
+def state_hash(state: State) -> str:
+    """Equal states have equal hashes: settings, ids, encoders, texts and every table in use (xxh3, 128 bits, hexadecimal)."""
+    digest = xxhash.xxh3_128(repr(tuple(state.settings)).encode())
+    for ids in state.ids:
+        for outside_id, row in ids.items():
+            digest.update(f"{row}:{len(outside_id)}:{outside_id};".encode())
+        digest.update(repr(ids.released).encode())
+    for name, table in _used_tables(state).items():
+        digest.update(f"{name}{table.shape}".encode())
+        # a view of bytes: structured tables have no padding that differs, since they start as zeros
+        digest.update(np.ascontiguousarray(table).view(np.uint8).data)
+    digest.update(state.encoders.digest())
+    digest.update(state.texts.digest())
+    digest.update(state.nearest.digest() if state.nearest is not None else b"none")
+    return digest.hexdigest()
+
+
+def path_weights(state: State) -> dict[str, float]:
+    """Weight of every path, over all contexts by how much each was seen; sums to 1."""
+    gathered = state.graph.weights.sum(axis=0)
+    return dict(zip(paths.NAMES, (gathered / gathered.sum()).tolist(), strict=True))
