@@ -85,7 +85,10 @@ def test_same_rounds_give_the_same_network_and_another_seed_another() -> None:
 
 def test_training_keeps_and_changes_none_of_its_arguments() -> None:
     """Whatever comes later, a network that was handed out stays what it was: nothing after an event reaches back."""
-    first = train_round(new_network(SMALL, TEXT_DIM), some_examples(40, 30), some_inputs(30))
+    a = SMALL._replace(
+        n_buffered=32
+    )  # so small a ring that every round overwrites what the last one put there
+    first = train_round(new_network(a, TEXT_DIM), some_examples(40, 30), some_inputs(30))
     before = digest(first)
     examples, inputs = some_examples(40, 30, seed=5), some_inputs(30)
     copies = [array.copy() for array in (*examples, *inputs)]
@@ -159,6 +162,25 @@ def test_negatives_that_cover_the_catalog_train_as_the_full_softmax() -> None:
     one, other = trained(full, n_rounds=1, n_items=12), trained(sampled, n_rounds=1, n_items=12)
     for name, value in one.weights.items():
         np.testing.assert_allclose(other.weights[name], value, atol=2e-3, err_msg=name)
+
+
+def test_sampled_negatives_teach_the_same_popularity_as_all_items() -> None:
+    """Popular items are sampled as negatives more often, and the correction takes just that off: scores learn log popularity."""
+    n_items = 16
+    a = SMALL._replace(max_full_softmax=0, n_negatives=4, n_replayed=0, use_ids=False, embedding_rate=0.02)
+    rng = np.random.default_rng(0)
+    chance = 0.8 ** np.arange(n_items)
+    inputs = some_inputs(n_items)._replace(text=np.zeros((n_items, TEXT_DIM), np.float32))
+    inputs.nodes[:] = 0
+    network = new_network(a, TEXT_DIM)
+    nobody = some_examples(1, n_items)._replace(items=np.full((1, 5), -1, np.int32))
+    for _ in range(10):
+        targets = rng.choice(n_items, 1600, p=chance / chance.sum()).astype(np.int32)
+        network = train_round(
+            network, take(nobody, np.zeros(1600, np.int64))._replace(target=targets), inputs
+        )
+    slope = np.polyfit(np.log(chance), network.weights["bias"][:n_items, 0], 1)[0]
+    assert 0.7 < slope < 1.3
 
 
 @pytest.mark.parametrize(
