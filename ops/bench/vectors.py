@@ -31,7 +31,8 @@ N_RANKED = 512  # users ranked at once
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "graph attention": {"attention": "graph"},
-    "item step": {"item_steps": 1},
+    "no item step": {"item_steps": 0},
+    "full softmax": {"max_full_softmax": 1 << 30},
     "minus text": {"use_text": False},
     "minus features": {"use_features": False},
     "minus ids": {"use_ids": False},
@@ -40,7 +41,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "minus ratings": {"use_ratings": False},
     "no replay": {"n_replayed": 0},
     "one replayed": {"n_replayed": 1},
-    "sampled softmax": {"max_full_softmax": 0},
 }
 
 
@@ -80,7 +80,7 @@ def main(
     sets: Annotated[Path, typer.Option(help="Directory of the sets")] = DEFAULT_SETS,
     prefix: Annotated[list[str] | None, typer.Option("--set", help="NAME:EVENTS; may be repeated")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"One of: {', '.join(VARIANTS)}")] = None,
-    round_size: Annotated[int, typer.Option(min=1, help="First takes a round of training")] = 512,
+    round_size: Annotated[int, typer.Option(min=1, help="First takes a round of training")] = 256,
     lag: Annotated[int, typer.Option(min=0, help="Rounds between examples and the tables they are in")] = 1,
     setting: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER of every variant")] = None,
 ) -> None:

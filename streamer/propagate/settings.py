@@ -33,7 +33,7 @@ class Architecture(NamedTuple):
     n_history: int = 20
     n_heads: int = 2
     attention: Literal["weights", "graph"] = "weights"
-    item_steps: int = 0
+    item_steps: int = 1
     seed: int = 0
     use_text: bool = True
     use_features: bool = True
@@ -46,7 +46,7 @@ class Architecture(NamedTuple):
     n_replayed: int = 3
     n_buffered: int = 65_536
     replay_power: float = 2.0
-    max_full_softmax: int = 8192
+    max_full_softmax: int = 2048
     n_negatives: int = 1024
     embedding_rate: float = 0.006
     rate: float = 0.004
