@@ -50,6 +50,7 @@ _OWNED_KAFKA_CONFIG = {
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
+Names = Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(gt=0.0, le=86_400.0, allow_inf_nan=False)]
 Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
@@ -113,6 +114,19 @@ class Settings(BaseSettings):
     text_threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Threads of the text model")
     text_download: bool = Field(
         False, description="A text model that is not on this machine may be fetched from the Hugging Face hub"
+    )
+    explore_share: Share = Field(
+        0.02, description="Share of lists whose tenth place goes to an item that was hardly taken yet"
+    )
+    without: Names = Field((), description="Paths and kinds of evidence switched off, a list of names")
+    training_interval: Annotated[int, Field(ge=64, le=1_000_000)] = Field(
+        512, description="Events between two rounds of training of the attention network"
+    )
+    training_share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(
+        0.5, description="Share of one core that training may take, live"
+    )
+    training_waits: bool = Field(
+        False, description="Wait for training that is late, so that each run over a log gives the same state"
     )
     measure_share: Share = Field(
         1.0, description="Share of users ranked before each of their events, to measure"

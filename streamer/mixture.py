@@ -81,6 +81,7 @@ def mix(graph, cands, user_row, gap_ms, target):
         `cands.mixed` their probabilities, `cands.shared` the weights they were mixed with.
     """
     clear(cands)
+    cands.gap_ms[0] = gap_ms
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
     context = context_of(n_events, gap_ms if graph.switches[WITH_TIME] else np.int64(0))
     weights = graph.weights[context]

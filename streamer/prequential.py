@@ -14,7 +14,16 @@ from streamer.graph.candidates import N_PROPOSED, find, may_list
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, is_new_session
 from streamer.graph.learning import learn
-from streamer.graph.state import ALL_TIME, CATALOGUED, EVENTS, TRENDING, WITH_RANKER
+from streamer.graph.state import (
+    ALL_TIME,
+    CATALOGUED,
+    CONTEXT_NODES,
+    EVENTS,
+    PROFILE_NODES,
+    TRENDING,
+    WITH_RANKER,
+    WITH_VECTORS,
+)
 from streamer.mixture import learn_weights, mix
 from streamer.rank import EXPLORED_PLACE, deal_out, draw_unshown, order_shortlist, top_k
 from streamer.ranker.features import calibrate
@@ -44,6 +53,7 @@ class Outcomes(NamedTuple):
     item_row: NDArray[np.int32]
     time_ms: NDArray[np.int64]
     value: NDArray[np.float32]  # as the events gave it; nan = none
+    context: NDArray[np.int32]  # (n, CONTEXT_NODES) segment rows + 1 of the event's context; 0 = none
     flags: NDArray[np.uint8]
     rank: NDArray[np.int32]  # in the list ranked right before the event
     rank_mixture: NDArray[np.int32]  # as it would be without the ranker
@@ -67,6 +77,7 @@ def new_outcomes(
     item_row: NDArray[np.int32],
     time_ms: NDArray[np.int64],
     value: NDArray[np.float32] | None = None,
+    context: NDArray[np.int32] | None = None,
 ) -> Outcomes:
     """Outcomes to be filled by `fold`, one a row."""
     n = user_row.size
@@ -75,6 +86,7 @@ def new_outcomes(
         item_row,
         time_ms,
         np.full(n, np.nan, np.float32) if value is None else value,
+        np.zeros((n, CONTEXT_NODES), np.int32) if context is None else context,
         flags=np.zeros(n, np.uint8),
         rank=np.zeros(n, np.int32),
         rank_mixture=np.zeros(n, np.int32),
@@ -232,28 +244,53 @@ def _set_cosine(graph, row, other_row):
     return n_shared / np.sqrt(np.float64(item["n_nodes"]) * np.float64(other["n_nodes"]))
 
 
+@kernel
+def _learn(graph, out, n):
+    """Learn an event, and then what came with it: the context counts for what comes after."""
+    user_row = np.int64(out.user_row[n])
+    learn(graph, user_row, np.int64(out.item_row[n]), out.time_ms[n], out.value[n])
+    for at in range(CONTEXT_NODES):
+        if out.context[n, at] > 0:
+            graph.users[user_row]["nodes"][PROFILE_NODES + at] = out.context[n, at]
+
+
+@kernel
+def _ends_round(graph):
+    """Whether a round of training begins, and one ends, right after the event that was learned last."""
+    return graph.switches[WITH_VECTORS] and graph.counters[EVENTS] % graph.training_interval == 0
+
+
 @entry_kernel
-def fold(graph, cands, ranker, measured, out):
+def fold(graph, cands, ranker, measured, out, start):
     """Measure, learn the mixture's weights and the ranker's, learn the event: for each interaction in turn.
 
     Args:
         measured: (n,) bool; False skips ranking (and the weights) for the event.
-        out: `Outcomes` with user_row, item_row, time_ms and value filled in; the rest is written.
+        out: `Outcomes` with user_row, item_row, time_ms, value and context filled in; the rest is written.
+        start: The first event to fold.
+
+    Returns:
+        The event to go on with: after the one that ends a round of training, or the end.
     """
-    for n in range(out.user_row.size):
+    for n in range(start, out.user_row.size):
         user_row, item_row, time_ms = np.int64(out.user_row[n]), np.int64(out.item_row[n]), out.time_ms[n]
         flags = _describe(graph, user_row, item_row, time_ms)
         if measured[n] and flags & (COUNTED | FIRST_EVENT):
             flags |= MEASURED
             _test(graph, cands, ranker, out, n, flags & COUNTED != 0)
         out.flags[n] = flags
-        learn(graph, user_row, item_row, time_ms, out.value[n])
+        _learn(graph, out, n)
+        if _ends_round(graph):
+            return n + 1
+    return out.user_row.size
 
 
 @entry_kernel
-def fold_only(graph, out):
-    """Learn every interaction, measure nothing: for the bench, and where the share of measured users is 0."""
-    for n in range(out.user_row.size):
-        user_row, item_row = np.int64(out.user_row[n]), np.int64(out.item_row[n])
-        out.flags[n] = _describe(graph, user_row, item_row, out.time_ms[n])
-        learn(graph, user_row, item_row, out.time_ms[n], out.value[n])
+def fold_only(graph, out, start):
+    """As `fold`, without measuring: for the bench, and where the share of measured users is 0."""
+    for n in range(start, out.user_row.size):
+        out.flags[n] = _describe(graph, np.int64(out.user_row[n]), np.int64(out.item_row[n]), out.time_ms[n])
+        _learn(graph, out, n)
+        if _ends_round(graph):
+            return n + 1
+    return out.user_row.size

@@ -15,6 +15,8 @@ from streamer.embedding import InlineTexts
 from streamer.events import CatalogItem, Event, decode
 from streamer.measure import Scoreboard
 from streamer.prequential import Outcomes
+from streamer.propagate.learner import Learner
+from streamer.training import ThreadTrainer
 
 BATCH_SIZE = 512
 
@@ -52,17 +54,19 @@ def run(
     dataset = load(directory, catalog_first=catalog_first, max_events=max_events)
     texts = _embedded(dataset, settings, max_events, texts, text_progress) if settings.has_texts() else None
     pipeline.warm_up(settings.fold(), settings.measure_share, settings.k)
-    state, scoreboard = pipeline.new_state(settings.fold()), Scoreboard()
-    began_s, began_cpu_s = time.monotonic(), time.process_time()
-    for events in _batches(dataset, batch_size, texts):
-        state, info = pipeline.step(state, events, settings.measure_share)
-        scoreboard.update(info.outcomes)
-        if observe is not None:
-            observe(info.outcomes)
-        if progress is not None:
-            progress(scoreboard.n_events, dataset.n_interactions)
-    seconds = time.monotonic() - began_s
-    document = report.build(dataset.name, {"measure_share": settings.measure_share}, state, scoreboard)
+    # it waits for training, and takes all of a core for it: a replay is exact, and has nothing else to do
+    with closing(ThreadTrainer(Learner())) as trainer:
+        state, scoreboard = pipeline.new_state(settings.fold(), trainer), Scoreboard()
+        began_s, began_cpu_s = time.monotonic(), time.process_time()
+        for events in _batches(dataset, batch_size, texts):
+            state, info = pipeline.step(state, events, settings.measure_share)
+            scoreboard.update(info.outcomes)
+            if observe is not None:
+                observe(info.outcomes)
+            if progress is not None:
+                progress(scoreboard.n_events, dataset.n_interactions)
+        seconds = time.monotonic() - began_s
+        document = report.build(dataset.name, {"measure_share": settings.measure_share}, state, scoreboard)
     document["timing"] = {
         "seconds": seconds,
         "cpu_seconds": time.process_time() - began_cpu_s,

@@ -84,6 +84,10 @@ class TextRows:
             if not rows:
                 del self._rows_of[key]
 
+    def n_bytes(self) -> int:
+        """Estimate of the memory held: 300 bytes an item with a text, and the vectors that wait."""
+        return 300 * len(self._key_of) + sum(map(len, self._early.values()))
+
     def digest(self) -> bytes:
         """Equal states give equal bytes, whatever the order in which texts and vectors came."""
         digest = hashlib.sha256()

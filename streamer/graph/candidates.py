@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import CO, LAG, N_NUMBERS, NODES, SEQ, SESSION
+from streamer.graph.state import CO, DIM, HISTORY, LAG, N_HEADS, N_NUMBERS, NODES, SEQ, SESSION
 
 CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
@@ -65,6 +65,14 @@ class Candidates(NamedTuple):
     drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
     unlisted: NDArray[np.float32]  # (2,) of items that nobody proposed: mean squared likeness; score of the text path in all
     proposing: NDArray[np.int32]  # (8,) nodes, or candidates, that propose others
+    gap_ms: NDArray[np.int64]  # (1,) since the user's last event
+    affine: NDArray[np.float32]  # (CAPACITY,) score by the attention network, -inf = no vector yet, last stage only
+    has_vector: NDArray[np.bool_]  # (1,) whether `affine` was filled in for this list
+    h_u: NDArray[np.float32]  # (DIM,) the user's vector
+    pooled: NDArray[np.float32]  # (N_HEADS, DIM) scratch of `user_vector`
+    past_items: NDArray[np.int32]  # (HISTORY,) newest first
+    past_gap_s: NDArray[np.float32]  # (HISTORY,)
+    past_z: NDArray[np.float32]  # (HISTORY,)
     text_total: NDArray[np.float32]  # (MAX_DIM,) scratch
     text_recent: NDArray[np.int8]  # (MAX_DIM,) direction of the texts of the user's last items
     user_numbers: NDArray[np.float32]  # (2, N_NUMBERS) of the user's last item; mean of his last items
@@ -97,6 +105,14 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         interest_norm=np.zeros(N_INTERESTS, np.float32),
         drawn_likeness=np.zeros(N_INTERESTS, np.float32),
         unlisted=np.zeros(2, np.float32),
+        gap_ms=np.zeros(1, np.int64),
+        affine=np.zeros(CAPACITY, np.float32),
+        has_vector=np.zeros(1, np.bool_),
+        h_u=np.zeros(DIM, np.float32),
+        pooled=np.zeros((N_HEADS, DIM), np.float32),
+        past_items=np.zeros(HISTORY, np.int32),
+        past_gap_s=np.zeros(HISTORY, np.float32),
+        past_z=np.zeros(HISTORY, np.float32),
         text_total=np.zeros(MAX_DIM, np.float32),
         text_recent=np.zeros(MAX_DIM, np.int8),
         user_numbers=np.zeros((2, N_NUMBERS), np.float32),
@@ -185,6 +201,7 @@ def clear(cands):
             cands.interest[cands.interested[at], column] = 0.0
     cands.n[:] = 0
     cands.mass[:] = 0.0
+    cands.has_vector[0] = False
 
 
 @kernel

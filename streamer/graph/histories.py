@@ -12,7 +12,7 @@ its size.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NO_VALUE, TICK_MS, VALUE_UNIT
+from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NO_VALUE, ROUND, TICK_MS, VALUE_UNIT
 
 _ALIGNED = 1 << MIN_TAKEN_CLASS  # all blocks start at multiples of the smallest one
 
@@ -135,6 +135,38 @@ def gap_to_past_s(graph, user_row, k, time_ms):
     user = graph.users[user_row]
     then = np.int64(user["ring_time"][(user["n_events"] - 1 - k) % HISTORY])
     return max(np.int64(0), time_ms // TICK_MS - then) * (TICK_MS // 1000)
+
+
+@kernel
+def copy_history(graph, user_row, time_ms, items, gap_s, z_score):
+    """The user's last items, newest first, into (HISTORY,) arrays; -1 where there are none.
+
+    Args:
+        time_ms: Event time that the gaps are measured to.
+    """
+    user = graph.users[user_row]
+    n_events = np.int64(user["n_events"])
+    for k in range(HISTORY):
+        if k >= n_events:
+            items[k] = -1
+            gap_s[k] = 0.0
+            z_score[k] = np.nan
+            continue
+        at = (n_events - 1 - k) % HISTORY
+        items[k] = user["ring"][at]
+        gap_s[k] = gap_to_past_s(graph, user_row, k, time_ms)
+        value = user["ring_value"][at]
+        z_score[k] = np.float32(np.nan) if value == NO_VALUE else np.float32(value) / np.float32(VALUE_UNIT)
+
+
+@kernel
+def record_take(graph, user_row, item_row, time_ms):
+    """Keep a first take, before it is learned, as an example for the attention network."""
+    takes = graph.takes
+    at = takes.n[0] % ROUND
+    takes.n[0] += 1
+    takes.target[at] = item_row
+    copy_history(graph, user_row, time_ms, takes.items[at], takes.gap_s[at], takes.z_score[at])
 
 
 @kernel

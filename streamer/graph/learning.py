@@ -5,7 +5,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.categories import touch_nodes
 from streamer.graph.clocks import tick
-from streamer.graph.histories import append, history_length, is_new_session, past_item
+from streamer.graph.histories import append, has_taken, history_length, is_new_session, past_item, record_take
 from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
 from streamer.graph.segments import count_in_segments
@@ -21,6 +21,7 @@ from streamer.graph.state import (
     N_FRESH,
     SEQ,
     SESSION,
+    WITH_VECTORS,
 )
 
 STEP_DECAY = 0.8  # of sequence evidence, a step between the two items of a pair
@@ -94,6 +95,8 @@ def learn(graph, user_row, item_row, time_ms, value):
     if not graph.items[item_row]["flags"] & KNOWN:
         arrive(graph, item_row)
     enter_pool(graph, item_row)
+    if graph.switches[WITH_VECTORS] and graph.users[user_row]["n_events"] > 0 and not has_taken(graph, user_row, item_row):
+        record_take(graph, user_row, item_row, time_ms)
     graph.counters[EVENTS] += 1
     count_take(graph, item_row)
     tick(graph, item_row)

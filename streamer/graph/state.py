@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.graph.vectors import Tables, no_tables
 from streamer.nearest.table import N_NEAR, NearTable
 
 HISTORY = 20  # last items kept in order, a user, with the time and value of each
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
+DIM, N_HEADS = 64, 2  # of the co-propagated vectors
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
 SEQ, CO, LAG, SESSION = range(CHANNELS)
 HALF_LIVES = (30.0, 300.0, 3000.0, np.inf)  # of the popularity clocks, in events
@@ -25,7 +27,9 @@ N_FRESH = 32  # last arrivals kept
 NODES = 16  # feature nodes kept, an item: categories first, then bins of numbers, then words
 NODE_TOP = 32  # items kept in order, a feature node
 N_NUMBERS = 2  # standardised numbers kept, an item
-USER_NODES = 4  # segments kept, a user
+PROFILE_NODES, CONTEXT_NODES = 6, 2  # segments kept, a user: of his profile, and of the context of his last event
+USER_NODES = PROFILE_NODES + CONTEXT_NODES
+ROUND = 256  # examples of a round of training: the newest ones, where there were more
 TICK_MS = 2000  # unit of the times in a history: 2**32 of them reach the year 2242
 NO_VALUE = -128  # in a history: the event had no value
 VALUE_UNIT = 32.0  # of a standard deviation in a history
@@ -57,6 +61,7 @@ class FoldSettings(NamedTuple):
     pair_window: int = 20  # how many of the user's last items an event is paired with
     session_gap_s: int = 1800
     explore_share: float = 0.02  # of lists whose tenth place is given to an item that was hardly shown yet
+    training_interval: int = 512  # events between two rounds of training of the attention network
     text_model: str = "none"  # whose vectors the fold takes
     without: tuple[str, ...] = ()  # paths, and kinds of evidence, that are switched off: for ablations, and for speed
 
@@ -153,6 +158,16 @@ class Rates(NamedTuple):
     n: NDArray[np.int64]  # (2,) arrivals so far; cold items now
 
 
+class Takes(NamedTuple):
+    """What the attention network learns from: the last first takes, each with the history it came after."""
+
+    target: NDArray[np.int32]  # (ROUND,) item row
+    items: NDArray[np.int32]  # (ROUND, HISTORY) newest first; -1 = none
+    gap_s: NDArray[np.float32]  # (ROUND, HISTORY) to the target's time
+    z_score: NDArray[np.float32]  # (ROUND, HISTORY) of their values; nan = none
+    n: NDArray[np.int64]  # (1,) first takes since the last round
+
+
 class Graph(NamedTuple):
     """All state that kernels read and write."""
 
@@ -171,6 +186,8 @@ class Graph(NamedTuple):
     counters: NDArray[np.int64]  # (4,) see EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED
     weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities so far: the mixture's weights
     values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
+    takes: Takes
+    vectors: Tables  # of the network's present version; without rows before the first one
     near: NearTable  # nearest items by text; without rows until the first vector comes
     has_path: NDArray[np.bool_]  # (n_paths,) False: switched off by a setting
     switches: NDArray[np.bool_]  # (N_SWITCHES,) see WITH_RANKER ...
@@ -178,6 +195,7 @@ class Graph(NamedTuple):
     pair_window: int
     session_gap_ms: int
     explore_share: float
+    training_interval: int
 
 
 def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]) -> Graph:
@@ -231,6 +249,14 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
         counters=np.zeros(4, np.int64),
         weights=np.ones((n_contexts, len(path_names))),
         values=np.zeros(3),
+        takes=Takes(
+            np.zeros(ROUND, np.int32),
+            np.zeros((ROUND, HISTORY), np.int32),
+            np.zeros((ROUND, HISTORY), np.float32),
+            np.zeros((ROUND, HISTORY), np.float32),
+            np.zeros(1, np.int64),
+        ),
+        vectors=no_tables(DIM, N_HEADS, HISTORY),
         near=NearTable(
             np.zeros((0, N_NEAR), np.int32),
             np.zeros((0, N_NEAR), np.float32),
@@ -243,6 +269,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
         pair_window=settings.pair_window,
         session_gap_ms=settings.session_gap_s * 1000,
         explore_share=float(settings.explore_share),
+        training_interval=settings.training_interval,
     )
 
 

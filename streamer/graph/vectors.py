@@ -42,6 +42,25 @@ class Tables(NamedTuple):
     version: int  # of the network; vectors of two versions never meet
 
 
+def no_tables(dim: int, n_heads: int, n_history: int) -> Tables:
+    """Tables of version 0: no item has a vector."""
+    zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731  twelve shapes read best in a column
+    return Tables(
+        x=zeros(0, dim),
+        h=zeros(0, dim),
+        bias=zeros(0),
+        gap_bias=zeros(N_GAPS, n_heads),
+        pos_bias=zeros(n_history, n_heads),
+        gap_value=zeros(N_GAPS, dim),
+        pos_value=zeros(n_history, dim),
+        rating_value=zeros(dim),
+        mix=zeros(n_heads, dim, dim),
+        self_loop=zeros(dim, dim),
+        h_0=zeros(dim),
+        version=0,
+    )
+
+
 @kernel
 def gap_bucket(gap_s):
     """Logarithmic bucket of a time gap: min(23, floor(log2(1 + gap / 30 s))); what is not positive is in bucket 0."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from streamer.compiled import kernel_named
 from streamer.graph.state import HALF_LIVES
-from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, session, text, trending
+from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, session, text, trending, vectors
 
 
 class Path(NamedTuple):
@@ -50,6 +50,7 @@ LIST_PATHS = (
     Path("rate", feature.score_rate),
     Path("text", text.score, text.propose),
     Path("text_cold", text.score_cold),
+    Path("vectors", vectors.score),
     Path("transfer", text.score_transfer, text.propose_borrowers),
 )
 PATHS = EVIDENCE_PATHS + LIST_PATHS
@@ -58,25 +59,28 @@ N_PATHS, N_EVIDENCE_PATHS = len(PATHS), len(EVIDENCE_PATHS)
 
 
 def _in_turn(name: str, kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any]:
-    """One kernel that calls each of these with its path number: numba cannot loop over functions."""
-    (path, first), rest = kernels[0], kernels[1:]
-    if not rest:
+    """One kernel that calls each of these with its path number: numba cannot loop over functions.
+
+    A tree of halves and no chain, since the compiler optimises all that a kernel calls once more for each of its callers.
+    """
+    if len(kernels) == 1:
+        path, only = kernels[0]
 
         @kernel_named(f"{name}_{path}")
-        def last_one(graph, cands, user_row):
+        def one(graph, cands, user_row):
             if graph.has_path[path]:
-                first(graph, cands, user_row, path)
+                only(graph, cands, user_row, path)
 
-        return last_one
-    others = _in_turn(name, rest)
+        return one
+    half = len(kernels) // 2
+    first, second = _in_turn(name, kernels[:half]), _in_turn(name, kernels[half:])
 
-    @kernel_named(f"{name}_from_{path}")
-    def all_of_them(graph, cands, user_row):
-        if graph.has_path[path]:
-            first(graph, cands, user_row, path)
-        others(graph, cands, user_row)
+    @kernel_named(f"{name}_{kernels[0][0]}_to_{kernels[-1][0]}")
+    def both(graph, cands, user_row):
+        first(graph, cands, user_row)
+        second(graph, cands, user_row)
 
-    return all_of_them
+    return both
 
 
 score_evidence_paths = _in_turn(

@@ -21,8 +21,17 @@ from streamer.events import (
 )
 from streamer.graph import FoldSettings
 from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes, stock
-from streamer.graph.state import CATALOGUED, EVENTS, KNOWN, NODES
+from streamer.graph.state import (
+    CATALOGUED,
+    CONTEXT_NODES,
+    EVENTS,
+    KNOWN,
+    NODES,
+    PROFILE_NODES,
+    WITH_VECTORS,
+)
 from streamer.pipeline.lists import rank_users
+from streamer.pipeline.rounds import next_round
 from streamer.pipeline.state import N_EXACT, State, new_state
 from streamer.prequential import Outcomes, fold, fold_only, new_outcomes
 from streamer.texts import content_key, content_of
@@ -55,6 +64,8 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
     item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
     state, _ = step(new_state(small), [*views, item, ItemRetired("i"), UserErased("u")], measure_share)
     rank_users(state, np.array([0, -1], np.int32), k)
+    if settings.text_model != "none":
+        nearest.warm_up()
 
 
 def step(state: State, events: Sequence[Event], measure_share: float = 1.0) -> tuple[State, StepInfo]:
@@ -68,20 +79,22 @@ def step(state: State, events: Sequence[Event], measure_share: float = 1.0) -> t
     batch = _Batch(state, measure_share)
     for event in events:
         batch.take(event)
-    return state, batch.finish()
+    info = batch.finish()
+    return batch.state, info
 
 
 class _Batch:
     """Gathers runs of interactions for the kernel; anything else first lets them be folded."""
 
     def __init__(self, state: State, measure_share: float) -> None:
-        self._graph, self._ids, self._scratch, self._ranker = state.graph, state.ids, state.scratch, state.ranker
-        self._encoders = state.encoders
+        self.state = state
+        self._ids = state.ids
         self._measure_share = measure_share
         self._users: list[int] = []
         self._items: list[int] = []
         self._times: list[int] = []
         self._values: list[float] = []
+        self._contexts: dict[int, list[int]] = {}  # number in the run -> segment rows + 1
         self._outcomes: list[Outcomes] = []
         self._n = dict.fromkeys(("catalog", "profiles", "refused"), 0)
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
@@ -102,6 +115,8 @@ class _Batch:
             self._items.append(items.admit(event.item_id))
             self._times.append(event.timestamp_ms)
             self._values.append(NAN if event.value is None else event.value)
+            if event.context:
+                self._contexts[len(self._users) - 1] = self._segments(self.state.encoders.context(event.context))
             return
         self._fold_run()
         if isinstance(event, CatalogItem):
@@ -111,11 +126,13 @@ class _Batch:
             self._n_items_retired += 1
             self._retire(event.item_id)
         elif isinstance(event, Profile):
-            self._n["profiles"] += 1  # known and valid; the paths of this model do not use profiles yet
+            self._n["profiles"] += 1
+            self._describe_user(event)
         elif isinstance(event, UserErased):
             self._erase(event.user_id)
-        elif isinstance(event, TextEmbedded | TextDropped):
-            pass  # INTEGRATOR: vectors of texts are known and valid; the paths of this model do not use them yet
+        elif isinstance(event, TextEmbedded):
+            for item_row in self.state.texts.arrive(event.key, event.vector):
+                self._put_text(item_row, event.vector)
 
     def finish(self) -> StepInfo:
         self._fold_run()
@@ -138,60 +155,124 @@ class _Batch:
     def _fold_run(self) -> None:
         if not self._users:
             return
+        with_values = "rating" not in self.state.settings.without
+        values = np.clip(np.array(self._values), -_LARGEST, _LARGEST)
         out = new_outcomes(
             np.array(self._users, np.int32),
             np.array(self._items, np.int32),
             np.array(self._times, np.int64),
-            np.array(self._values, np.float32),
+            values.astype(np.float32) if with_values else None,
         )
-        if self._measure_share > 0.0:
-            fold(self._graph, self._scratch, self._ranker, _chosen(out.user_row, self._measure_share), out)
-        else:
-            fold_only(self._graph, out)
+        for n, segments in self._contexts.items():
+            out.context[n, : len(segments)] = segments[:CONTEXT_NODES]
+        done = 0
+        while done < out.user_row.size:
+            done = self._fold_from(done, out)
+            if self._is_round_over():
+                self.state = next_round(self.state)
         self._outcomes.append(out)
-        self._users, self._items, self._times, self._values = [], [], [], []
+        self._users, self._items, self._times, self._values, self._contexts = [], [], [], [], {}
+
+    def _fold_from(self, start: int, out: Outcomes) -> int:
+        state = self.state
+        if self._measure_share == 0.0:
+            return int(fold_only(state.graph, out, start))
+        measured = _chosen(out.user_row, self._measure_share)
+        return int(fold(state.graph, state.scratch, state.ranker, measured, out, start))
+
+    def _is_round_over(self) -> bool:
+        graph = self.state.graph
+        n_events = int(graph.counters[EVENTS])
+        return bool(graph.switches[WITH_VECTORS]) and n_events % graph.training_interval == 0
 
     def _describe_item(self, event: CatalogItem) -> None:
         item_row = self._ids.items.admit(event.item_id)
         if item_row < 0:
             self._n["refused"] += 1
             return
-        flags = int(self._graph.items["flags"][item_row]) | CATALOGUED
-        self._graph.items["flags"][item_row] = flags
-        was_unlistable = bool(self._graph.unlistable[item_row])
-        self._graph.unlistable[item_row] = not event.available
+        flags = int(self.state.graph.items["flags"][item_row]) | CATALOGUED
+        self.state.graph.items["flags"][item_row] = flags
+        was_unlistable = bool(self.state.graph.unlistable[item_row])
+        self.state.graph.unlistable[item_row] = not event.available
         if was_unlistable == event.available:
             self._retired[event.item_id] = not event.available
         self._give_features(item_row, event)
         # A catalog that comes before the first interaction is inventory; what comes later is news.
         if not flags & KNOWN and event.available:
-            if self._graph.counters[EVENTS] > 0:
-                arrive_as_news(self._graph, item_row)
+            if self.state.graph.counters[EVENTS] > 0:
+                arrive_as_news(self.state.graph, item_row)
             else:
-                stock(self._graph, item_row)
+                stock(self.state.graph, item_row)
 
     def _give_features(self, item_row: int, event: CatalogItem) -> None:
-        features = self._encoders.item(event)
+        features = self.state.encoders.item(event)
         rows_of = [self._admit_nodes(names) for names in (features.categories, features.bins, features.words)]
         nodes = [row for rows in rows_of for row in rows][:NODES]
         numbers = np.array(features.numbers, np.float32)
-        move_to_nodes(self._graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+        move_to_nodes(self.state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+        self.state.changed.add(item_row)
+        if self._has_texts():
+            self._give_text(item_row, event)
 
     def _admit_nodes(self, names: Iterable[str]) -> list[int]:
         return [row for name in names if (row := self._ids.nodes.admit(name)) >= 0]
+
+    def _segments(self, names: Iterable[str]) -> list[int]:
+        return [row + 1 for row in self._admit_nodes(names)]
+
+    def _describe_user(self, event: Profile) -> None:
+        user_row = self._ids.users.admit(event.user_id)
+        if user_row < 0:
+            self._n["refused"] += 1
+            return
+        names = self.state.encoders.profile(event)
+        segments = self._segments(names)[:PROFILE_NODES]
+        nodes = self.state.graph.users["nodes"][user_row]
+        nodes[:PROFILE_NODES] = 0
+        nodes[: len(segments)] = segments
+
+    def _has_texts(self) -> bool:
+        settings = self.state.settings
+        return settings.text_model != "none" and "text" not in settings.without
+
+    def _give_text(self, item_row: int, event: CatalogItem) -> None:
+        content = content_of(event)
+        key = content_key(self.state.settings.text_model, content) if content else ""
+        if key == self.state.texts.key(item_row):
+            return
+        vector, twin_row = self.state.texts.describe(item_row, key)
+        near = self.state.nearest
+        if vector is not None:
+            self._put_text(item_row, vector)
+        elif near is not None:
+            if twin_row >= 0 and near.table.vector[twin_row].any():
+                near.put(item_row, near.table.vector[twin_row].astype(np.float32))
+            else:
+                near.drop(item_row)
+
+    def _put_text(self, item_row: int, encoded: bytes) -> None:
+        vector = np.frombuffer(encoded, "<f2").astype(np.float32)
+        if self.state.nearest is None:
+            table = nearest.Nearest(self.state.settings.max_items, vector.size, N_EXACT)
+            self.state = self.state._replace(nearest=table, graph=self.state.graph._replace(near=table.table))
+        near = self.state.nearest
+        if near is not None and near.table.vector.shape[1] == vector.size:
+            near.put(item_row, vector)
+            self.state.changed.add(item_row)
 
     def _retire(self, item_id: str) -> None:
         item_row = self._ids.items.admit(item_id)  # also one nobody knows yet: its events may still come
         if item_row < 0:
             self._n["refused"] += 1
         else:
-            self._graph.unlistable[item_row] = True
+            self.state.graph.unlistable[item_row] = True
+            self.state.changed.add(item_row)
         self._retired[item_id] = True
 
     def _erase(self, user_id: str) -> None:
         user_row = self._ids.users.release(user_id)
         if user_row >= 0:
-            erase_user(self._graph, user_row)
+            erase_user(self.state.graph, user_row)
             self._erased_rows.append(user_row)
         self._erased.append(user_id)
 

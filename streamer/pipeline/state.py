@@ -11,7 +11,9 @@ from streamer.encode import Encoders
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import Candidates, new_candidates
 from streamer.ids import IdTable
+from streamer.graph.state import SWITCHES, WITH_VECTORS
 from streamer.nearest import Nearest
+from streamer.propagate.learner import Trainer
 from streamer.ranker import Ranker, new_ranker
 from streamer.ranker.features import N_FEATURES
 from streamer.texts import TextRows
@@ -39,18 +41,21 @@ class State(NamedTuple):
     texts: TextRows
     nearest: Nearest | None  # items by text; None until the first vector says how wide they are
     ranker: Ranker
+    trainer: Trainer | None  # of the attention network; None: nobody trains
+    changed: set[int]  # item rows that the trainer has not seen as they are now
     scratch: Candidates  # no state: where lists are made
 
 
 def switchable() -> tuple[str, ...]:
     """Every name that `FoldSettings.without` takes: paths, and kinds of evidence."""
-    from streamer.graph.state import SWITCHES  # noqa: PLC0415
-
     return (*paths.NAMES, *SWITCHES, *FEATURE_KINDS, *OTHER_KINDS)
 
 
-def new_state(settings: FoldSettings) -> State:
+def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
     """The state before the first event.
+
+    Args:
+        trainer: Of the attention network. None, or "vectors" among `settings.without`: there are no vectors.
 
     Raises:
         ValueError: a setting is out of range.
@@ -58,14 +63,19 @@ def new_state(settings: FoldSettings) -> State:
     unknown = sorted(set(settings.without) - set(switchable()))
     if unknown:
         raise ValueError(f"without: expected some of {', '.join(switchable())}; got {', '.join(unknown)}")
+    has_trainer = trainer is not None and "vectors" not in settings.without
+    graph = new_graph(settings, mixture.N_CONTEXTS, paths.NAMES)
+    graph.switches[WITH_VECTORS] = has_trainer
     return State(
         settings,
-        new_graph(settings, mixture.N_CONTEXTS, paths.NAMES),
+        graph,
         Ids(IdTable(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
         Encoders(ignore=frozenset(settings.without) & frozenset(FEATURE_KINDS)),
         TextRows(settings.max_items),
         None,
         new_ranker(N_FEATURES),
+        trainer if has_trainer else None,
+        set(),
         new_candidates(paths.N_PATHS, settings.max_nodes),
     )
 
@@ -120,6 +130,8 @@ def table_bytes(state: State) -> dict[str, int]:
     sizes["encoders"] = state.encoders.n_bytes()
     sizes["texts"] = state.texts.n_bytes()
     sizes["nearest"] = state.nearest.n_bytes() if state.nearest is not None else 0
+    sizes["network"] = state.trainer.n_bytes() if state.trainer is not None else 0
+    sizes["vectors"] = sum(table.nbytes for table in state.graph.vectors[:-1])
     return sizes
 
 
@@ -137,6 +149,7 @@ def state_hash(state: State) -> str:
     digest.update(state.encoders.digest())
     digest.update(state.texts.digest())
     digest.update(state.nearest.digest() if state.nearest is not None else b"none")
+    digest.update(state.trainer.digest() if state.trainer is not None else b"none")
     return digest.hexdigest()
 
 

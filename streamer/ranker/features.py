@@ -7,7 +7,7 @@ A lift is `log((seen + 0.3) / (expected + 0.3))`: evidence against what the item
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.fastmath import log
+from streamer.fastmath import exp, log
 from streamer.graph.candidates import (
     FAR,
     FIRST,
@@ -54,6 +54,9 @@ _OWN = (
     "text_near",
     "text_last",
     "text_recent",
+    "vector_log_probability",
+    "vector_part",
+    "vector_place",
     *(f"{name}_{n}" for n in range(N_NUMBERS) for name in ("number", "from_last", "from_mean")),
 )
 FEATURES = (*NAMES, *_OWN)
@@ -189,10 +192,11 @@ def describe(graph, cands, ranker, user_row, gap_ms):
         for n in range(N_NUMBERS):
             number = item["number"][n]
             known = number == number  # nan is not
-            x[at + 24 + 3 * n] = number * np.float32(0.5) if known else np.float32(0.0)
-            x[at + 25 + 3 * n] = _apart(number, user_numbers[0, n]) if known else np.float32(0.0)
-            x[at + 26 + 3 * n] = _apart(number, user_numbers[1, n]) if known else np.float32(0.0)
+            x[at + 27 + 3 * n] = number * np.float32(0.5) if known else np.float32(0.0)
+            x[at + 28 + 3 * n] = _apart(number, user_numbers[0, n]) if known else np.float32(0.0)
+            x[at + 29 + 3 * n] = _apart(number, user_numbers[1, n]) if known else np.float32(0.0)
         x[at + 18] = np.float32(item["n_events"] == 0)
+    _place_by_vectors(cands, ranker, N_PATHS + 24)
 
 
 @kernel
@@ -232,6 +236,39 @@ def _average_texts(graph, cands, user_row, n_history):
 @kernel
 def _apart(number, other):
     return min(np.float32(3.0), abs(number - other)) if other == other else np.float32(0.0)
+
+
+@kernel
+def _place_by_vectors(cands, ranker, at):
+    """Features of the attention network: log-probability among the short list, over the mixture's, and place."""
+    n = ranker.n[SHORT]
+    if not cands.has_vector[0]:
+        for c in range(n):
+            for column in range(at, at + 3):
+                ranker.x[c, column] = np.float32(0.0)
+        return
+    most = np.float32(-np.inf)
+    for c in range(n):
+        most = max(most, cands.affine[ranker.index[c]])
+    mass, mixed = np.float32(1e-9), np.float32(1e-9)
+    for c in range(n):
+        if cands.affine[ranker.index[c]] > -np.inf:
+            mass += exp(cands.affine[ranker.index[c]] - most)
+            mixed += cands.mixed[ranker.index[c]]
+    log_mass, log_mixed = log(mass), log(mixed)
+    for c in range(n):
+        x, affine = ranker.x[c], cands.affine[ranker.index[c]]
+        if affine == -np.inf:
+            for column in range(at, at + 3):
+                x[column] = np.float32(0.0)
+            continue
+        n_better = 0
+        for other in range(n):
+            n_better += cands.affine[ranker.index[other]] > affine
+        log_p = max(np.float32(-16.0), affine - most - log_mass)
+        x[at] = log_p * np.float32(0.25) + np.float32(1.0)
+        x[at + 1] = _clip((log_p - ranker.base[c] + log_mixed) * np.float32(0.5))
+        x[at + 2] = np.float32(1.0) - log(np.float32(n_better + 1)) * np.float32(0.5)
 
 
 @kernel

@@ -1,0 +1,48 @@
+"""The seam between the fold and the trainer: what a round of training gets, and when its weights come in."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.graph.state import CO, KNOWN, ROUND
+from streamer.pipeline.state import State
+from streamer.propagate.learner import N_NEIGHBOURS, Round
+from streamer.propagate.settings import Examples
+
+
+def next_round(state: State) -> State:
+    """Take the weights of the last round in, and begin the next one; a late one goes on, and this one is left out."""
+    trainer = state.trainer
+    if trainer is None:
+        return state
+    is_free, tables = trainer.take()
+    if tables is not None:
+        state = state._replace(graph=state.graph._replace(vectors=tables))
+    if is_free:
+        trainer.submit(_gathered(state))
+        state.changed.clear()
+    state.graph.takes.n[0] = 0
+    return state
+
+
+def _gathered(state: State) -> Round:
+    """Copies of the last first takes, oldest first, and of all items that changed since the last round."""
+    graph = state.graph
+    n = int(graph.takes.n[0])
+    order = np.arange(max(0, n - ROUND), n) % ROUND
+    takes = graph.takes
+    examples = Examples(takes.target[order], takes.items[order], takes.gap_s[order], takes.z_score[order])
+    state.changed.update(examples.target.tolist())
+    rows = np.array(sorted(state.changed), np.int64)
+    items = graph.items[rows]
+    nodes = np.where(np.arange(items["nodes"].shape[1]) < items["n_nodes"][:, None], items["nodes"] + 1, 0)
+    vectors = graph.near.vector
+    text = vectors[rows] if vectors.shape[0] else np.zeros((rows.size, 0), np.int8)
+    known = ((items["flags"] & KNOWN) > 0) & ~graph.unlistable[rows]
+    return Round(examples, state.ids.items.n_rows, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows))
+
+
+def _co_taken(state: State, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The items most often taken together with each of these, (n, N_NEIGHBOURS) row + 1; 0 = none."""
+    ids, evidence = state.graph.neighbour[rows], state.graph.evidence[rows, :, CO]
+    best = np.argsort(-evidence, axis=1, kind="stable")[:, :N_NEIGHBOURS]
+    return np.take_along_axis(ids, best, axis=1)
