@@ -3,6 +3,7 @@
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.categories import add_mass, leave_node, place_in_node
 from streamer.graph.clocks import clock_weight
+from streamer.graph.content import length_of
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
 from streamer.graph.rates import COLD, enter_pool, settle_node
@@ -56,6 +57,7 @@ def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
         if weight > 0.0:
             add_mass(graph, nodes[n], weight)
             place_in_node(graph, nodes[n], item_row)
+    item["length"] = length_of(graph, item)
 
 
 @entry_kernel

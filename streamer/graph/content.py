@@ -38,30 +38,40 @@ def length_of(graph, item):
 
 @kernel
 def weigh_interests(graph, cands, user_row):
-    """Fill `cands.interest` for the nodes of the user's last items, `interested` and `interest_norm`."""
+    """Fill `cands.interest` for the nodes of the user's last items, and `interested`.
+
+    What is kept is interest times idf over the length of the whole, so that a likeness is a sum over an item's nodes,
+    divided by the item's own length.
+    """
     n = 0
     for k in range(min(history_length(graph, user_row), DEPTH)):
         item = graph.items[past_item(graph, user_row, k)]
         if item["n_nodes"] == 0:
             continue
-        per_length = np.float32(1.0) / length_of(graph, item)
+        per_length = np.float32(1.0) / item["length"]
         for q in range(item["n_nodes"]):
             node_row = item["nodes"][q]
             interest = cands.interest[node_row]
             if interest[SLOW] == 0.0:
                 cands.interested[n] = node_row
                 n += 1
-            part = idf_of(graph, node_row) * per_length + np.float32(1e-9)
             for column in range(N_INTERESTS):
-                interest[column] += _DECAYS[k, column] * part
+                interest[column] += _DECAYS[k, column] * per_length
     cands.n[N_INTERESTED] = n
-    cands.interest_norm[:] = 0.0
+    square = cands.interest_norm
+    square[:] = 1e-9
+    for at in range(n):
+        interest = cands.interest[cands.interested[at]]
+        idf = idf_of(graph, cands.interested[at])
+        for column in range(N_INTERESTS):
+            interest[column] *= idf
+            square[column] += interest[column] * interest[column]
+            interest[column] *= idf
+    for column in range(N_INTERESTS):
+        square[column] = np.float32(1.0) / np.sqrt(square[column])
     for at in range(n):
         for column in range(N_INTERESTS):
-            value = cands.interest[cands.interested[at], column]
-            cands.interest_norm[column] += value * value
-    for column in range(N_INTERESTS):
-        cands.interest_norm[column] = np.sqrt(cands.interest_norm[column])
+            cands.interest[cands.interested[at], column] *= square[column]
 
 
 @kernel
@@ -93,13 +103,12 @@ def _compare_one(graph, cands, item_row, likeness):
     if cands.n[N_INTERESTED] == 0:
         return
     item = graph.items[item_row]
-    total = np.float32(1e-6)
+    if item["n_nodes"] == 0:
+        return
     for q in range(item["n_nodes"]):
-        node_row = item["nodes"][q]
-        idf = idf_of(graph, node_row)
-        total += idf * idf
+        interest = cands.interest[item["nodes"][q]]
         for column in range(N_INTERESTS):
-            likeness[column] += idf * cands.interest[node_row, column]
+            likeness[column] += interest[column]
+    per_length = np.float32(1.0) / item["length"]
     for column in range(N_INTERESTS):
-        if cands.interest_norm[column] > 0.0:
-            likeness[column] /= np.sqrt(total) * cands.interest_norm[column]
+        likeness[column] *= per_length

@@ -13,7 +13,8 @@ nodes (research/cold-start.md; there the expectation is the hazard's, over all i
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.state import EVENTS, N_AGES, N_COUNTS, POOLED, RING
+from streamer.fastmath import exp, log
+from streamer.graph.state import EVENTS, N_AGES, N_COUNTS, NODES, POOLED, RING
 
 COLD = 5  # events: an item with fewer is cold
 _EDGES = (1, 2, 3, 4, 5, 8, 13, 21, 41, 101)  # first number of events of each bin but the first
@@ -21,7 +22,8 @@ _FIT_EVERY = 32  # events between two fits of the table
 _PRIOR = 3.0  # takes that a bin borrows from its row
 _LIFT_PRIOR = np.float32(2.0)
 _LIFT_KEPT = 0.999  # of what a node has seen, an event of a cold item
-_LIFT_POWER = -0.7
+_LOG_KEPT = np.float32(np.log(_LIFT_KEPT))
+_PER_NODES = (np.maximum(np.arange(NODES + 1), 1) ** -0.7).astype(np.float32)  # m**-0.7, by number of nodes
 _MOST_LIFT = np.float32(3.0)  # of its logarithm
 
 
@@ -73,7 +75,7 @@ def settle_node(graph, node_row):
     now = graph.rates.cold_events[0]
     if node["cold_event"] == now:
         return
-    kept = np.float32(_LIFT_KEPT ** (now - node["cold_event"]))
+    kept = exp(np.float32(now - node["cold_event"]) * _LOG_KEPT)
     per_event = np.float32(node["n_cold"]) / np.float32(max(graph.rates.n[1], 1))
     node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(1.0 - _LIFT_KEPT)
     node["cold_taken"] *= kept
@@ -157,7 +159,7 @@ def rate_of(graph, item_row):
     hazard = graph.rates.hazard[_bin_of(np.int64(item["n_events"])), _age_bin(_since(graph, item))]
     if item["n_events"] >= COLD or item["n_nodes"] == 0:
         return hazard
-    return hazard * np.exp(log_lift(graph, item))
+    return hazard * exp(log_lift(graph, item))
 
 
 @kernel
@@ -170,10 +172,10 @@ def log_lift(graph, item):
         node = graph.nodes[item["nodes"][q]]
         taken, expected = node["cold_taken"], node["cold_expected"]
         if node["cold_event"] != now:  # as `settle_node`, without writing: lists leave the state as it is
-            kept = np.float32(_LIFT_KEPT ** (now - node["cold_event"]))
+            kept = exp(np.float32(now - node["cold_event"]) * _LOG_KEPT)
             share = np.float32(node["n_cold"]) / n_cold_all
             expected = expected * kept + share * (np.float32(1.0) - kept) / np.float32(1.0 - _LIFT_KEPT)
             taken *= kept
-        total += np.log((taken + _LIFT_PRIOR) / (expected + _LIFT_PRIOR))
-    total *= np.float32(np.float64(item["n_nodes"]) ** _LIFT_POWER)
+        total += log((taken + _LIFT_PRIOR) / (expected + _LIFT_PRIOR))
+    total *= _PER_NODES[item["n_nodes"]]
     return max(-_MOST_LIFT, min(_MOST_LIFT, total))

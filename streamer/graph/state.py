@@ -80,6 +80,7 @@ ITEM = np.dtype(
         ("expected", "f4"),  # takes that the mixture foretold while the item was on the short list
         ("hits", "f4"),  # takes that came while it was
         ("number", "f4", N_NUMBERS),  # standardised; nan = missing
+        ("length", "f4"),  # of its vector of idf over nodes, as it was when the nodes were given
         ("nodes", "i4", NODES),  # feature node rows, categories first
         ("n_nodes", "u1"),
         ("n_categories", "u1"),  # how many of the nodes are categories

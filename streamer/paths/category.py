@@ -8,7 +8,7 @@ from streamer.graph.categories import node_mass
 from streamer.graph.clocks import clock_weight
 from streamer.graph.state import TRENDING
 
-_N_PROPOSED = 16  # items a node
+_N_PROPOSED = 10  # items a node
 
 
 @kernel

@@ -12,8 +12,9 @@ from streamer.graph.content import SLOW
 from streamer.graph.rates import COLD
 from streamer.graph.state import N_RECENT
 
-_N_NODES = 8  # nodes that propose
-_N_PROPOSED = 8  # items of the node's heaviest
+_N_NODES = 6  # nodes that propose
+_N_PROPOSED = 6  # items of the node's heaviest
+_N_NEWEST = 10  # of its last arrivals
 
 
 @kernel
@@ -35,8 +36,9 @@ def propose(graph, cands, user_row, path):
         n = min(n + 1, _N_NODES)
     for at in range(n):
         node = graph.nodes[nodes[at]]
-        for age in range(min(np.int64(node["n_recent"]), N_RECENT)):
-            choose(graph, cands, user_row, np.int64(node["recent"][age]))
+        n_recent = np.int64(node["n_recent"])
+        for age in range(min(n_recent, _N_NEWEST)):
+            choose(graph, cands, user_row, np.int64(node["recent"][(n_recent - 1 - age) % N_RECENT]))
         for place in range(min(np.int64(node["n_top"]), _N_PROPOSED)):
             choose(graph, cands, user_row, np.int64(node["top"][place]))
 

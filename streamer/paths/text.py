@@ -9,14 +9,14 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import exp
-from streamer.graph.candidates import N_CHOSEN, N_PROPOSED, NEAR, choose, find
+from streamer.graph.candidates import N_ALL, N_CHOSEN, NEAR, choose, find
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import COLD
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 
 _DEPTH = 10  # of the user's last items
-_N_PROPOSING = 5  # of them, whose neighbours are proposed
-_LEAST = np.float32(0.3)  # similarity worth proposing
+_N_PROPOSING = 4  # of them, whose neighbours are proposed
+_LEAST = np.float32(0.35)  # similarity worth proposing
 _DECAYS = (0.8 ** np.arange(_DEPTH)).astype(np.float32)
 _PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
 _N_LENDING = 8  # candidates with the most evidence, whose cold neighbours are proposed
@@ -98,13 +98,10 @@ def score_cold(graph, cands, user_row, path):
 
 
 @kernel
-def propose_borrowers(graph, cands, user_row, path):
-    """The cold neighbours by text of the candidates with the most sequence evidence."""
-    if not _has_rows(graph, user_row):
-        return
+def _find_lenders(cands):
+    """The candidates with the most sequence evidence into `cands.proposing`; how many."""
     lending, n = cands.proposing, 0
-    for at in range(cands.n[N_CHOSEN]):
-        index = cands.final[at]
+    for index in range(cands.n[N_ALL]):
         evidence = cands.evidence[index, NEAR]
         if evidence <= 0.0 or (n == _N_LENDING and evidence <= cands.evidence[lending[n - 1], NEAR]):
             continue
@@ -114,8 +111,17 @@ def propose_borrowers(graph, cands, user_row, path):
             place -= 1
         lending[place] = index
         n = min(n + 1, _N_LENDING)
+    return n
+
+
+@kernel
+def propose_borrowers(graph, cands, user_row, path):
+    """The cold neighbours by text of the candidates with the most sequence evidence."""
+    if not _has_rows(graph, user_row):
+        return
+    n = _find_lenders(cands)
     for at in range(n):
-        owner = cands.row[lending[at]]
+        owner = cands.row[cands.proposing[at]]
         for slot in range(N_NEAR):
             row = np.int64(graph.near.item[owner, slot]) - 1
             if row >= 0 and graph.near.similarity[owner, slot] > _LEAST_LENT and graph.items[row]["n_events"] < COLD:
@@ -124,22 +130,21 @@ def propose_borrowers(graph, cands, user_row, path):
 
 @kernel
 def score_transfer(graph, cands, user_row, path):
-    """sum over a cold item's neighbours of similarity**2 times their evidence from the user's last items, damped."""
+    """sum over the lenders of similarity**2 times their evidence from the user's last items, for their cold neighbours."""
     if not _has_rows(graph, user_row):
         return
     near, mass = graph.near, 0.0
-    for at in range(cands.n[N_CHOSEN]):
-        index = cands.final[at]
-        row = cands.row[index]
-        if graph.items[row]["n_events"] >= COLD:
-            continue
-        total = np.float32(0.0)
+    for at in range(_find_lenders(cands)):
+        lender = cands.proposing[at]
+        owner = cands.row[lender]
+        evidence = cands.evidence[lender, NEAR] * graph.damping[owner]
         for slot in range(N_NEAR):
-            if near.item[row, slot] > 0 and near.similarity[row, slot] > _LEAST_LENT:
-                lender = find(cands, np.int64(near.item[row, slot] - 1))
-                if lender >= 0:
-                    lent = cands.evidence[lender, NEAR] * graph.damping[near.item[row, slot] - 1]
-                    total += near.similarity[row, slot] ** 2 * lent
-        cands.score[path, index] = total
-        mass += total
+            row = np.int64(near.item[owner, slot]) - 1
+            if row < 0 or near.similarity[owner, slot] <= _LEAST_LENT or graph.items[row]["n_events"] >= COLD:
+                continue
+            index = find(cands, row)
+            if index >= 0 and cands.chosen[index]:
+                lent = near.similarity[owner, slot] ** 2 * evidence
+                cands.score[path, index] += lent
+                mass += lent
     cands.mass[path] = _UNSEEN * mass

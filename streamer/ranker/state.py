@@ -51,8 +51,13 @@ def _weights(n_features: int) -> Weights:
     )
 
 
-def new_ranker(n_features: int, seed: int = 1) -> Ranker:
-    """A ranker that orders as the mixture does: only the hidden layer starts at random, and nothing listens to it yet."""
+def new_ranker(n_described: int, seed: int = 1) -> Ranker:
+    """A ranker that orders as the mixture does: only the hidden layer starts at random, and nothing listens to it yet.
+
+    Args:
+        n_described: Features; the arrays have room for a multiple of four, and the rest stays zero.
+    """
+    n_features = -(-n_described // 4) * 4
     weights = _weights(n_features)
     rng = np.random.default_rng(seed)
     weights.hidden[:] = rng.normal(0.0, 1.0 / np.sqrt(n_features), weights.hidden.shape)
