@@ -58,29 +58,63 @@ NAMES = tuple(path.name for path in PATHS)
 N_PATHS, N_EVIDENCE_PATHS = len(PATHS), len(EVIDENCE_PATHS)
 
 
+_N_IN_TURN = 12
+
+
+@kernel
+def _silent(graph, cands, user_row, path):
+    """Stands where a turn has no path."""
+
+
 def _in_turn(name: str, kernels: list[tuple[int, Callable[..., Any]]]) -> Callable[..., Any]:
     """One kernel that calls each of these with its path number: numba cannot loop over functions.
 
-    A tree of halves and no chain, since the compiler optimises all that a kernel calls once more for each of its callers.
+    A dozen calls a kernel, since the compiler optimises all that a kernel calls once more for each of its callers.
     """
-    if len(kernels) == 1:
-        path, only = kernels[0]
+    turn, rest = kernels[:_N_IN_TURN], kernels[_N_IN_TURN:]
+    numbers = tuple(path for path, _ in turn) + (0,) * (_N_IN_TURN - len(turn))
+    p_0, p_1, p_2, p_3, p_4, p_5, p_6, p_7, p_8, p_9, p_10, p_11 = numbers
+    calls = tuple(call for _, call in turn) + (_silent,) * (_N_IN_TURN - len(turn))
+    f_0, f_1, f_2, f_3, f_4, f_5, f_6, f_7, f_8, f_9, f_10, f_11 = calls
 
-        @kernel_named(f"{name}_{path}")
-        def one(graph, cands, user_row):
-            if graph.has_path[path]:
-                only(graph, cands, user_row, path)
+    @kernel_named(f"{name}_{turn[0][0]}_to_{turn[-1][0]}")
+    def a_dozen(graph, cands, user_row):
+        has = graph.has_path
+        if has[p_0]:
+            f_0(graph, cands, user_row, p_0)
+        if has[p_1]:
+            f_1(graph, cands, user_row, p_1)
+        if has[p_2]:
+            f_2(graph, cands, user_row, p_2)
+        if has[p_3]:
+            f_3(graph, cands, user_row, p_3)
+        if has[p_4]:
+            f_4(graph, cands, user_row, p_4)
+        if has[p_5]:
+            f_5(graph, cands, user_row, p_5)
+        if has[p_6]:
+            f_6(graph, cands, user_row, p_6)
+        if has[p_7]:
+            f_7(graph, cands, user_row, p_7)
+        if has[p_8]:
+            f_8(graph, cands, user_row, p_8)
+        if has[p_9]:
+            f_9(graph, cands, user_row, p_9)
+        if has[p_10]:
+            f_10(graph, cands, user_row, p_10)
+        if has[p_11]:
+            f_11(graph, cands, user_row, p_11)
 
-        return one
-    half = len(kernels) // 2
-    first, second = _in_turn(name, kernels[:half]), _in_turn(name, kernels[half:])
+    if not rest:
+        return a_dozen
+    others = _in_turn(name, rest)
 
-    @kernel_named(f"{name}_{kernels[0][0]}_to_{kernels[-1][0]}")
-    def both(graph, cands, user_row):
-        first(graph, cands, user_row)
-        second(graph, cands, user_row)
+    @kernel_named(f"{name}_from_{turn[0][0]}")
+    def all_of_them(graph, cands, user_row):
+        a_dozen(graph, cands, user_row)
+        others(graph, cands, user_row)
 
-    return both
+    return all_of_them
 
 
 score_evidence_paths = _in_turn(
