@@ -75,12 +75,19 @@ def weigh_interests(graph, cands, user_row):
 
 
 @kernel
-def compare(graph, cands, user_row):
-    """Likeness and rate of every candidate of the last stage; returns the mean squared likeness of any item at all."""
+def weigh_rates(graph, cands):
+    """Rate of every candidate of the last stage, as a share of all items' rates."""
     per_total = np.float32(1.0 / max(graph.rates.total[0], 1e-30))
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         cands.rate[index] = rate_of(graph, cands.row[index]) * per_total
+
+
+@kernel
+def compare(graph, cands, user_row):
+    """Likeness of every candidate of the last stage; returns the mean squared likeness of any item at all."""
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
         _compare_one(graph, cands, cands.row[index], cands.likeness[index])
     # what an item that nobody proposed is like, from a few drawn by the user's own numbers: the same in every replay
     total = np.float32(0.0)
@@ -111,4 +118,4 @@ def _compare_one(graph, cands, item_row, likeness):
             likeness[column] += interest[column]
     per_length = np.float32(1.0) / item["length"]
     for column in range(N_INTERESTS):
-        likeness[column] *= per_length
+        likeness[column] = min(np.float32(1.0), likeness[column] * per_length)  # its length may be of long ago

@@ -5,6 +5,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.categories import touch_nodes
 from streamer.graph.clocks import tick
+from streamer.graph.content import length_of
 from streamer.graph.histories import append, has_taken, history_length, is_new_session, past_item, record_take
 from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
@@ -106,6 +107,7 @@ def learn(graph, user_row, item_row, time_ms, value):
     item = graph.items[item_row]
     item["n_events"] += 1
     item["last_event"] = graph.counters[EVENTS]
+    item["length"] = length_of(graph, item)  # idf moved since its nodes were given: the first items of all had none
     graph.damping[item_row] = (item["n_events"] + 5.0) ** DAMPING
     n_session = (
         0 if is_new_session(graph, user_row, time_ms) else np.int64(graph.users[user_row]["n_session"])

@@ -36,6 +36,7 @@ VALUE_UNIT = 32.0  # of a standard deviation in a history
 
 SWITCHES = ("ranker", "content", "time", "vectors")  # what `FoldSettings.without` can name beside paths and features
 WITH_RANKER, WITH_CONTENT, WITH_TIME, WITH_VECTORS = range(len(SWITCHES))
+OF_CONTENT = ("feature", "feature_cold", "rate")  # paths that have nothing to read without "content"
 KNOWN, CATALOGUED, POOLED = 1, 2, 4  # bits of an item's flags: arrived, on the catalog, counted in the rates' pool
 
 N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of two of events since its last one
@@ -264,7 +265,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             np.zeros(0, np.float32),
             np.zeros((0, 0), np.int8),
         ),
-        has_path=np.array([name not in settings.without for name in path_names]),
+        has_path=np.array([_has_path(settings, name) for name in path_names]),
         switches=np.array([name not in settings.without for name in SWITCHES]),
         repeats=settings.repeats,
         pair_window=settings.pair_window,
@@ -272,6 +273,10 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
         explore_share=float(settings.explore_share),
         training_interval=settings.training_interval,
     )
+
+
+def _has_path(settings: FoldSettings, name: str) -> bool:
+    return name not in settings.without and not (name in OF_CONTENT and "content" in settings.without)
 
 
 def _check(settings: FoldSettings) -> None:
