@@ -10,7 +10,7 @@ from streamer.compiled import kernel
 from streamer.fastmath import log, scramble
 from streamer.graph.candidates import DEPTH, N_CHOSEN, N_INTERESTED, N_INTERESTS
 from streamer.graph.histories import history_length, past_item
-from streamer.graph.rates import rate_of
+from streamer.graph.rates import ALL_ITEMS, rate_of
 from streamer.graph.state import DESCRIBED
 
 _N_DRAWN = 16
@@ -77,7 +77,7 @@ def weigh_interests(graph, cands, user_row):
 @kernel
 def compare(graph, cands, user_row):
     """Likeness and rate of every candidate of the last stage; returns the mean squared likeness of any item at all."""
-    per_total = np.float32(1.0 / max(graph.rates.total[0], 1e-30))
+    per_total = np.float32(1.0 / max(graph.rates.total[ALL_ITEMS], 1e-30))
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         cands.rate[index] = rate_of(graph, cands.row[index]) * per_total

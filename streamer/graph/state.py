@@ -151,7 +151,7 @@ class Rates(NamedTuple):
     exposed: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin, summed over all events
     alive: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin now
     hazard: NDArray[np.float32]  # (N_COUNTS, N_AGES)
-    total: NDArray[np.float64]  # (2,) hazard of all items together; of the cold ones
+    total: NDArray[np.float64]  # (3,) hazard of all items together; of the cold ones; of those without any event
     ring: NDArray[np.int32]  # (RING,) item row of the event with this number
     arrived: NDArray[np.int32]  # (max_items,) item rows in the order of arrival
     passed: NDArray[np.int64]  # (N_AGES,) arrivals that are at least 2**b events old
@@ -232,7 +232,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             exposed=np.zeros((N_COUNTS, N_AGES)),
             alive=np.zeros((N_COUNTS, N_AGES)),
             hazard=np.zeros((N_COUNTS, N_AGES), np.float32),
-            total=np.zeros(2),
+            total=np.zeros(3),
             ring=np.zeros(RING, np.int32),
             arrived=np.zeros(settings.max_items, np.int32),
             passed=np.zeros(N_AGES, np.int64),

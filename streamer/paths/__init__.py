@@ -47,9 +47,11 @@ LIST_PATHS = (
     Path("segment", segment.score, segment.propose),
     Path("feature", feature.score, feature.propose),
     Path("feature_cold", feature.score_cold),
+    Path("feature_new", feature.score_new),
     Path("rate", feature.score_rate),
     Path("text", text.score, text.propose),
     Path("text_cold", text.score_cold),
+    Path("text_new", text.score_new),
     Path("vectors", vectors.score),
     Path("transfer", text.score_transfer, text.propose_borrowers),
 )

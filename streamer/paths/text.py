@@ -1,8 +1,8 @@
 """Text: items whose text is near the text of the user's last items, times their rate.
 
-The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. Two more
-paths look at cold items (fewer than 5 events) alone: the same score, and `transfer`, the sequence evidence that their
-neighbours by text lend them.
+The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. More paths
+look at cold items (fewer than 5 events) alone, and at those that nobody took yet: the same score, and `transfer`, the sequence
+evidence that neighbours by text lend to cold items.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from streamer.compiled import kernel
 from streamer.fastmath import exp
 from streamer.graph.candidates import N_ALL, N_CHOSEN, NEAR, choose, find
 from streamer.graph.histories import history_length, past_item
-from streamer.graph.rates import COLD
+from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 
 _DEPTH = 10  # of the user's last items
@@ -82,19 +82,30 @@ def score(graph, cands, user_row, path):
 
 
 @kernel
-def score_cold(graph, cands, user_row, path):
-    """The same among cold items alone; `score` came before."""
+def _score_pool(graph, cands, user_row, path, pool, n_below):
+    """The same among the items with fewer than so many events; `score` came before."""
     if not _has_rows(graph, user_row):
         return
     mass = 0.0
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
-        if graph.items[cands.row[index]]["n_events"] < COLD:
+        if graph.items[cands.row[index]]["n_events"] < n_below:
             cands.score[path, index] = cands.text[index] * cands.rate[index]
             mass += cands.score[path, index]
-    share = graph.rates.total[1] / max(graph.rates.total[0], 1e-30)
     if mass > 0.0:
-        cands.mass[path] = mass + cands.unlisted[1] * share
+        cands.mass[path] = mass + cands.unlisted[1] * share_of(graph, pool)
+
+
+@kernel
+def score_cold(graph, cands, user_row, path):
+    """Among cold items alone."""
+    _score_pool(graph, cands, user_row, path, COLD_ITEMS, COLD)
+
+
+@kernel
+def score_new(graph, cands, user_row, path):
+    """Among items that nobody took yet."""
+    _score_pool(graph, cands, user_row, path, NEW_ITEMS, 1)
 
 
 @kernel
