@@ -18,7 +18,7 @@ from streamer.graph.candidates import (
     clear,
     gather,
 )
-from streamer.graph.content import compare, weigh_interests
+from streamer.graph.content import compare, compare_texts, weigh_interests
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
 
@@ -99,7 +99,8 @@ def mix(graph, cands, user_row, gap_ms, target):
     if target >= 0:
         choose(graph, cands, user_row, target)
     if graph.switches[WITH_CONTENT]:
-        cands.unlisted[0] = compare(graph, cands, user_row)
+        compare(graph, cands, user_row)
+        compare_texts(graph, cands, user_row)
     score_list_paths(graph, cands, user_row)
     _share(cands, weights)
     for at in range(cands.n[N_CHOSEN]):

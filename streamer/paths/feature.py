@@ -9,7 +9,7 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.graph.candidates import N_CHOSEN, N_INTERESTED, choose
-from streamer.graph.content import SLOW
+from streamer.graph.content import LIKENESS, SLOW
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
 from streamer.graph.state import N_RECENT
 
@@ -55,7 +55,7 @@ def score(graph, cands, user_row, path):
         cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
         mass += cands.score[path, index]
         listed += cands.rate[index]
-    cands.mass[path] = mass + max(0.0, 1.0 - listed) * cands.unlisted[0]
+    cands.mass[path] = mass + max(0.0, 1.0 - listed) * cands.unlisted[LIKENESS]
 
 
 @kernel
@@ -70,7 +70,7 @@ def _score_pool(graph, cands, path, pool, n_below):
             cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
             mass += cands.score[path, index]
             listed += cands.rate[index]
-    cands.mass[path] = mass + max(0.0, share_of(graph, pool) - listed) * cands.unlisted[0]
+    cands.mass[path] = mass + max(0.0, share_of(graph, pool) - listed) * cands.unlisted[LIKENESS]
 
 
 @kernel
