@@ -78,7 +78,9 @@ def settle_node(graph, node_row):
         return
     kept = exp(np.float32(now - node["cold_event"]) * _LOG_KEPT)
     per_event = np.float32(node["n_cold"]) / np.float32(max(graph.rates.n[1], 1))
-    node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(1.0 - _LIFT_KEPT)
+    node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(
+        1.0 - _LIFT_KEPT
+    )
     node["cold_taken"] *= kept
     node["cold_event"] = now
 
@@ -93,7 +95,10 @@ def count_take(graph, item_row):
             rates.exposed[own, age] += rates.alive[own, age]
     item = graph.items[item_row]
     n_before = np.int64(item["n_events"])
-    own, age = _bin_of(n_before), _age_bin(max(np.int64(1), now - (item["last_event"] if n_before > 0 else item["first_event"])))
+    own, age = (
+        _bin_of(n_before),
+        _age_bin(max(np.int64(1), now - (item["last_event"] if n_before > 0 else item["first_event"]))),
+    )
     rates.taken[own, age] += 1.0
     rates.alive[own, age] -= 1.0
     rates.alive[_bin_of(n_before + 1), 0] += 1.0

@@ -18,7 +18,19 @@ from typing import Any, NamedTuple
 
 from streamer.compiled import kernel_named
 from streamer.graph.state import HALF_LIVES
-from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, session, text, trending, vectors
+from streamer.paths import (
+    category,
+    cooccurrence,
+    feature,
+    fresh,
+    repeat,
+    segment,
+    sequence,
+    session,
+    text,
+    trending,
+    vectors,
+)
 
 
 class Path(NamedTuple):

@@ -115,7 +115,11 @@ def propose_borrowers(graph, cands, user_row, path):
         owner = cands.row[cands.proposing[at]]
         for slot in range(N_NEAR):
             row = np.int64(graph.near.item[owner, slot]) - 1
-            if row >= 0 and graph.near.similarity[owner, slot] > _LEAST_LENT and graph.items[row]["n_events"] < COLD:
+            if (
+                row >= 0
+                and graph.near.similarity[owner, slot] > _LEAST_LENT
+                and graph.items[row]["n_events"] < COLD
+            ):
                 choose(graph, cands, user_row, row)
 
 

@@ -116,7 +116,9 @@ class _Batch:
             self._times.append(event.timestamp_ms)
             self._values.append(NAN if event.value is None else event.value)
             if event.context:
-                self._contexts[len(self._users) - 1] = self._segments(self.state.encoders.context(event.context))
+                self._contexts[len(self._users) - 1] = self._segments(
+                    self.state.encoders.context(event.context)
+                )
             return
         self._fold_run()
         if isinstance(event, CatalogItem):
@@ -209,7 +211,9 @@ class _Batch:
         rows_of = [self._admit_nodes(names) for names in (features.categories, features.bins, features.words)]
         nodes = [row for rows in rows_of for row in rows][:NODES]
         numbers = np.array(features.numbers, np.float32)
-        move_to_nodes(self.state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+        move_to_nodes(
+            self.state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers
+        )
         self.state.changed.add(item_row)
         if self._has_texts():
             self._give_text(item_row, event)
