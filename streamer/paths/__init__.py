@@ -16,7 +16,7 @@ A new path is one file and one line here.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from streamer.compiled import kernel_named
+from streamer.compiled import kernel, kernel_named
 from streamer.graph.state import HALF_LIVES
 from streamer.paths import (
     category,

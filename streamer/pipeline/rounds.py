@@ -10,7 +10,7 @@ from streamer.propagate.settings import Examples
 
 
 def next_round(state: State) -> State:
-    """Take the weights of the last round in, and begin the next one; a late one goes on, and this one is left out."""
+    """Take the weights of the last round in, and begin the next one; while that may not be, this one is left out."""
     trainer = state.trainer
     if trainer is None:
         return state

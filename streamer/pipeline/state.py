@@ -50,6 +50,7 @@ class State(NamedTuple):
     ranker: Ranker
     trainer: Trainer | None  # of the attention network; None: nobody trains
     changed: set[int]  # item rows that the trainer has not seen as they are now
+    segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for all who have it
     scratch: Candidates  # no state: where lists are made
 
 
@@ -83,6 +84,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         new_ranker(N_FEATURES),
         trainer if has_trainer else None,
         set(),
+        {},
         new_candidates(paths.N_PATHS, settings.max_nodes),
     )
 

