@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     training_waits: bool = Field(
         False, description="Wait for training that is late, so that each run over a log gives the same state"
     )
+    vectors_per_s: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        1000, description="Vectors of users and items written to Redis a second at most, live; 0 = none"
+    )
     measure_share: Share = Field(
         1.0, description="Share of users ranked before each of their events, to measure"
     )

@@ -86,7 +86,9 @@ class Scoreboard:
             return
         ranks = np.full((outcomes.flags.size, len(LISTS)), -1, np.int32)
         measured = (outcomes.flags & MEASURED) > 0
-        for column, rank in enumerate((outcomes.rank, outcomes.rank_mixture, outcomes.rank_trending, outcomes.rank_popularity)):
+        for column, rank in enumerate(
+            (outcomes.rank, outcomes.rank_mixture, outcomes.rank_trending, outcomes.rank_popularity)
+        ):
             ranks[measured, column] = rank[measured]
         if served is not None:
             ranks[:, SERVED] = served

@@ -18,7 +18,7 @@ from streamer.graph.candidates import (
     clear,
     gather,
 )
-from streamer.graph.content import compare, weigh_interests, weigh_rates
+from streamer.graph.content import compare, compare_texts, weigh_interests
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
 
@@ -98,10 +98,9 @@ def mix(graph, cands, user_row, gap_ms, target):
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
     if target >= 0:
         choose(graph, cands, user_row, target)
-    if graph.switches[WITH_CONTENT] or graph.near.item.shape[0] > 0:
-        weigh_rates(graph, cands)
     if graph.switches[WITH_CONTENT]:
-        cands.unlisted[0] = compare(graph, cands, user_row)
+        compare(graph, cands, user_row)
+    compare_texts(graph, cands, user_row)  # also for the ranker, who knows no switch for it
     score_list_paths(graph, cands, user_row)
     _share(cands, weights)
     for at in range(cands.n[N_CHOSEN]):

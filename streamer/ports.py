@@ -145,6 +145,8 @@ class Vectors(Protocol):
 
     def close(self) -> None:
         """Leave the store. Idempotent."""
+
+
 class TextModel(Protocol):
     """Texts -> vectors. What a text gives depends on the text alone, never on those it is embedded with."""
 

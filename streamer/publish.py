@@ -16,9 +16,12 @@ from streamer.pipeline import Ranking, State
 from streamer.prequential import Outcomes
 
 ANONYMOUS_ROW = -1
-MODEL = f"mixture-{__version__}"
 _PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NAMES]
-_MODEL_FRAGMENT = msgspec.json.encode(MODEL)
+
+
+def model_name(vector_version: int) -> str:
+    """What a list says it was made by: our version, and that of the network's weights (0 = none)."""
+    return f"streamer-{__version__}+v{vector_version}"
 
 
 class Publisher:
@@ -48,13 +51,16 @@ class Publisher:
         user_ids = [ANONYMOUS if row == ANONYMOUS_ROW else id_of(row) for row in ranking.user_rows.tolist()]
         is_owned = [user_id is not None for user_id in user_ids]
         self._published[ranking.user_rows[is_owned]] = ranking.items[is_owned] + 1
-        tail = b',"model":%b,"position":%b}' % (_MODEL_FRAGMENT, msgspec.json.encode(dict(positions)))
+        model = msgspec.json.encode(model_name(state.graph.vectors.version))
+        tail = b',"model":%b,"position":%b}' % (model, msgspec.json.encode(dict(positions)))
         generated = b'],"generated_at":%d,"event_time":' % now_ms
-        times = state.graph.users["last_time_ms"]
+        users, rows = state.graph.users, ranking.user_rows
+        has_events = (rows != ANONYMOUS_ROW) & (users["n_events"][rows] > 0)
+        times = np.where(has_events, users["last_time_ms"][rows], -1)
         entries = []
-        for user_id, user_row, items, scores, paths in zip(
+        for user_id, time_ms, items, scores, paths in zip(
             user_ids,
-            ranking.user_rows.tolist(),
+            times.tolist(),
             ranking.items.tolist(),
             ranking.scores.tolist(),
             ranking.paths.tolist(),
@@ -62,7 +68,7 @@ class Publisher:
         ):
             if user_id is None:
                 continue
-            event_time = b"null" if user_row == ANONYMOUS_ROW else b"%d" % times[user_row]
+            event_time = b"null" if time_ms < 0 else b"%d" % time_ms
             head = b'{"version":"recommendations.v1","user_id":%b,"items":[' % msgspec.json.encode(user_id)
             entries.append(
                 (user_id, head + self._items(items, scores, paths) + generated + event_time + tail)

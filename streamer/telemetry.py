@@ -217,8 +217,8 @@ class Telemetry:
         self.hit_ratio = g(
             "hit_ratio",
             "Share of counted events whose item was among the first 10 of a list: served (what Redis held), "
-            "streamer (ranked right before the event), trending, popularity; over the last 1,000 or 10,000, "
-            "or in total",
+            "streamer (ranked right before the event), mixture (the same without the learned ranker), trending, "
+            "popularity; over the last 1,000 or 10,000, or in total",
             *("list", "window", "slice"),
         )
         same_events = "of the events and lists of streamer_hit_ratio"
@@ -229,16 +229,13 @@ class Telemetry:
             *("list", "window", "slice"),
         )
         self.beyond = {  # name in the report -> gauge
-            "n": g("sampled_lists", "Lists that were sampled for the four metrics below"),
+            "n": g("sampled_lists", "Lists that were sampled for the three metrics below"),
             "coverage": g("catalog_coverage", "Share of known items that were on a sampled list"),
             "novelty": g(
                 "novelty_bits", "Mean -log2 of the share of all events that a listed item had, bits"
             ),
             "intra_list_similarity": g(
                 "intra_list_similarity", "Mean cosine of the features of two items on one list"
-            ),
-            "cold_share": g(
-                "cold_list_share", "Share of sampled lists with an item of fewer than five events"
             ),
         }
         self.path_weight = g("path_weight", "Weight of a path in the mixture, over all contexts", "path")
@@ -277,8 +274,10 @@ class Telemetry:
             "ranker_advantage",
             "Hit ratio of the learned ranker minus that of the mixture, on the same recent events",
         )
-        self.training_rounds = c(
-            "training_rounds_total", "Rounds of training of the network that were adopted"
+        self.training_rounds = c("training_rounds_total", "Rounds of training of the network")
+        self.training_late = c(
+            "training_late_total",
+            "Times a round of training had not ended when its weights should have come in: they come an interval later",
         )
         self.training = h("training_seconds", "One round of training, seconds", TRAINING_BUCKETS_S)
         self.vector_version = g("vector_version", "Version of the weights that lists are ranked with")
@@ -291,7 +290,9 @@ class Telemetry:
             "vector_backlog", "Vectors of users and items whose newest version is not in Redis yet"
         )
         self.drift = c(
-            "drift_total", "Changes of distribution noticed in a field of catalog or profiles", "field"
+            "drift_total",
+            "Changes of distribution noticed in a field of catalog or profiles; beyond 64 fields: other",
+            "field",
         )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

@@ -1,7 +1,8 @@
 """Training beside the fold, in a thread of its own: torch and numpy leave the interpreter while they compute.
 
-A round is submitted when its events have been folded and taken when the next one begins, so which weights a list was ranked
-with depends on event numbers alone, as long as the trainer keeps up or the fold waits for it (`ops/decisions/0006`).
+A round is submitted when its events have been folded and taken when the next one would begin, so which weights a list was
+ranked with depends on event numbers alone, as long as the fold waits for the trainer
+(`ops/decisions/0006-weights-come-in-at-fixed-events.md`).
 """
 
 import logging
@@ -9,16 +10,15 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 from streamer.graph.vectors import Tables
 from streamer.propagate.learner import Learner, Round
 
 _log = logging.getLogger("streamer.training")
 _NICER = 10  # priority below that of the thread that folds, where threads have one of their own
-
-Result = TypeVar("Result")
+_MAX_SECONDS = 1000  # rounds whose duration nobody has asked for yet
 
 
 class ThreadTrainer:
@@ -26,20 +26,29 @@ class ThreadTrainer:
 
     Args:
         learner: Given away.
-        share: Of one core at most: after a round the thread rests. 1 = no rest.
+        share: Of one core at most, while nobody waits for us: after a round the next one is put off. 1 = no rest.
         waits: `take` waits for a round that is late, so that every run over the same log gives the same state. False:
-            it never waits; the weights come in an interval later, and the log says so.
+            it never waits, unless `patient`; the weights come in an interval later, and the log says so.
     """
+
+    patient: bool
+    """Wait for a round that is late all the same: for as long as nothing is published that could be delayed."""
 
     def __init__(self, learner: Learner, *, share: float = 1.0, waits: bool = True) -> None:
         self._learner = learner
         self._share = share
         self._waits = waits
+        self.patient = False
         self._pool = ThreadPoolExecutor(1, "training", initializer=_be_nice)
         self._round: Future[Tables | None] | None = None
+        self._seconds: deque[float] = deque(maxlen=_MAX_SECONDS)
+        self._rested_at_s = 0.0  # monotonic: when the next round may begin
         self.n_rounds = 0
         self.n_late = 0
-        self.seconds: list[float] = []  # of the rounds since the last `take_seconds`
+
+    def warm_up(self) -> None:
+        """Load torch now, in the thread that will need it: that takes seconds, and a live worker's first round would be late."""
+        self._pool.submit(_load)
 
     def submit(self, job: Round) -> None:
         """Begin a round."""
@@ -47,20 +56,18 @@ class ThreadTrainer:
 
     def take(self) -> tuple[bool, Tables | None]:
         """See `Trainer`."""
-        if self._round is None:
-            return True, None
-        if not self._waits and not self._round.done():
+        waits = self._waits or self.patient
+        if self._round is not None and not waits and not self._round.done():
             self.n_late += 1
             _log.info("weights_late", extra={"version": self._learner.network.version})
             return False, None
-        tables = self._round.result()
+        tables = self._round.result() if self._round is not None else None
         self._round = None
-        return True, tables
+        return waits or time.monotonic() >= self._rested_at_s, tables
 
     def take_seconds(self) -> list[float]:
-        """How long each round took since the last call."""
-        seconds, self.seconds = self.seconds, []
-        return seconds
+        """How long each round took that ended since the last call, of the last thousand."""
+        return [self._seconds.popleft() for _ in range(len(self._seconds))]
 
     def digest(self) -> bytes:
         """See `Trainer`."""
@@ -79,12 +86,15 @@ class ThreadTrainer:
     def _learn(self, job: Round) -> Tables | None:
         began_s = time.monotonic()
         tables = self._learner.learn(job)
-        took_s = time.monotonic() - began_s
-        self.seconds.append(took_s)
+        ended_s = time.monotonic()
+        self._seconds.append(ended_s - began_s)
+        self._rested_at_s = ended_s + (ended_s - began_s) * (1.0 / self._share - 1.0)
         self.n_rounds += 1
-        if self._share < 1.0 and not self._waits:
-            time.sleep(min(took_s * (1.0 / self._share - 1.0), 10.0))
         return tables
+
+
+def _load() -> None:
+    from streamer.propagate import training  # noqa: F401, PLC0415  heavy; loading it is all that is wanted
 
 
 def _be_nice() -> None:

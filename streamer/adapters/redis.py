@@ -53,6 +53,7 @@ class RedisConnection:
 
     Args:
         url: redis://, rediss:// (TLS) or unix://, with user, password and database as redis-py reads them.
+        prefix: What every key begins with.
         cluster: The URL names a node of a Redis Cluster.
         timeout_s: Longest wait for a connection and for an answer.
 
@@ -60,7 +61,9 @@ class RedisConnection:
         ConfigError: the URL is none, or contradicts `cluster`.
     """
 
-    def __init__(self, url: str, *, cluster: bool = False, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
+    ) -> None:
         self._where = f"Redis at {mask(url)}"
         self._prefix = prefix
         self._url = url

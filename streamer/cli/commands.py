@@ -244,15 +244,21 @@ def inspect(
         config, {"redis": redis, "redis_cluster": redis_cluster, "prefix": prefix}, assignments
     ).settings
     from streamer.adapters.redis import RedisLists  # noqa: PLC0415
-    from streamer.cli.views import show_item, show_list  # noqa: PLC0415
+    from streamer.adapters.redis_vectors import RedisVectors  # noqa: PLC0415
+    from streamer.cli.views import show_item, show_list, show_vector  # noqa: PLC0415
 
-    with closing(
-        RedisLists(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
-    ) as lists:
+    where, prefix, is_cluster = settings.require_redis(), settings.prefix, settings.redis_cluster
+    with (
+        closing(RedisLists(where, prefix, cluster=is_cluster)) as lists,
+        closing(RedisVectors(where, prefix, cluster=is_cluster)) as vectors,
+    ):
         if item is not None:
             show_item(lists, item)
+            show_vector("item", vectors.read_item(item))
         if user is not None or item is None:
             show_list(lists, user, raw=raw)
+        if user is not None and not raw:
+            show_vector("user", vectors.read_user(user))
 
 
 @app.command(cls=_SettingsCommand)

@@ -20,7 +20,7 @@ from streamer.demo.ending import show as show_report_on
 from streamer.errors import ConfigError, DataError
 from streamer.events import ANONYMOUS, user_id_problem
 from streamer.log import printable
-from streamer.ports import Lists
+from streamer.ports import Lists, VectorEntry
 
 _FILE_WIDTH = 160  # columns where there is no terminal to ask
 
@@ -113,6 +113,17 @@ def show_item(lists: Lists, item_id: str) -> None:
     """Whether readers drop this item."""
     state = "retired: readers drop it from lists" if lists.retired([item_id]) else "not retired"
     typer.echo(f"item {printable(item_id)}: {state}")
+
+
+def show_vector(owner: str, entry: VectorEntry | None) -> None:
+    """Which version of the weights made the vector of this user or item, where there is one.
+
+    Args:
+        owner: "user" or "item".
+    """
+    if entry is not None:
+        width = len(entry.vector) // 2  # float16
+        typer.echo(f"vector of {owner} {printable(entry.id)}: version {entry.version}, {width} numbers")
 
 
 def show_report(report: Mapping[str, Any]) -> None:

@@ -10,12 +10,15 @@ from types import FrameType
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model, load_text_model
 from streamer.cli.views import write_report
 from streamer.config import Settings
+from streamer.propagate.learner import Learner
 from streamer.runner import Runner, TextPorts
 from streamer.telemetry import MetricsServer, Telemetry
+from streamer.training import ThreadTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +39,22 @@ def work(settings: Settings, report: Path | None) -> None:
         sink = KafkaSink(bootstrap, config=config)
         lists = RedisLists(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
         stack.callback(lists.close)
+        vectors = RedisVectors(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+        stack.callback(vectors.close)
         text_ports = _text_ports(settings)
+        trainer = _trainer(settings)
+        if trainer is not None:
+            stack.callback(trainer.close)
         runner = Runner(
-            settings, source, sink, lists, clock=clock, telemetry=telemetry, text_ports=text_ports
+            settings,
+            source,
+            sink,
+            lists,
+            clock=clock,
+            telemetry=telemetry,
+            text_ports=text_ports,
+            trainer=trainer,
+            vectors=vectors,
         )
         server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
         stack.callback(server.close)
@@ -56,6 +72,14 @@ def _text_ports(settings: Settings) -> TextPorts | None:
     check_text_model(name, download=download)  # now, not in the background after the first item
     cache = RedisTextCache(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
     return TextPorts(lambda: load_text_model(name, n_threads, download=download), cache)
+
+
+def _trainer(settings: Settings) -> ThreadTrainer | None:
+    if "vectors" in settings.without:
+        return None
+    trainer = ThreadTrainer(Learner(), share=settings.training_share, waits=settings.training_waits)
+    trainer.warm_up()
+    return trainer
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -21,12 +21,12 @@ N_LISTED = 10
 SLICE_NAMES = {
     "all": "all",
     "second_half": "second half",
-    "cold_users": "cold users, < 5 events",
-    "cold_items": "cold items, < 5 events",
+    "cold_users": "cold users (< 5)",
+    "cold_items": "cold items (< 5)",
     "new_sessions": "new sessions",
-    "first_events": "first events of items",
+    "first_events": "first events",
 }
-LISTS = ("streamer", "served", "trending", "popularity")
+LISTS = ("streamer", "served", "mixture", "trending", "popularity")
 BEYOND_NAMES = {
     "coverage": "share of all items that were listed",
     "novelty": "novelty, bits",

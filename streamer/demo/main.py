@@ -124,7 +124,9 @@ class _Demo:
                 self._stay()
 
     def _worker_flags(self) -> list[str]:
-        return ["--repeats"] if self._options.repeats else []
+        # it waits for late training, so that the figures equal those of a replay on any machine
+        flags = ["--set", "training_waits=true"]
+        return [*flags, "--repeats"] if self._options.repeats else flags
 
     def _stage(self, text: str) -> None:
         self._progress.stage = text

@@ -63,7 +63,7 @@ class Candidates(NamedTuple):
     interested: NDArray[np.int32]  # (DEPTH * NODES,) the nodes in which it is not zero
     interest_norm: NDArray[np.float32]  # (N_INTERESTS,)
     drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
-    unlisted: NDArray[np.float32]  # (2,) of items that nobody proposed: mean squared likeness; score of the text path in all
+    unlisted: NDArray[np.float32]  # (2,) of items that nobody proposed: mean squared likeness; nearness by text of all together
     proposing: NDArray[np.int32]  # (8,) nodes, or candidates, that propose others
     gap_ms: NDArray[np.int64]  # (1,) since the user's last event
     affine: NDArray[np.float32]  # (CAPACITY,) score by the attention network, -inf = no vector yet, last stage only

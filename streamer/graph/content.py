@@ -2,18 +2,25 @@
 
 Interest is `sum over the last items k of decay**k * idf(node) / |item k|`, at three decays; likeness is the cosine of that vector
 with an item's own `idf(node)` over its nodes. idf = log((1 + items) / (1 + items that carry the node)).
+
+Nearness by text is read off the table of neighbours, in the same way for all paths and for the ranker.
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.fastmath import log, scramble
-from streamer.graph.candidates import DEPTH, N_CHOSEN, N_INTERESTED, N_INTERESTS
+from streamer.fastmath import exp, log, scramble
+from streamer.graph.candidates import DEPTH, N_CHOSEN, N_INTERESTED, N_INTERESTS, find
 from streamer.graph.histories import history_length, past_item
-from streamer.graph.rates import rate_of
+from streamer.graph.rates import ALL_ITEMS, rate_of
 from streamer.graph.state import DESCRIBED
+from streamer.nearest.table import BANDWIDTH, N_NEAR
 
-_N_DRAWN = 16
+_N_DRAWN = 16  # items drawn to guess at those that nobody proposed
+_N_TEXTS = 10  # of the user's last items, whose texts count
+_TEXT_DECAYS = (0.8 ** np.arange(_N_TEXTS)).astype(np.float32)
+_PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
+LIKENESS, NEARNESS = range(2)  # indices of Candidates.unlisted
 FAST, SLOW, NEWEST = range(3)  # columns of interest; the fourth pads to 16 bytes
 _DECAYS = np.zeros((DEPTH, N_INTERESTS), np.float32)
 _DECAYS[:, FAST] = 0.7 ** np.arange(DEPTH)
@@ -75,19 +82,12 @@ def weigh_interests(graph, cands, user_row):
 
 
 @kernel
-def weigh_rates(graph, cands):
-    """Rate of every candidate of the last stage, as a share of all items' rates."""
-    per_total = np.float32(1.0 / max(graph.rates.total[0], 1e-30))
+def compare(graph, cands, user_row):
+    """Likeness and rate of every candidate of the last stage, and `unlisted[LIKENESS]`."""
+    per_total = np.float32(1.0 / max(graph.rates.total[ALL_ITEMS], 1e-30))
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         cands.rate[index] = rate_of(graph, cands.row[index]) * per_total
-
-
-@kernel
-def compare(graph, cands, user_row):
-    """Likeness of every candidate of the last stage; returns the mean squared likeness of any item at all."""
-    for at in range(cands.n[N_CHOSEN]):
-        index = cands.final[at]
         _compare_one(graph, cands, cands.row[index], cands.likeness[index])
     # what an item that nobody proposed is like, from a few drawn by the user's own numbers: the same in every replay
     total = np.float32(0.0)
@@ -99,7 +99,37 @@ def compare(graph, cands, user_row):
         item_row = graph.rates.arrived[np.int64((drawn >> np.uint64(33)) % np.uint64(max(n_arrived, 1)))]
         _compare_one(graph, cands, np.int64(item_row), cands.drawn_likeness)
         total += cands.drawn_likeness[SLOW] ** 2
-    return total / np.float32(_N_DRAWN)
+    cands.unlisted[LIKENESS] = total / np.float32(_N_DRAWN)
+
+
+@kernel
+def compare_texts(graph, cands, user_row):
+    """`cands.text` of the last stage, sum of .8**k exp((cosine - 1) / .12) over the user's last 10 items, and what is not listed.
+
+    The table holds the neighbours of each item and the sum over all others, so nothing is compared here.
+    """
+    near = graph.near
+    for at in range(cands.n[N_CHOSEN]):
+        cands.text[cands.final[at]] = 0.0
+    cands.unlisted[NEARNESS] = 0.0
+    if user_row < 0 or near.item.shape[0] == 0:
+        return
+    everyone, n_texts = np.float32(0.0), 0
+    for k in range(min(history_length(graph, user_row), _N_TEXTS)):
+        owner = past_item(graph, user_row, k)
+        decay = _TEXT_DECAYS[k]
+        everyone += decay * near.mass[owner]
+        n_texts += near.mass[owner] > 0.0
+        for slot in range(N_NEAR):
+            if near.item[owner, slot] == 0:
+                continue
+            index = find(cands, np.int64(near.item[owner, slot] - 1))
+            if index >= 0 and cands.chosen[index]:
+                weight = decay * exp((near.similarity[owner, slot] - np.float32(1.0)) * _PER_BANDWIDTH)
+                cands.text[index] += weight
+                everyone -= weight
+    if n_texts > 0:  # a path that knows no text of the user is silent
+        cands.unlisted[NEARNESS] = max(np.float32(1e-9), everyone)
 
 
 @kernel

@@ -12,7 +12,15 @@ its size.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NO_VALUE, ROUND, TICK_MS, VALUE_UNIT
+from streamer.graph.state import (
+    HISTORY,
+    MAX_TAKEN_CLASS,
+    MIN_TAKEN_CLASS,
+    NO_VALUE,
+    ROUND,
+    TICK_MS,
+    VALUE_UNIT,
+)
 
 _ALIGNED = 1 << MIN_TAKEN_CLASS  # all blocks start at multiples of the smallest one
 

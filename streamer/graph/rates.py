@@ -17,6 +17,7 @@ from streamer.fastmath import exp, log
 from streamer.graph.state import EVENTS, N_AGES, N_COUNTS, NODES, POOLED, RING
 
 COLD = 5  # events: an item with fewer is cold
+ALL_ITEMS, COLD_ITEMS, NEW_ITEMS = range(3)  # indices of rates.total; NEW_ITEMS: nobody took them yet
 _EDGES = (1, 2, 3, 4, 5, 8, 13, 21, 41, 101)  # first number of events of each bin but the first
 _FIT_EVERY = 32  # events between two fits of the table
 _PRIOR = 3.0  # takes that a bin borrows from its row
@@ -83,7 +84,9 @@ def settle_node(graph, node_row):
         return
     kept = _kept_after(now - node["cold_event"])
     per_event = np.float32(node["n_cold"]) / np.float32(max(graph.rates.n[1], 1))
-    node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(1.0 - _LIFT_KEPT)
+    node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(
+        1.0 - _LIFT_KEPT
+    )
     node["cold_taken"] *= kept
     node["cold_event"] = now
 
@@ -98,7 +101,10 @@ def count_take(graph, item_row):
             rates.exposed[own, age] += rates.alive[own, age]
     item = graph.items[item_row]
     n_before = np.int64(item["n_events"])
-    own, age = _bin_of(n_before), _age_bin(max(np.int64(1), now - (item["last_event"] if n_before > 0 else item["first_event"])))
+    own, age = (
+        _bin_of(n_before),
+        _age_bin(max(np.int64(1), now - (item["last_event"] if n_before > 0 else item["first_event"]))),
+    )
     rates.taken[own, age] += 1.0
     rates.alive[own, age] -= 1.0
     rates.alive[_bin_of(n_before + 1), 0] += 1.0
@@ -153,14 +159,22 @@ def _fit(rates):
             hazard = (rates.taken[own, age] + _PRIOR) / (rates.exposed[own, age] + _PRIOR / row)
             rates.hazard[own, age] = np.float32(hazard)
             total += hazard * rates.alive[own, age]
+        if own == 0:
+            rates.total[NEW_ITEMS] = total
         if own == COLD - 1:  # bins 0 to 4 hold one number of events each
-            rates.total[1] = total
-    rates.total[0] = total
+            rates.total[COLD_ITEMS] = total
+    rates.total[ALL_ITEMS] = total
+
+
+@kernel
+def share_of(graph, pool):
+    """Share of all items' rates that a pool has: ALL_ITEMS, COLD_ITEMS, NEW_ITEMS."""
+    return graph.rates.total[pool] / max(graph.rates.total[ALL_ITEMS], 1e-30)
 
 
 @kernel
 def rate_of(graph, item_row):
-    """Hazard times lift of an item; divide it by `rates.total[0]` for a probability."""
+    """Hazard times lift of an item; divide it by `rates.total[ALL_ITEMS]` for a probability."""
     item = graph.items[item_row]
     hazard = graph.rates.hazard[_bin_of(np.int64(item["n_events"])), _age_bin(_since(graph, item))]
     if item["n_events"] >= COLD or item["n_nodes"] == 0:

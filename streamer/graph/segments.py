@@ -34,7 +34,9 @@ def _settle(graph, node):
     if node["epoch"] == graph.clocks.epoch[TRENDING]:
         return
     for place in range(node["n_top"]):
-        node["top_weight"][place] = in_epoch(node["top_weight"][place], node["epoch"], graph.clocks.epoch[TRENDING])
+        node["top_weight"][place] = in_epoch(
+            node["top_weight"][place], node["epoch"], graph.clocks.epoch[TRENDING]
+        )
 
 
 @kernel

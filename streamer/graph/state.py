@@ -36,7 +36,8 @@ VALUE_UNIT = 32.0  # of a standard deviation in a history
 
 SWITCHES = ("ranker", "content", "time", "vectors")  # what `FoldSettings.without` can name beside paths and features
 WITH_RANKER, WITH_CONTENT, WITH_TIME, WITH_VECTORS = range(len(SWITCHES))
-OF_CONTENT = ("feature", "feature_cold", "rate")  # paths that have nothing to read without "content"
+# Paths that have nothing to read without "content".
+OF_CONTENT = ("feature", "feature_cold", "feature_new", "rate", "text", "text_cold", "text_new")
 KNOWN, CATALOGUED, POOLED = 1, 2, 4  # bits of an item's flags: arrived, on the catalog, counted in the rates' pool
 
 N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of two of events since its last one
@@ -86,6 +87,7 @@ ITEM = np.dtype(
         ("n_nodes", "u1"),
         ("n_categories", "u1"),  # how many of the nodes are categories
         ("flags", "u1"),
+        ("spare", "u1"),  # records have no padding: copies carry every byte, and the state hash reads them all
     ],
     align=True,
 )
@@ -102,6 +104,7 @@ USER = np.dtype(
         ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
         ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT
         ("nodes", "i4", USER_NODES),  # segment rows + 1: the values of his profile; 0 = none
+        ("spare", "i4"),
     ],
     align=True,
 )
@@ -119,6 +122,7 @@ NODE = np.dtype(
         ("cold_event", "i8"),  # events of cold items when these two were brought up to date
         ("n_recent", "i4"),
         ("recent", "i4", N_RECENT),  # ring of the items that came last
+        ("spare", "i4"),
     ],
     align=True,
 )
@@ -152,7 +156,7 @@ class Rates(NamedTuple):
     exposed: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin, summed over all events
     alive: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin now
     hazard: NDArray[np.float32]  # (N_COUNTS, N_AGES)
-    total: NDArray[np.float64]  # (2,) hazard of all items together; of the cold ones
+    total: NDArray[np.float64]  # (3,) hazard of all items together; of the cold ones; of those without any event
     ring: NDArray[np.int32]  # (RING,) item row of the event with this number
     arrived: NDArray[np.int32]  # (max_items,) item rows in the order of arrival
     passed: NDArray[np.int64]  # (N_AGES,) arrivals that are at least 2**b events old
@@ -233,7 +237,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             exposed=np.zeros((N_COUNTS, N_AGES)),
             alive=np.zeros((N_COUNTS, N_AGES)),
             hazard=np.zeros((N_COUNTS, N_AGES), np.float32),
-            total=np.zeros(2),
+            total=np.zeros(3),
             ring=np.zeros(RING, np.int32),
             arrived=np.zeros(settings.max_items, np.int32),
             passed=np.zeros(N_AGES, np.int64),

@@ -18,7 +18,19 @@ from typing import Any, NamedTuple
 
 from streamer.compiled import kernel, kernel_named
 from streamer.graph.state import HALF_LIVES
-from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, session, text, trending, vectors
+from streamer.paths import (
+    category,
+    cooccurrence,
+    feature,
+    fresh,
+    repeat,
+    segment,
+    sequence,
+    session,
+    text,
+    trending,
+    vectors,
+)
 
 
 class Path(NamedTuple):
@@ -47,9 +59,11 @@ LIST_PATHS = (
     Path("segment", segment.score, segment.propose),
     Path("feature", feature.score, feature.propose),
     Path("feature_cold", feature.score_cold),
+    Path("feature_new", feature.score_new),
     Path("rate", feature.score_rate),
     Path("text", text.score, text.propose),
     Path("text_cold", text.score_cold),
+    Path("text_new", text.score_new),
     Path("vectors", vectors.score),
     Path("transfer", text.score_transfer, text.propose_borrowers),
 )

@@ -1,15 +1,16 @@
 """Feature: items that share categories, bins of numbers and words with the user's last items, times their rate.
 
-The one path that can list an item nobody took yet, together with text. Cold items (fewer than 5 events) form a path of
-their own besides: they compete with each other first, and the mixture decides how much of a list is theirs.
+The one path that can list an item nobody took yet, together with text. Cold items (fewer than 5 events), and those that nobody
+took yet, form paths of their own besides: they compete with each other first, and the mixture decides how much of a list is
+theirs.
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
 from streamer.graph.candidates import N_CHOSEN, N_INTERESTED, choose
-from streamer.graph.content import SLOW
-from streamer.graph.rates import COLD
+from streamer.graph.content import LIKENESS, SLOW
+from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
 from streamer.graph.state import N_RECENT
 
 _N_NODES = 6  # nodes that propose
@@ -54,22 +55,34 @@ def score(graph, cands, user_row, path):
         cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
         mass += cands.score[path, index]
         listed += cands.rate[index]
-    cands.mass[path] = mass + max(0.0, 1.0 - listed) * cands.unlisted[0]
+    cands.mass[path] = mass + max(0.0, 1.0 - listed) * cands.unlisted[LIKENESS]
 
 
 @kernel
-def score_cold(graph, cands, user_row, path):
-    """The same among cold items alone."""
+def _score_pool(graph, cands, path, pool, n_below):
+    """The same among the items with fewer than so many events."""
     if cands.n[N_INTERESTED] == 0:
         return
     mass, listed = 0.0, 0.0
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
-        if graph.items[cands.row[index]]["n_events"] < COLD:
+        if graph.items[cands.row[index]]["n_events"] < n_below:
             cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
             mass += cands.score[path, index]
             listed += cands.rate[index]
-    cands.mass[path] = mass + max(0.0, graph.rates.total[1] / max(graph.rates.total[0], 1e-30) - listed) * cands.unlisted[0]
+    cands.mass[path] = mass + max(0.0, share_of(graph, pool) - listed) * cands.unlisted[LIKENESS]
+
+
+@kernel
+def score_cold(graph, cands, user_row, path):
+    """Among cold items alone."""
+    _score_pool(graph, cands, path, COLD_ITEMS, COLD)
+
+
+@kernel
+def score_new(graph, cands, user_row, path):
+    """Among items that nobody took yet."""
+    _score_pool(graph, cands, path, NEW_ITEMS, 1)
 
 
 @kernel

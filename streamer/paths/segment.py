@@ -41,4 +41,6 @@ def score(graph, cands, user_row, path):
         for place in range(min(np.int64(node["n_top"]), NODE_TOP)):
             index = find(cands, np.int64(node["top"][place]))
             if index >= 0 and cands.chosen[index]:
-                cands.score[path, index] += min(np.float32(1.0), segment_weight(graph, node_row, place) / mass)
+                cands.score[path, index] += min(
+                    np.float32(1.0), segment_weight(graph, node_row, place) / mass
+                )

@@ -1,33 +1,24 @@
 """Text: items whose text is near the text of the user's last items, times their rate.
 
-The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. Two more
-paths look at cold items (fewer than 5 events) alone: the same score, and `transfer`, the sequence evidence that their
-neighbours by text lend them.
+The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. More paths
+look at cold items (fewer than 5 events) alone, and at those that nobody took yet: the same score, and `transfer`, the sequence
+evidence that neighbours by text lend to cold items.
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.fastmath import exp
 from streamer.graph.candidates import N_ALL, N_CHOSEN, NEAR, choose, find
+from streamer.graph.content import NEARNESS
 from streamer.graph.histories import history_length, past_item
-from streamer.graph.rates import COLD
-from streamer.nearest.table import BANDWIDTH, N_NEAR
+from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
+from streamer.nearest.table import N_NEAR
 
-_DEPTH = 10  # of the user's last items
-_N_PROPOSING = 4  # of them, whose neighbours are proposed
+_N_PROPOSING = 4  # of the user's last items, whose neighbours are proposed
 _LEAST = np.float32(0.35)  # similarity worth proposing
-_DECAYS = (0.8 ** np.arange(_DEPTH)).astype(np.float32)
-_PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
 _N_LENDING = 8  # candidates with the most evidence, whose cold neighbours are proposed
 _LEAST_LENT = np.float32(0.15)  # similarity that lends
 _UNSEEN = 2.0  # evidence lent to cold items in all, for one unit lent to those that are listed
-
-
-@kernel
-def weight_of(similarity):
-    """exp((cosine - 1) / .12): next to nothing below a cosine of one half."""
-    return exp((similarity - np.float32(1.0)) * _PER_BANDWIDTH)
 
 
 @kernel
@@ -51,50 +42,50 @@ def propose(graph, cands, user_row, path):
 @kernel
 def score(graph, cands, user_row, path):
     """sum of .8**k exp((cosine - 1) / .12) over the last 10 items k, times the rate."""
-    if not _has_rows(graph, user_row):
+    if not _has_rows(graph, user_row) or cands.unlisted[NEARNESS] == 0.0:
         return
-    near = graph.near
-    for at in range(cands.n[N_CHOSEN]):
-        cands.text[cands.final[at]] = 0.0
-    everyone = 0.0
-    for k in range(min(history_length(graph, user_row), _DEPTH)):
-        owner = past_item(graph, user_row, k)
-        everyone += _DECAYS[k] * near.mass[owner]
-        for slot in range(N_NEAR):
-            if near.item[owner, slot] == 0:
-                continue
-            index = find(cands, np.int64(near.item[owner, slot] - 1))
-            if index >= 0 and cands.chosen[index]:
-                cands.text[index] += _DECAYS[k] * weight_of(near.similarity[owner, slot])
-    if everyone == 0.0:
-        return
-    mass, near_listed, rate_listed = 0.0, 0.0, 0.0
+    mass, rate_listed = 0.0, 0.0
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         cands.score[path, index] = cands.text[index] * cands.rate[index]
         mass += cands.score[path, index]
-        near_listed += cands.text[index]
         rate_listed += cands.rate[index]
-    # what is not listed: its nearness, times the rate of an average item that is not
+    cands.mass[path] = mass + _unlisted(graph, cands, rate_listed)
+
+
+@kernel
+def _unlisted(graph, cands, rate_listed):
+    """What is not listed: its nearness, times the rate of an average item that is not."""
     n_others = max(graph.rates.n[0] - cands.n[N_CHOSEN], 1)
-    cands.unlisted[1] = max(0.0, everyone - near_listed) * max(0.0, 1.0 - rate_listed) / n_others
-    cands.mass[path] = mass + cands.unlisted[1]
+    return cands.unlisted[NEARNESS] * max(0.0, 1.0 - rate_listed) / n_others
+
+
+@kernel
+def _score_pool(graph, cands, user_row, path, pool, n_below):
+    """The same among the items with fewer than so many events."""
+    if not _has_rows(graph, user_row):
+        return
+    mass, rate_listed = 0.0, 0.0
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        if graph.items[cands.row[index]]["n_events"] < n_below:
+            cands.score[path, index] = cands.text[index] * cands.rate[index]
+            mass += cands.score[path, index]
+        rate_listed += cands.rate[index]
+    if mass > 0.0:
+        cands.mass[path] = mass + _unlisted(graph, cands, rate_listed) * share_of(graph, pool)
 
 
 @kernel
 def score_cold(graph, cands, user_row, path):
-    """The same among cold items alone; `score` came before."""
-    if not _has_rows(graph, user_row):
-        return
-    mass = 0.0
-    for at in range(cands.n[N_CHOSEN]):
-        index = cands.final[at]
-        if graph.items[cands.row[index]]["n_events"] < COLD:
-            cands.score[path, index] = cands.text[index] * cands.rate[index]
-            mass += cands.score[path, index]
-    share = graph.rates.total[1] / max(graph.rates.total[0], 1e-30)
-    if mass > 0.0:
-        cands.mass[path] = mass + cands.unlisted[1] * share
+    """Among cold items alone."""
+    _score_pool(graph, cands, user_row, path, COLD_ITEMS, COLD)
+
+
+@kernel
+def score_new(graph, cands, user_row, path):
+    """Among items that nobody took yet."""
+    _score_pool(graph, cands, user_row, path, NEW_ITEMS, 1)
 
 
 @kernel
@@ -124,7 +115,11 @@ def propose_borrowers(graph, cands, user_row, path):
         owner = cands.row[cands.proposing[at]]
         for slot in range(N_NEAR):
             row = np.int64(graph.near.item[owner, slot]) - 1
-            if row >= 0 and graph.near.similarity[owner, slot] > _LEAST_LENT and graph.items[row]["n_events"] < COLD:
+            if (
+                row >= 0
+                and graph.near.similarity[owner, slot] > _LEAST_LENT
+                and graph.items[row]["n_events"] < COLD
+            ):
                 choose(graph, cands, user_row, row)
 
 

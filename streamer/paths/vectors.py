@@ -6,7 +6,6 @@ from streamer.compiled import kernel
 from streamer.fastmath import exp, scramble
 from streamer.graph.candidates import N_CHOSEN
 from streamer.graph.histories import copy_history
-from streamer.graph.state import TICK_MS
 from streamer.graph.vectors import user_vector
 
 _N_DRAWN = 32  # items drawn to guess at the mass of those that nobody proposed

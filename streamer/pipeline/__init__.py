@@ -3,13 +3,15 @@
 The tables of a state are moved in place, since they may be gigabytes: whoever calls `step` gives the state away and goes on
 with the one that comes back.
 
-    state.py   what there is, its bytes and its hash
-    batch.py   one batch into the state
-    lists.py   lists out of it
+    state.py     what there is, its bytes and its hash
+    batch.py     one batch into the state
+    segments.py  lists for those of whom one value of a profile is known
+    rounds.py    training beside the fold
+    lists.py     lists and vectors out of it
 """
 
 from streamer.pipeline.batch import StepInfo, step, warm_up
-from streamer.pipeline.lists import Ranking, gaps_ms, idle_users, rank_users
+from streamer.pipeline.lists import Ranking, gaps_ms, idle_users, n_explored, rank_users, user_histories, user_vectors
 from streamer.pipeline.state import Ids, State, new_state, path_weights, state_hash, switchable, table_bytes
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "StepInfo",
     "gaps_ms",
     "idle_users",
+    "n_explored",
     "new_state",
     "path_weights",
     "rank_users",
@@ -26,5 +29,7 @@ __all__ = [
     "step",
     "switchable",
     "table_bytes",
+    "user_histories",
+    "user_vectors",
     "warm_up",
 ]

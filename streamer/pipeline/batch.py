@@ -30,8 +30,9 @@ from streamer.graph.state import (
     PROFILE_NODES,
     WITH_VECTORS,
 )
-from streamer.pipeline.lists import rank_users
+from streamer.pipeline.lists import rank_users, user_vectors
 from streamer.pipeline.rounds import next_round
+from streamer.pipeline.segments import admit_segments
 from streamer.pipeline.state import N_EXACT, State, new_state
 from streamer.prequential import Outcomes, fold, fold_only, new_outcomes
 from streamer.texts import content_key, content_of
@@ -55,6 +56,7 @@ class StepInfo(NamedTuple):
     restored_item_ids: list[str]  # may be listed again
     erased_user_ids: list[str]
     erased_user_rows: list[int]  # theirs, where they had one; may belong to somebody else by now
+    described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
 
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
@@ -64,6 +66,8 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
     item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
     state, _ = step(new_state(small), [*views, item, ItemRetired("i"), UserErased("u")], measure_share)
     rank_users(state, np.array([0, -1], np.int32), k)
+    if "vectors" not in settings.without:
+        user_vectors(state, np.array([0], np.int32))
     if settings.text_model != "none":
         nearest.warm_up()
 
@@ -100,6 +104,7 @@ class _Batch:
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
         self._erased_rows: list[int] = []
+        self._described: set[int] = set()
         self._n_items_retired = 0
 
     def take(self, event: Event) -> None:
@@ -116,7 +121,9 @@ class _Batch:
             self._times.append(event.timestamp_ms)
             self._values.append(NAN if event.value is None else event.value)
             if event.context:
-                self._contexts[len(self._users) - 1] = self._segments(self.state.encoders.context(event.context))
+                self._contexts[len(self._users) - 1] = self._segments(
+                    self.state.encoders.context(event.context)
+                )
             return
         self._fold_run()
         if isinstance(event, CatalogItem):
@@ -150,6 +157,7 @@ class _Batch:
             restored_item_ids=[item_id for item_id, gone in self._retired.items() if not gone],
             erased_user_ids=self._erased,
             erased_user_rows=self._erased_rows,
+            described_item_rows=np.array(sorted(self._described), np.int32),
         )
 
     def _fold_run(self) -> None:
@@ -194,6 +202,8 @@ class _Batch:
         self.state.graph.items["flags"][item_row] = flags
         was_unlistable = bool(self.state.graph.unlistable[item_row])
         self.state.graph.unlistable[item_row] = not event.available
+        if event.available:
+            self._described.add(item_row)
         if was_unlistable == event.available:
             self._retired[event.item_id] = not event.available
         self._give_features(item_row, event)
@@ -209,7 +219,9 @@ class _Batch:
         rows_of = [self._admit_nodes(names) for names in (features.categories, features.bins, features.words)]
         nodes = [row for rows in rows_of for row in rows][:NODES]
         numbers = np.array(features.numbers, np.float32)
-        move_to_nodes(self.state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+        move_to_nodes(
+            self.state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers
+        )
         self.state.changed.add(item_row)
         if self._has_texts():
             self._give_text(item_row, event)
@@ -230,6 +242,7 @@ class _Batch:
         nodes = self.state.graph.users["nodes"][user_row]
         nodes[:PROFILE_NODES] = 0
         nodes[: len(segments)] = segments
+        admit_segments(self.state, names)
 
     def _has_texts(self) -> bool:
         settings = self.state.settings

@@ -10,7 +10,7 @@ from streamer.propagate.settings import Examples
 
 
 def next_round(state: State) -> State:
-    """Take the weights of the last round in, and begin the next one; a late one goes on, and this one is left out."""
+    """Take the weights of the last round in, and begin the next one; while that may not be, this one is left out."""
     trainer = state.trainer
     if trainer is None:
         return state
@@ -38,7 +38,9 @@ def _gathered(state: State) -> Round:
     vectors = graph.near.vector
     text = vectors[rows] if vectors.shape[0] else np.zeros((rows.size, 0), np.int8)
     known = ((items["flags"] & KNOWN) > 0) & ~graph.unlistable[rows]
-    return Round(examples, state.ids.items.n_rows, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows))
+    return Round(
+        examples, state.ids.items.n_rows, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows)
+    )
 
 
 def _co_taken(state: State, rows: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -10,16 +10,23 @@ from streamer import mixture, paths
 from streamer.encode import Encoders
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import Candidates, new_candidates
-from streamer.ids import IdTable
 from streamer.graph.state import SWITCHES, WITH_VECTORS
+from streamer.ids import IdTable
 from streamer.nearest import Nearest
 from streamer.propagate.learner import Trainer
 from streamer.ranker import Ranker, new_ranker
 from streamer.ranker.features import N_FEATURES
 from streamer.texts import TextRows
 
-N_EXACT = 100_000  # vectors of texts up to which nearest items are exact; a scan of as many takes a millisecond
-FEATURE_KINDS = ("numerical", "categorical", "words", "context")  # what `FoldSettings.without` can keep from the encoders
+N_EXACT = (
+    100_000  # vectors of texts up to which nearest items are exact; a scan of as many takes a millisecond
+)
+FEATURE_KINDS = (
+    "numerical",
+    "categorical",
+    "words",
+    "context",
+)  # what `FoldSettings.without` can keep from the encoders
 OTHER_KINDS = ("text", "rating")
 
 
@@ -43,6 +50,7 @@ class State(NamedTuple):
     ranker: Ranker
     trainer: Trainer | None  # of the attention network; None: nobody trains
     changed: set[int]  # item rows that the trainer has not seen as they are now
+    segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for all who have it
     scratch: Candidates  # no state: where lists are made
 
 
@@ -76,6 +84,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         new_ranker(N_FEATURES),
         trainer if has_trainer else None,
         set(),
+        {},
         new_candidates(paths.N_PATHS, settings.max_nodes),
     )
 
@@ -104,7 +113,11 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
         "clock_masses": graph.clocks.mass,
         "clock_lists": graph.clocks.top,
         "clock_lengths": graph.clocks.n_top,
-        **{f"rates_{name}": table for name, table in graph.rates._asdict().items() if name not in ("ring", "arrived")},
+        **{
+            f"rates_{name}": table
+            for name, table in graph.rates._asdict().items()
+            if name not in ("ring", "arrived")
+        },
         "rates_ring": graph.rates.ring[: int(graph.counters[0]) + 1],
         "rates_arrived": graph.rates.arrived[: int(graph.rates.n[0])],
         "fresh": graph.fresh,
@@ -123,7 +136,9 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
 
 def table_bytes(state: State) -> dict[str, int]:
     """Bytes of every table in use, and of the id tables (estimated: 100 bytes beside the id itself)."""
-    sizes = {name: table.nbytes for name, table in _used_tables(state).items() if not name.startswith("ranker_")}
+    sizes = {
+        name: table.nbytes for name, table in _used_tables(state).items() if not name.startswith("ranker_")
+    }
     sizes["ranker"] = sum(t.nbytes for name, t in _used_tables(state).items() if name.startswith("ranker_"))
     for name, ids in state.ids._asdict().items():
         sizes[f"ids_{name}"] = 140 * ids.n_rows

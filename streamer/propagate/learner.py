@@ -34,9 +34,9 @@ class Trainer(Protocol):
         """Begin a round. The one before has been taken."""
 
     def take(self) -> tuple[bool, Tables | None]:
-        """Whether no round is on its way any more, and the tables of the last one, where it made some.
+        """Whether the next round may begin, and the tables of the last one, where it has ended and made some.
 
-        False: the round is late, and nobody waits for it; ask again when the next one would begin.
+        False: that one is late and nobody waits for it, or the trainer rests; ask again when the next one would begin.
         """
 
     def digest(self) -> bytes:

@@ -37,6 +37,12 @@ class FirstListings:
         """Items that were not on any list yet."""
         return len(self._received_s)
 
+    def known(self, rows: NDArray[np.int32]) -> None:
+        """These items are no news: they are never timed."""
+        if rows.size:
+            self._grow(int(rows.max()))
+            self._stages[rows[self._stages[rows + 1] == _UNSEEN] + 1] = _DONE
+
     def catalogued(self, rows: NDArray[np.int32], received_s: float) -> None:
         """Catalog events of these items came at `received_s` of the monotonic clock."""
         if not rows.size:
@@ -89,11 +95,11 @@ class ColdLists:
 
         Args:
             rows: (n, k) item rows, -1 where a list is shorter.
-            is_cold: By item row, of every row on the lists.
+            is_cold: (n, k), of each of these items; anything where there is none.
         """
         n_lists = self._has_cold.size
-        rows = rows[-n_lists:]
-        has_cold = (is_cold[rows] & (rows >= 0)).any(axis=1)
+        rows, is_cold = rows[-n_lists:], is_cold[-n_lists:]
+        has_cold = (is_cold & (rows >= 0)).any(axis=1)
         self._has_cold[(self._n_seen + np.arange(len(rows))) % n_lists] = has_cold
         self._n_seen += len(rows)
 

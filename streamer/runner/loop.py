@@ -17,19 +17,22 @@ from numpy.typing import NDArray
 
 from streamer.config import Settings
 from streamer.errors import Unavailable
-from streamer.events import Event, Interaction
-from streamer.ports import Clock, Lists, Record, Sink, Source
+from streamer.events import Event
+from streamer.ports import Clock, Lists, Record, Sink, Source, Vectors
+from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake
-from streamer.runner.model import Changes, Entries, Model
+from streamer.runner.interval import Every
+from streamer.runner.model import Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
-from streamer.runner.patience import Patience
+from streamer.runner.patience import KAFKA, REDIS, Patience
 from streamer.runner.positions import Positions
 from streamer.runner.texts import TextPorts, Texts
+from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
+from streamer.training import ThreadTrainer
 
 _log = logging.getLogger("streamer.runner")
 
-KAFKA, REDIS = "kafka", "redis"  # dependencies, as metrics and /ready name them
 # A commit is a round trip and moves nothing but monitoring until there are checkpoints: not one a batch.
 COMMIT_INTERVAL_S = 0.5
 GAUGES_INTERVAL_S = 1.0
@@ -37,7 +40,6 @@ LAG_INTERVAL_S = 5.0
 # The last offsets of a partition may be markers, or compacted away: this much silence means nothing more is
 # there.
 QUIET_S = 3.0
-LIVE_WITHIN_MS = 3_600_000  # an event that happened longer ago is replayed: its age says nothing about us
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
@@ -48,21 +50,6 @@ class Phase(enum.IntEnum):
     READING = enum.auto()  # everything that was on the log at the start
     PUBLISHING = enum.auto()  # the lists of all users known by then, beside those that change
     LIVE = enum.auto()
-
-
-class _Every:
-    """True at most once an interval."""
-
-    def __init__(self, clock: Clock, interval_s: float) -> None:
-        self._clock, self._interval_s = clock, interval_s
-        self._due_s = clock.monotonic_s()
-
-    def __call__(self) -> bool:
-        now_s = self._clock.monotonic_s()
-        is_due = now_s >= self._due_s
-        if is_due:
-            self._due_s = now_s + self._interval_s
-        return is_due
 
 
 class Runner:
@@ -77,6 +64,8 @@ class Runner:
         telemetry: Metrics and health.
         text_ports: Embed the texts of items, where the settings want that. None: this worker embeds nothing, and folds
             what others have put on the log.
+        trainer: Of the attention network; closed by whoever made it. None: there are no vectors.
+        vectors: Where vectors, and the readable state of the encoders, are published. None: nowhere.
     """
 
     def __init__(
@@ -89,24 +78,28 @@ class Runner:
         clock: Clock,
         telemetry: Telemetry,
         text_ports: TextPorts | None = None,
+        trainer: ThreadTrainer | None = None,
+        vectors: Vectors | None = None,
     ) -> None:
         self._text_ports = text_ports if settings.has_texts() else None
         self._settings = settings
         self._source = source
         self._sink = sink
         self._lists = lists
+        self._vectors = vectors
         self._clock = clock
         self._telemetry = telemetry
-        self._model = Model(settings)
+        self._model = Model(settings, trainer)
+        self._figures = Figures(clock, telemetry)
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING
         self._backlog = NO_USERS  # still to be published after catching up
         self._anonymous_changed = False
-        self._due_anonymous = _Every(clock, settings.anonymous_interval_s)
-        self._due_commit = _Every(clock, COMMIT_INTERVAL_S)
-        self._due_gauges = _Every(clock, GAUGES_INTERVAL_S)
-        self._due_lag = _Every(clock, LAG_INTERVAL_S)
+        self._due_anonymous = Every(clock, settings.anonymous_interval_s)
+        self._due_commit = Every(clock, COMMIT_INTERVAL_S)
+        self._due_gauges = Every(clock, GAUGES_INTERVAL_S)
+        self._due_lag = Every(clock, LAG_INTERVAL_S)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then finish the batch, write, commit and return.
@@ -126,6 +119,9 @@ class Runner:
         self._texts: Texts | None = None
         if self._text_ports is not None:
             self._texts = Texts(settings, self._text_ports, self._outgoing, self._telemetry)
+        self._writer: VectorWriter | None = None
+        if self._vectors is not None:
+            self._writer = VectorWriter(settings, self._vectors, self._patience, self._clock, self._telemetry)
         try:
             self._work(stop)
         finally:
@@ -216,7 +212,7 @@ class Runner:
     def _turn(self, records: Sequence[Record]) -> None:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
-        touched = self._fold(taken.events, received_ms)
+        touched = self._fold(taken.events, received_s, received_ms)
         if self._texts is not None:
             self._texts.follow(taken.events)
             self._texts.send()
@@ -224,8 +220,11 @@ class Runner:
             self._look_whether_read(bool(records))
         else:
             self._publish(touched)
-            self._observe_latency(taken.events, received_s, received_ms)
-            if self._phase is Phase.LIVE and self._due_commit():
+            self._figures.followed(taken.events, received_s, received_ms)
+        if self._phase is Phase.LIVE:
+            if self._writer is not None:
+                self._writer.write(self._model.state)
+            if self._due_commit():
                 self._commit()
         for topic, n_records in taken.n_usable.items():
             self._telemetry.events.labels(topic, "learned").inc(n_records)
@@ -234,14 +233,17 @@ class Runner:
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)
         self._show()
 
-    def _fold(self, events: Sequence[Event], now_ms: int) -> NDArray[np.int32]:
+    def _fold(self, events: Sequence[Event], received_s: float, received_ms: int) -> NDArray[np.int32]:
         if not events:
             return NO_USERS
         began_s = self._clock.monotonic_s()
-        touched = self._model.fold(events, now_ms, is_serving=self._phase >= Phase.PUBLISHING)
+        info = self._model.fold(events, received_ms, is_serving=self._phase >= Phase.PUBLISHING)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
+        self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)
+        if self._writer is not None:
+            self._writer.follow(self._model.state, info)
         self._anonymous_changed = True
-        return touched
+        return info.touched_users
 
     def _publish(self, touched: NDArray[np.int32]) -> None:
         """Write the lists of these users, of those who left, of the next ones of the backlog, and the anonymous one if due."""
@@ -258,20 +260,22 @@ class Runner:
 
     def _write(self, user_rows: NDArray[np.int32], with_anonymous: bool) -> None:
         began_s = self._clock.monotonic_s()
-        entries: Entries = []
+        made: Made | None = None
         if user_rows.size or with_anonymous:
             now_ms, positions = self._clock.now_ms(), self._positions.by_name()
-            entries = self._model.lists(user_rows, with_anonymous, now_ms, positions)
+            made = self._model.lists(user_rows, with_anonymous, now_ms, positions)
             self._telemetry.rank.observe(self._clock.monotonic_s() - began_s)
         if with_anonymous:
             self._anonymous_changed = False
         changes = self._model.take_changes()
+        entries = made.entries if made is not None else []
         if not entries and changes is None:
             return
         began_s = self._clock.monotonic_s()
         self._patience(REDIS, lambda: self._write_once(entries, changes))
         self._telemetry.write.observe(self._clock.monotonic_s() - began_s)
-        self._telemetry.lists_written.inc(len(entries))
+        if made is not None:
+            self._figures.listed(made.item_rows, made.is_cold, made.n_explored)
         if self._settings.publish_recommendations:
             self._send_lists(entries, changes)
 
@@ -281,6 +285,8 @@ class Runner:
             self._lists.delete(changes.erased_user_ids)
             self._lists.retire(changes.retired_item_ids)
             self._lists.restore(changes.restored_item_ids)
+            if self._writer is not None:
+                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
         self._lists.write(entries, self._settings.list_ttl_s)
 
     def _send_lists(self, entries: Entries, changes: Changes | None) -> None:
@@ -307,28 +313,16 @@ class Runner:
             self._commit()
         else:
             self._outgoing.settle()
-        self._model.show(self._telemetry)
+        self._show_model()
         _log.info(
             "stopped", extra={"phase": self._phase.name.lower(), "positions": self._positions.by_name()}
         )
 
     # --- figures ---
 
-    def _observe_latency(self, events: Sequence[Event], received_s: float, received_ms: int) -> None:
-        latency = self._telemetry.event_to_list
-        now_ms = self._clock.now_ms()
-        n_interactions = 0
-        for event in events:
-            if isinstance(event, Interaction):
-                n_interactions += 1
-                if 0 <= received_ms - event.timestamp_ms <= LIVE_WITHIN_MS:
-                    latency.observe((now_ms - event.timestamp_ms) / 1000, 1, "event_time")
-        if n_interactions:
-            latency.observe(self._clock.monotonic_s() - received_s, n_interactions, "received")
-
     def _show(self) -> None:
         if self._due_gauges():
-            self._model.show(self._telemetry)
+            self._show_model()
             if self._texts is not None:
                 self._texts.show()
         if self._due_lag():
@@ -338,3 +332,8 @@ class Runner:
                 return  # the next poll tells
             for topic, n_records in self._positions.lag(end).items():
                 self._telemetry.lag.labels(topic).set(n_records)
+
+    def _show_model(self) -> None:
+        self._figures.show(self._model.state, self._model.scoreboard, self._model.trainer)
+        if self._writer is not None:
+            self._writer.show()

@@ -61,8 +61,8 @@ NARROW = {
     "datasets": {"errors", "events"},
     "telemetry": {"errors", "ports", "measure", "publish", "paths", "events"},
     "config": {"errors", "graph", "events"},
-    "training": {"graph", "propagate"},  # a thread around the learner; the fold knows it as a `Trainer`
     "log": {"errors"},
+    "training": {"graph", "propagate"},  # a thread around the learner: it knows neither settings nor the fold
     "__main__": {"cli"},
 }
 SHELL = {
@@ -77,7 +77,7 @@ OWNERS = {
     "river": ("encode/",),  # its cost an event is paid for catalog and profiles, never on the hot path
     "sentence_transformers": ("adapters/text_model.py",),
     # not all of propagate/: what the fold reads of the network (settings, network, tables) must load without torch;
-    # the text model and the training thread set the number of threads
+    # the text model and the trainer's thread set the number of threads
     "torch": (
         *("propagate/forward.py", "propagate/step.py", "propagate/training.py"),
         *("adapters/text_model.py", "training.py"),

@@ -84,15 +84,19 @@ def test_a_batch_of_lists_costs_little() -> None:
 
 
 def test_share_of_lists_with_cold_items() -> None:
-    """Of the last n lists; a row of -1 is no item, even where the last row of the table is cold."""
+    """Of the last n lists; a row of -1 is no item, whatever is said of it."""
     cold = ColdLists(n_lists=4)
     is_cold = np.array([False, True, False, True])
     assert cold.share is None
-    cold.listed(np.array([[0, 1], [2, -1]], np.int32), is_cold)
+
+    def see(lists: np.ndarray) -> None:
+        cold.listed(lists, is_cold[lists])
+
+    see(np.array([[0, 1], [2, -1]], np.int32))
     assert cold.share == 1 / 2
-    cold.listed(np.array([[0, 2], [0, -1], [1, 3]], np.int32), is_cold)
+    see(np.array([[0, 2], [0, -1], [1, 3]], np.int32))
     assert cold.share == 1 / 4  # the first list fell out
-    cold.listed(np.array([[3], [1], [1], [0], [3], [3], [3]], np.int32), is_cold)
+    see(np.array([[3], [1], [1], [0], [3], [3], [3]], np.int32))
     assert cold.share == 3 / 4
-    cold.listed(np.empty((0, 2), np.int32), is_cold)
+    see(np.empty((0, 2), np.int32))
     assert cold.share == 3 / 4

@@ -7,11 +7,11 @@ import jsonschema
 import numpy as np
 import pytest
 
-from streamer import paths, pipeline
-from streamer.events import ANONYMOUS, Interaction, UserErased
+from streamer import __version__, paths, pipeline
+from streamer.events import ANONYMOUS, Interaction, Profile, UserErased
 from streamer.graph import FoldSettings
 from streamer.pipeline import Ranking
-from streamer.publish import ANONYMOUS_ROW, MODEL, Publisher
+from streamer.publish import ANONYMOUS_ROW, Publisher
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "recommendations.v1.schema.json").read_text())
 SIZES = FoldSettings(max_items=64, max_users=8, max_nodes=8, max_taken=4_096, n_neighbours=16)
@@ -84,7 +84,7 @@ def test_fields_are_what_was_ranked():
         ],
         "generated_at": 123,
         "event_time": 2_000,
-        "model": MODEL,
+        "model": f"streamer-{__version__}+v0",
         "position": {"t-0": 4, "t-1": 0},
     }
     anonymous = json.loads(entries[1][1])
@@ -159,3 +159,26 @@ def test_rows_without_an_owner_are_neither_encoded_nor_served():
     assert publisher.encode(state, ranking_of([ann], [[2, 1]]), 1, {}) == []
     assert publisher.served(outcomes_of(state, ["new"], ["c"])).tolist() == [0]
     assert state.ids.users.row("new") == ann
+
+
+def test_a_list_names_the_weights_it_was_ranked_with():
+    """The version of the network's weights follows ours; the schema takes both spellings of the model, old and new."""
+    state = folded(["ann"], ["a", "b"])
+    state = state._replace(graph=state.graph._replace(vectors=state.graph.vectors._replace(version=17)))
+    ranking = pipeline.rank_users(state, np.array([ANONYMOUS_ROW], np.int32), 3)
+    ((_, value),) = Publisher(SIZES.max_users, 3).encode(state, ranking, 1, {})
+    document = json.loads(value)
+    assert document["model"] == f"streamer-{__version__}+v17"
+    jsonschema.validate(document, SCHEMA)
+    jsonschema.validate({**document, "model": "mixture-0.1.0"}, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "model": "streamer 17"}, SCHEMA)
+
+
+def test_users_without_events_have_no_event_time():
+    """A profile alone is no event: null, as the schema has it, and not the year 1970."""
+    state = folded([], ["a", "b"])
+    state, _ = pipeline.step(state, [Profile(user_id="ann", timestamp_ms=5)])
+    rows = np.array([state.ids.users.row("ann")], np.int32)
+    entries = Publisher(SIZES.max_users, 3).encode(state, pipeline.rank_users(state, rows, 3), 1, {})
+    assert json.loads(entries[0][1])["event_time"] is None

@@ -1,0 +1,120 @@
+"""What the worker tells about itself: counters and histograms as things happen, gauges once a second."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer import pipeline
+from streamer.events import Event, Interaction
+from streamer.measure import Scoreboard
+from streamer.pipeline import State, StepInfo
+from streamer.ports import Clock
+from streamer.ranker.guard import EVENTS, IS_ON, MIXTURE_HITS, RANKER_HITS
+from streamer.runner.drifts import Drifts
+from streamer.runner.first_listing import ColdLists, FirstListings
+from streamer.telemetry import Telemetry
+from streamer.training import ThreadTrainer
+
+LIVE_WITHIN_MS = 3_600_000  # an event that happened longer ago is replayed: its age says nothing about us
+
+
+class Figures:
+    """Sets the metrics that describe the model, its lists, and how soon they follow the events.
+
+    Args:
+        clock: Time.
+        telemetry: Where they are set.
+    """
+
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
+        self._clock = clock
+        self._telemetry = telemetry
+        self._drifts = Drifts(clock, telemetry)
+        self._first_listings = FirstListings(clock)
+        self._cold_lists = ColdLists()
+        self._n_counted_shown = 0
+        self._n_rounds_shown = self._n_late_shown = 0
+
+    def folded(self, info: StepInfo, received_s: float, *, is_live: bool) -> None:
+        """A batch was folded that came at `received_s` of the monotonic clock; only while live, new items wait to be listed."""
+        self._telemetry.refused.inc(info.n_refused)
+        if is_live:
+            self._first_listings.catalogued(info.described_item_rows, received_s)
+        else:
+            self._first_listings.known(info.described_item_rows)
+
+    def listed(self, item_rows: NDArray[np.int32], is_cold: NDArray[np.bool_], n_explored: int) -> None:
+        """These lists were acknowledged: (n, k) item rows, -1 where a list is shorter, and which of them are cold."""
+        self._telemetry.lists_written.inc(len(item_rows))
+        self._telemetry.explored.inc(n_explored)
+        for waited_s in self._first_listings.listed(item_rows):
+            self._telemetry.item_to_list.observe(waited_s)
+        self._cold_lists.listed(item_rows, is_cold)
+
+    def followed(self, events: Sequence[Event], received_s: float, received_ms: int) -> None:
+        """The lists of these events were written; they came at `received_s` (monotonic clock), `received_ms` (wall clock)."""
+        latency = self._telemetry.event_to_list
+        now_ms = self._clock.now_ms()
+        n_interactions = 0
+        for event in events:
+            if isinstance(event, Interaction):
+                n_interactions += 1
+                if 0 <= received_ms - event.timestamp_ms <= LIVE_WITHIN_MS:
+                    latency.observe((now_ms - event.timestamp_ms) / 1000, 1, "event_time")
+        if n_interactions:
+            latency.observe(self._clock.monotonic_s() - received_s, n_interactions, "received")
+
+    def show(self, state: State, scoreboard: Scoreboard, trainer: ThreadTrainer | None) -> None:
+        """Set the gauges."""
+        telemetry = self._telemetry
+        self._show_measured(state, scoreboard)
+        self._show_learned(state, trainer)
+        for path, weight in pipeline.path_weights(state).items():
+            telemetry.path_weight.labels(path).set(weight)
+        for table, n_bytes in pipeline.table_bytes(state).items():
+            telemetry.table_bytes.labels(table).set(n_bytes)
+        telemetry.users.set(len(state.ids.users) - len(state.segments))
+        telemetry.items.set(len(state.ids.items))
+        if self._cold_lists.share is not None:
+            telemetry.cold_list_share.set(self._cold_lists.share)
+
+    def _show_learned(self, state: State, trainer: ThreadTrainer | None) -> None:
+        telemetry, guard = self._telemetry, state.ranker.guard
+        telemetry.ranker_on.set(float(guard[IS_ON]))
+        if guard[EVENTS] > 0.0:
+            telemetry.ranker_advantage.set(float((guard[RANKER_HITS] - guard[MIXTURE_HITS]) / guard[EVENTS]))
+        telemetry.vector_version.set(state.graph.vectors.version)
+        self._drifts.see(state.encoders.take_drifts())
+        if trainer is None:
+            return
+        for seconds in trainer.take_seconds():
+            telemetry.training.observe(seconds)
+        n_rounds, n_late = trainer.n_rounds, trainer.n_late
+        telemetry.training_rounds.inc(n_rounds - self._n_rounds_shown)
+        telemetry.training_late.inc(n_late - self._n_late_shown)
+        self._n_rounds_shown, self._n_late_shown = n_rounds, n_late
+
+    def _show_measured(self, state: State, scoreboard: Scoreboard) -> None:
+        telemetry = self._telemetry
+        telemetry.counted.inc(scoreboard.n_counted - self._n_counted_shown)
+        self._n_counted_shown = scoreboard.n_counted
+        figures = {
+            (name, str(window), slice_name): metrics
+            for (name, window, slice_name), metrics in scoreboard.windows().items()
+        }
+        for name, slices in scoreboard.lists().items():
+            figures |= {(name, "total", slice_name): metrics for slice_name, metrics in slices.items()}
+        gauges = {
+            "hit_ratio": telemetry.hit_ratio,
+            "ndcg": telemetry.ndcg,
+            "mrr_at_k": telemetry.mrr_at_k,
+        }
+        for labels, metrics in figures.items():
+            for metric, gauge in gauges.items():
+                if metrics[metric] is not None:
+                    gauge.labels(*labels).set(metrics[metric])
+        beyond = scoreboard.beyond(len(state.ids.items))
+        for name, gauge in telemetry.beyond.items():
+            if beyond[name] is not None:
+                gauge.set(beyond[name])
