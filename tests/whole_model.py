@@ -97,6 +97,11 @@ def new_state(settings=SETTINGS, trainer=None):
     return pipeline.new_state(settings, trainer or DrawnTables())
 
 
+def rows_of_users(state):
+    """Rows of the users who are there, those who stand for segments among them."""
+    return [row for _, row in state.ids.users.items()]
+
+
 def record_of(rng, item, time_ms, n_kinds=5):
     """A catalog record with some of everything; what an item is like depends on its number."""
     categorical = {"kind": [f"k{item % n_kinds}"], "brand": [f"b{rng.integers(0, 6)}"]}
@@ -126,17 +131,15 @@ def view_of(rng, user, item, time_ms):
     """An interaction, some with a value and some with a context."""
     value = float(rng.integers(1, 6)) if rng.random() < 0.5 else None
     context = {"device": str(rng.choice(["phone", "desk"])), "hour": float(rng.integers(0, 24))}
-    return Interaction(
-        f"u{user}", f"i{item}", "view", time_ms, value, context if rng.random() < 0.4 else {}
-    )
+    return Interaction(f"u{user}", f"i{item}", "view", time_ms, value, context if rng.random() < 0.4 else {})
 
 
 def a_log(seed, n_views=300, n_users=12, n_items=50):
-    """Events of every kind, in the order of a log; deterministic."""
+    """Events of every kind, in the order of a log; deterministic. The catalog has ten items more, which nobody takes."""
     rng = np.random.default_rng(seed)
     log, time_ms = [], 1_600_000_000_000
-    for item in rng.choice(n_items, n_items // 3, replace=False).tolist():
-        log.append(record_of(rng, item, time_ms))
+    first = rng.choice(n_items + 10, n_items // 3, replace=False).tolist()
+    log += [record_of(rng, item, time_ms) for item in first]
     for n in range(n_views):
         time_ms += int(rng.choice([1_000, 60_000, 4_000_000]))
         user = int(rng.integers(0, n_users))
@@ -144,7 +147,7 @@ def a_log(seed, n_views=300, n_users=12, n_items=50):
         late_ms = int(rng.choice([0, 0, 0, 90_000]))
         log.append(view_of(rng, user, (item + 5 * user) % n_items, time_ms - late_ms))
         if n % 6 == 0:
-            log.append(record_of(rng, int(rng.integers(0, n_items)), time_ms))
+            log.append(record_of(rng, int(rng.integers(0, n_items + 10)), time_ms))
         if n % 9 == 0:
             profile = {"country": [f"c{rng.integers(0, 3)}"]}
             log.append(

@@ -10,6 +10,7 @@ from streamer import pipeline
 from streamer.events import CatalogItem, Interaction, ItemRetired, Profile, UserErased
 from streamer.graph import FoldSettings
 from streamer.measure import Scoreboard
+from streamer.pipeline.state import _used_tables
 
 SIZES = FoldSettings(max_items=12, max_users=5, max_nodes=3, max_taken=64, n_neighbours=16, session_gap_s=60)
 USERS = [f"u{n}" for n in range(7)]  # more than there is room for
@@ -205,7 +206,7 @@ def test_memory_is_bounded_and_refusals_are_counted(log, sizes):
     """Tables never use more than their caps, and every interaction was either learned or counted as refused."""
     state, infos, board = played([log], sizes)
     full = pipeline.new_state(sizes)
-    for name, table in pipeline._used_tables(state).items():
+    for name, table in _used_tables(state).items():
         caps = {"users": full.graph.users, "items": full.graph.items, "neighbours": full.graph.neighbour}
         assert table.nbytes <= caps[name].nbytes if name in caps else table.nbytes < 200_000
     assert len(state.ids.users) <= state.ids.users.n_rows <= sizes.max_users

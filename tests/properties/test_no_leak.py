@@ -33,7 +33,9 @@ def another_future(rng, n=60):
         ]
         if at % 10 == 0:
             future += [ItemRetired(f"i{rng.integers(0, 50)}"), UserErased(f"u{rng.integers(0, 12)}")]
-            future.append(Profile(user_id=f"u{at % 12}", categorical={"country": ["c0"]}, timestamp_ms=time_ms))
+            future.append(
+                Profile(user_id=f"u{at % 12}", categorical={"country": ["c0"]}, timestamp_ms=time_ms)
+            )
     return future
 
 
@@ -80,6 +82,7 @@ def test_nothing_of_an_event_reaches_its_own_list(repeats, is_on):
     ranking without the event gives. With the ranker's order and with the mixture's."""
     rng, settings = np.random.default_rng(9), SETTINGS._replace(repeats=repeats, explore_share=0.0)
     state, _ = pipeline.step(pipeline.new_state(settings, DrawnTables()), a_log(80, n_views=250))
+    state, _ = pipeline.step(state, [record_of(rng, item, 1_650_000_000_000) for item in range(50, 60)])
     n_on_list = n_first = 0
     for at in range(14):
         user_id = f"u{rng.integers(0, 13)}"  # one of them is new
@@ -91,7 +94,7 @@ def test_nothing_of_an_event_reaches_its_own_list(repeats, is_on):
         gaps = np.array([gap_ms if n_events else 0], np.int64)
         ranking = pipeline.rank_users(state, np.array([user], np.int32), 200, gaps)
         listed, scores = ranking.items[0].tolist(), ranking.scores[0]
-        for event in variants_of(rng, user_id, last_ms + gap_ms, 50):
+        for event in variants_of(rng, user_id, last_ms + gap_ms, 60):
             (row, out) = _folded(state, event)
             if not out.flags[0] & MEASURED:
                 continue

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from twins import taken_of
-from whole_model import SETTINGS, a_log, new_state
+from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
 from streamer import paths, pipeline
 from streamer.events import CatalogItem, Interaction
@@ -31,11 +31,6 @@ def plain(state, user, k=10):
     return ranked(state._replace(graph=state.graph._replace(explore_share=0.0)), user, k)
 
 
-def users_of(state):
-    """Rows of users who are there."""
-    return [row for _, row in state.ids.users.items()]
-
-
 def test_the_share_is_kept_and_repeats_itself():
     """With a share of 0 no list is explored, with 1 every one that can be, in between about so many, and always the same."""
     n_explored = {}
@@ -43,7 +38,7 @@ def test_the_share_is_kept_and_repeats_itself():
         state, n_lists = world(share), 0
         for n_events in range(10_000, 10_040):
             state.graph.counters[EVENTS] = n_events
-            for user in users_of(state):
+            for user in rows_of_users(state):
                 lists, again, without = ranked(state, user), ranked(state, user), plain(state, user)
                 assert lists.items.tobytes() == again.items.tobytes()
                 n_explored[share] = n_explored.get(share, 0) + (lists.items != without.items).any()
@@ -57,7 +52,7 @@ def test_the_share_is_kept_and_repeats_itself():
 def test_it_takes_the_tenth_place_alone():
     """The other places stay as they were; the item has fewer than five events, may be listed, and is called fresh."""
     state, n_explored = world(1.0, repeats=False), 0
-    for user in users_of(state):
+    for user in rows_of_users(state):
         for k in (10, 25):
             lists, without = ranked(state, user, k), plain(state, user, k)
             differing = np.nonzero(lists.items[0] != without.items[0])[0].tolist()
@@ -79,12 +74,12 @@ def test_it_takes_the_tenth_place_alone():
 def test_short_lists_and_the_unknown_user_are_left_alone():
     """A list of fewer than ten has no place to give away, and the anonymous list is everybody's."""
     state = world(1.0)
-    for user in users_of(state):
+    for user in rows_of_users(state):
         assert ranked(state, user, 9).items.tobytes() == plain(state, user, 9).items.tobytes()
     assert ranked(state, -1).items.tobytes() == plain(state, -1).items.tobytes()
     few = [Interaction(f"u{n % 3}", f"i{n % 5}", "view", n) for n in range(12)]
     state, _ = pipeline.step(new_state(SETTINGS._replace(explore_share=1.0, repeats=True)), few)
-    for user in users_of(state):
+    for user in rows_of_users(state):
         assert ranked(state, user).items.tobytes() == plain(state, user).items.tobytes()
 
 
@@ -99,7 +94,7 @@ def test_measured_ranks_are_places_on_the_explored_list(is_on):
     )
     rng = np.random.default_rng(52)
     for _ in range(150):
-        user = int(rng.choice(users_of(state)))
+        user = int(rng.choice(rows_of_users(state)))
         state.ranker.guard[3] = is_on
         lists, without = ranked(state, user, 10).items[0], plain(state, user, 200)
         was_explored = lists[PLACE] != without.items[0, PLACE]

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from content_twin import Interests, last_stage, nodes_of, of_path, shares
 from twins import taken_of
-from whole_model import SETTINGS, a_log
+from whole_model import SETTINGS, a_log, rows_of_users
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import content
 from streamer.graph.candidates import N_INTERESTED
+from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
 from streamer.graph.state import DESCRIBED
 from streamer.paths import feature
 
@@ -21,11 +22,6 @@ WITHOUT = SETTINGS._replace(without=("vectors",), text_model="none")
 def state():
     """After a log with catalog records, some items moved from node to node, some retired."""
     return pipeline.step(pipeline.new_state(WITHOUT), a_log(1))[0]
-
-
-def users_of(state):
-    """Rows of users who are there."""
-    return [row for _, row in state.ids.users.items()]
 
 
 def ranked(state, user_row):
@@ -61,14 +57,14 @@ def test_idf_and_length_by_hand():
 def test_likeness_is_the_cosine_of_feature_vectors(state):
     """At all three decays, for every candidate of every user; 0 for items without nodes and users without a past."""
     n_alike = 0
-    for user in [-1, *users_of(state)]:
+    for user in [-1, *rows_of_users(state)]:
         ranked(state, user)
         twin = Interests(state.graph, user)
         for row, index in last_stage(state.scratch).items():
             for column in (content.FAST, content.SLOW, content.NEWEST):
                 expected = twin.likeness(row, column)
                 assert state.scratch.likeness[index, column] == pytest.approx(expected, abs=2e-4)
-                n_alike += 0.05 < expected
+                n_alike += expected > 0.05
     assert n_alike > 500
 
 
@@ -89,17 +85,19 @@ def test_likeness_of_an_item_to_itself_is_one():
 
 
 def test_scores_are_squared_likeness_times_rate(state):
-    """Over the last stage; the mass adds what an item that nobody proposed is like, times the rate of all of those."""
+    """Over the last stage; the mass adds what an item that nobody proposed is like, times the rate of all of those.
+
+    Likewise among cold items, and among those that nobody took yet.
+    """
     n_spoke = 0
-    for user in users_of(state):
+    for user in rows_of_users(state):
         ranked(state, user)
         stage, twin = last_stage(state.scratch), Interests(state.graph, user)
         rate = shares(state.graph, stage)
         alike = {row: twin.likeness(row, content.SLOW) ** 2 for row in stage}
         scores, mass = of_path(state.scratch, "feature")
-        cold_scores, cold_mass = of_path(state.scratch, "feature_cold")
         if state.scratch.n[N_INTERESTED] == 0:
-            assert mass == cold_mass == 0.0
+            assert mass == of_path(state.scratch, "feature_cold")[1] == 0.0
             continue
         n_spoke += 1
         any_item = twin.of_any_item(user)
@@ -107,18 +105,20 @@ def test_scores_are_squared_likeness_times_rate(state):
         assert scores == pytest.approx(expected, rel=1e-2, abs=1e-8)
         unlisted = max(0.0, 1.0 - sum(rate.values())) * any_item
         assert mass == pytest.approx(sum(expected.values()) + unlisted, rel=1e-2)
-        cold = {row for row in stage if state.graph.items[row]["n_events"] < COLD}
-        expected = {row: alike[row] * rate[row] if row in cold else 0.0 for row in stage}
-        assert cold_scores == pytest.approx(expected, rel=1e-2, abs=1e-8)
-        of_cold = state.graph.rates.total[1] / state.graph.rates.total[0]
-        unlisted = max(0.0, of_cold - sum(rate[row] for row in cold)) * any_item
-        assert cold_mass == pytest.approx(sum(expected.values()) + unlisted, rel=1e-2)
+        for name, n_below, pool in (("feature_cold", COLD, COLD_ITEMS), ("feature_new", 1, NEW_ITEMS)):
+            scores, mass = of_path(state.scratch, name)
+            own = {row for row in stage if state.graph.items[row]["n_events"] < n_below}
+            expected = {row: alike[row] * rate[row] if row in own else 0.0 for row in stage}
+            assert scores == pytest.approx(expected, rel=1e-2, abs=1e-8)
+            share = state.graph.rates.total[pool] / state.graph.rates.total[ALL_ITEMS]
+            unlisted = max(0.0, share - sum(rate[row] for row in own)) * any_item
+            assert mass == pytest.approx(sum(expected.values()) + unlisted, rel=1e-2)
     assert n_spoke > 8
 
 
 def test_the_rate_path_is_the_rate(state):
     """Scores are shares of the rate of all items, and together no more than the mass."""
-    for user in [-1, *users_of(state)]:
+    for user in [-1, *rows_of_users(state)]:
         ranked(state, user)
         scores, mass = of_path(state.scratch, "rate")
         assert scores == pytest.approx(shares(state.graph, last_stage(state.scratch)), rel=1e-3)
@@ -128,7 +128,7 @@ def test_the_rate_path_is_the_rate(state):
 def test_the_nodes_that_interest_most_propose(state):
     """The last arrivals and the heaviest items of the six nodes with the most interest are in the last stage."""
     n_proposed = 0
-    for user in users_of(state):
+    for user in rows_of_users(state):
         ranked(state, user)
         scratch, graph = state.scratch, state.graph
         nodes = scratch.interested[: scratch.n[N_INTERESTED]].tolist()
@@ -150,7 +150,7 @@ def test_the_nodes_that_interest_most_propose(state):
 def test_the_scratch_of_interests_is_clean_for_the_next_list(state):
     """Nothing of one user's interest is left for the next: after a list for nobody, every interest is zero."""
     n_dirty = 0
-    for user in users_of(state):
+    for user in rows_of_users(state):
         ranked(state, user)
         n_dirty += state.scratch.interest.any()
         ranked(state, -1)
@@ -162,9 +162,9 @@ def test_lists_do_not_depend_on_the_last_list_without_content():
     """With content switched off, no path reads likeness or rates that an earlier list left behind."""
     settings = SETTINGS._replace(without=("vectors", "content"))
     state, _ = pipeline.step(pipeline.new_state(settings), a_log(3))
-    before = [ranked(state, user) for user in users_of(state)]
+    before = [ranked(state, user) for user in rows_of_users(state)]
     state.scratch.rate[:] = 0.5
     state.scratch.likeness[:] = 0.5
-    again = [ranked(state, user) for user in users_of(state)]
+    again = [ranked(state, user) for user in rows_of_users(state)]
     for one, other in zip(before, again, strict=True):
         assert all(a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))

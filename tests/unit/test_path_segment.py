@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from content_twin import last_stage, of_path
-from twins import empty_graph, learn_all
-from whole_model import SETTINGS, a_log, new_state
+from twins import empty_graph, learn_all, taken_of
+from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
 from streamer import pipeline
 from streamer.events import Interaction, Profile
@@ -89,7 +89,7 @@ def test_the_path_is_the_mean_of_the_user_s_segments():
     """p(item) is the mean, over the nodes of profile and context that anything is known of, of its share in each."""
     state, _ = pipeline.step(new_state(SETTINGS), a_log(21, n_views=400))
     graph, n_spoke = state.graph, 0
-    for _, user in state.ids.users.items():
+    for user in rows_of_users(state):
         pipeline.rank_users(state, np.array([user], np.int32), 20)
         scores, mass = of_path(state.scratch, "segment")
         nodes = [int(node) - 1 for node in graph.users[user]["nodes"] if node > 0]
@@ -103,16 +103,10 @@ def test_the_path_is_the_mean_of_the_user_s_segments():
                     expected[row] += weight / total
             heaviest = graph.nodes[node]["top"][: min(int(graph.nodes[node]["n_top"]), segment._N_PROPOSED)]
             proposed = [row for row in heaviest.tolist() if not graph.unlistable[row]]
-            assert all(row in expected or _has_taken(state, user, row) for row in proposed)
+            assert all(row in expected or row in taken_of(graph, user) for row in proposed)
         assert scores == pytest.approx(expected, rel=1e-3, abs=1e-6)
         n_spoke += len(known) > 2
     assert n_spoke > 4
-
-
-def _has_taken(state, user, row):
-    from twins import taken_of
-
-    return row in taken_of(state.graph, user)
 
 
 def test_a_profile_speaks_for_a_user_without_a_history():

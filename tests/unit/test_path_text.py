@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from content_twin import last_stage, of_path, shares
 from twins import history_of, taken_of
-from whole_model import SETTINGS, a_log, new_state
+from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
 from streamer import pipeline
 from streamer.graph.candidates import N_ALL, NEAR
+from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
 from streamer.nearest.table import BANDWIDTH
 from streamer.paths import text
 
@@ -20,11 +21,6 @@ COLD = 5
 def state(request):
     """After a log in which texts came early and late, changed, and are shared."""
     return pipeline.step(new_state(SETTINGS._replace(repeats=request.param)), a_log(11, n_views=400))[0]
-
-
-def users_of(state):
-    """Rows of users who are there."""
-    return [row for _, row in state.ids.users.items()]
 
 
 def ranked(state, user_row):
@@ -51,31 +47,32 @@ def nearness(state, user, rows):
 
 def test_scores_are_nearness_times_rate(state):
     """The mass adds the nearness of what nobody proposed, times the rate of an average item of those; cold items likewise."""
-    n_spoke, n_cold_spoke = 0, 0
-    for user in users_of(state):
+    n_spoke, spoke = 0, {"text_cold": 0, "text_new": 0}
+    for user in rows_of_users(state):
         ranked(state, user)
         stage = last_stage(state.scratch)
         rate = shares(state.graph, stage)
         near, everyone = nearness(state, user, stage)
         scores, mass = of_path(state.scratch, "text")
-        cold_scores, cold_mass = of_path(state.scratch, "text_cold")
         expected = {row: near[row] * rate[row] for row in stage}
         assert scores == pytest.approx(expected, rel=1e-3, abs=1e-9)
         n_others = max(int(state.graph.rates.n[0]) - len(stage), 1)
-        unlisted = max(0.0, everyone - sum(near.values())) * max(0.0, 1.0 - sum(rate.values())) / n_others
+        not_near = max(1e-9, everyone - sum(near.values())) if everyone > 0.0 else 0.0
+        unlisted = not_near * max(0.0, 1.0 - sum(rate.values())) / n_others
         assert mass == pytest.approx(sum(expected.values()) + unlisted, rel=1e-3)
         n_spoke += mass > 0.0
-        cold = {row for row in stage if state.graph.items[row]["n_events"] < COLD}
-        expected = {row: near[row] * rate[row] if row in cold else 0.0 for row in stage}
-        assert cold_scores == pytest.approx(expected, rel=1e-3, abs=1e-9)
-        if any(expected.values()):
-            share = float(state.graph.rates.total[1] / state.graph.rates.total[0])
-            assert cold_mass == pytest.approx(sum(expected.values()) + unlisted * share, rel=1e-3)
-            n_cold_spoke += 1
-        else:
-            assert cold_mass == 0.0
-    assert n_spoke > 8
-    assert n_cold_spoke > 4
+        for name, n_below, pool in (("text_cold", COLD, COLD_ITEMS), ("text_new", 1, NEW_ITEMS)):
+            scores, mass = of_path(state.scratch, name)
+            own = {row for row in stage if state.graph.items[row]["n_events"] < n_below}
+            expected = {row: near[row] * rate[row] if row in own else 0.0 for row in stage}
+            assert scores == pytest.approx(expected, rel=1e-3, abs=1e-9)
+            share = float(state.graph.rates.total[pool] / state.graph.rates.total[ALL_ITEMS])
+            spoke[name] += any(expected.values())
+            assert mass == pytest.approx(
+                sum(expected.values()) + unlisted * share if any(expected.values()) else 0.0, rel=1e-3
+            )
+    assert min(n_spoke, spoke["text_cold"]) > 8
+    assert spoke["text_new"] > 4
 
 
 def lenders(state):
@@ -89,7 +86,7 @@ def lenders(state):
 def test_cold_neighbours_borrow_sequence_evidence(state):
     """A cold item gets similarity**2 of its lenders' damped evidence; the mass counts twice what is lent."""
     n_lent = 0
-    for user in users_of(state):
+    for user in rows_of_users(state):
         ranked(state, user)
         stage, graph = last_stage(state.scratch), state.graph
         expected = dict.fromkeys(stage, 0.0)
@@ -108,7 +105,7 @@ def test_cold_neighbours_borrow_sequence_evidence(state):
 def test_neighbours_are_proposed(state):
     """Near neighbours of the last four items, and cold neighbours of the lenders, are in the last stage where they may be."""
     graph, n_proposed = state.graph, 0
-    for user in users_of(state):
+    for user in rows_of_users(state):
         ranked(state, user)
         stage = last_stage(state.scratch)
         wanted = {
@@ -132,5 +129,5 @@ def test_neighbours_are_proposed(state):
 def test_nobody_speaks_of_texts_to_the_unknown_user(state):
     """Without a history there is nothing to be near to."""
     ranked(state, -1)
-    for name in ("text", "text_cold", "transfer", "vectors", "feature", "segment"):
+    for name in ("text", "text_cold", "text_new", "transfer", "vectors", "feature", "segment"):
         assert of_path(state.scratch, name)[1] == 0.0

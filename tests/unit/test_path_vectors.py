@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from content_twin import draws, last_stage, of_path
-from whole_model import SETTINGS, a_log, drawn_tables
+from whole_model import SETTINGS, a_log, drawn_tables, rows_of_users
 
 from streamer import pipeline
 from streamer.graph.state import DIM, HISTORY, N_HEADS, NO_VALUE, TICK_MS, VALUE_UNIT
@@ -13,7 +13,7 @@ from streamer.paths import vectors
 
 def state_with_vectors(settings, seed, n_items=50, n_without=0):
     """A state whose first items have vectors, and the last `n_without` have none yet."""
-    settings = settings._replace(max_items=n_items + 4)
+    settings = settings._replace(max_items=n_items + 10)
     state, _ = pipeline.step(pipeline.new_state(settings), a_log(seed, n_items=n_items))
     tables = drawn_tables(seed, state.ids.items.n_rows - n_without)
     return state._replace(graph=state.graph._replace(vectors=tables))
@@ -47,7 +47,7 @@ def test_with_all_items_proposed_the_path_is_the_softmax(gap_ms):
     state = state_with_vectors(SETTINGS._replace(repeats=True), 31, n_items=24)
     state.graph.unlistable[:] = False
     n_all = 0
-    for _, user in state.ids.users.items():
+    for user in rows_of_users(state):
         ranked(state, user, gap_ms)
         stage = last_stage(state.scratch)
         if state.graph.users[user]["n_events"] == 0 or len(stage) < state.ids.items.n_rows:
@@ -64,10 +64,10 @@ def test_with_all_items_proposed_the_path_is_the_softmax(gap_ms):
 
 
 def test_the_rest_is_guessed_at_from_drawn_items():
-    """What was not proposed counts as so many items of the mean exponential of 32 drawn ones; items without vectors get nothing."""
+    """What was not proposed counts as so many items of the mean of 32 drawn ones; items without vectors get nothing."""
     state = state_with_vectors(SETTINGS, 32, n_without=9)
     n_items, n_rest = state.graph.vectors.bias.size, 0
-    for _, user in state.ids.users.items():
+    for user in rows_of_users(state):
         ranked(state, user, 0)
         scores, mass = of_path(state.scratch, "vectors")
         n_events = int(state.graph.users[user]["n_events"])

@@ -93,7 +93,7 @@ def test_two_steps_of_adam_by_hand():
         for w, m, v, g, got in zip(weights, first, second, ranker.gradient, ranker.weights, strict=True):
             m[...] = 0.9 * m + 0.1 * g
             v[...] = 0.999 * v + 0.001 * g.astype(np.float64) ** 2
-            w -= float(network.RATE) * (m / (1 - 0.9**n)) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
+            w[...] -= float(network.RATE) * (m / (1 - 0.9**n)) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
             np.testing.assert_allclose(got, w, atol=1e-5)
         describe(ranker, rng, 30)
     for m, got in zip(first, ranker.first_moment, strict=True):

@@ -98,7 +98,7 @@ def test_bins_and_exposures_equal_a_census(seed):
 
 
 def test_hazards_are_takes_by_exposures_shrunk_to_their_row():
-    """At every 32nd event: (takes + 3) / (exposures + 3 / rate of the row), and the totals over all items, and over cold ones."""
+    """At every 32nd event: (takes + 3) / (exposures + 3 / rate of the row), and totals over all items, cold ones, new ones."""
     state, census = pipeline.new_state(SIZES), Census()
     views = [event for event in a_stream(np.random.default_rng(5), 500) if isinstance(event, Interaction)]
     n_fitted = 0
@@ -108,7 +108,7 @@ def test_hazards_are_takes_by_exposures_shrunk_to_their_row():
         if (census.now + 1) % rates._FIT_EVERY == 0:
             hazard, alive = census.hazard(), census.alive()
             np.testing.assert_allclose(state.graph.rates.hazard, hazard, rtol=1e-6)
-            expected = [(hazard * alive).sum(), (hazard * alive)[:COLD].sum()]
+            expected = [(hazard * alive)[:n_rows].sum() for n_rows in (N_COUNTS, COLD, 1)]
             np.testing.assert_allclose(state.graph.rates.total, expected, rtol=1e-9)
             n_fitted += 1
     assert n_fitted == 15
@@ -149,9 +149,7 @@ def test_lifts_by_hand():
     Chance gives kind k half of what cold items take. After the first take it has seen 1 and expected 1/2, after the
     second .999 + 1 and .999 / 2 + 1/2; kind z has seen nothing. An item with both has the sum over 2**.7.
     """
-    state, _ = pipeline.step(
-        pipeline.new_state(SIZES), kinds(a=["k"], b=["k"], c=["z"], d=["z"]), 0.0
-    )
+    state, _ = pipeline.step(pipeline.new_state(SIZES), kinds(a=["k"], b=["k"], c=["z"], d=["z"]), 0.0)
     state, _ = pipeline.step(state, [Interaction("u", "a", "view", 1)], 0.0)
     np.testing.assert_allclose(read(state, "b", "c")[1], np.log([3.0 / 2.5, 2.0 / 2.5]), atol=1e-3)
     state, _ = pipeline.step(state, [Interaction("v", "a", "view", 2)], 0.0)

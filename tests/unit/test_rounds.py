@@ -34,7 +34,7 @@ def views(n, n_users=9, n_items=60, seed=1):
 
 
 def first_takes(log, interval):
-    """Round after round: (item, [(item, time) of his last ones, newest first], time) of who takes something new, not his first."""
+    """Round after round: (item, [(item, time) of his last ones, newest first], time) of each first take but a user's first."""
     rounds, found = [], []
     history = defaultdict(list)
     for n, event in enumerate(log):
@@ -94,7 +94,7 @@ def _cut(value, before):
 
 
 def test_a_round_describes_what_changed_since_the_last_one():
-    """Rows that were taken, described, embedded or retired: their text, nodes, most co-taken items, and whether they may be drawn."""
+    """Rows that were taken, described, embedded or retired: text, nodes, most co-taken items, whether they may be drawn."""
     trainer = DrawnTables()
     state, seen = pipeline.new_state(SETTINGS, trainer), 0
     for event in a_log(61):
@@ -114,9 +114,15 @@ def test_a_round_describes_what_changed_since_the_last_one():
             assert job.text[at].tolist() == graph.near.vector[row].tolist()
             together = graph.evidence[row, :, CO]
             listed = job.neighbours[at][job.neighbours[at] > 0]
-            assert len(set(listed.tolist())) == listed.size == min(N_NEIGHBOURS, (graph.neighbour[row] > 0).sum())
+            assert (
+                len(set(listed.tolist()))
+                == listed.size
+                == min(N_NEIGHBOURS, (graph.neighbour[row] > 0).sum())
+            )
             weights = [together[graph.neighbour[row].tolist().index(other)] for other in listed.tolist()]
-            assert weights == sorted(together[graph.neighbour[row] > 0].tolist(), reverse=True)[: len(weights)]
+            assert (
+                weights == sorted(together[graph.neighbour[row] > 0].tolist(), reverse=True)[: len(weights)]
+            )
             seen += 1
     assert seen > 100
 
@@ -169,7 +175,9 @@ def test_a_late_trainer_leaves_a_round_out():
     folded(log, on_time)
     state = folded(log, late)
     assert (len(on_time.rounds), len(late.rounds)) == (6, 5)
-    for job, same in zip(late.rounds[:2] + late.rounds[3:], on_time.rounds[:2] + on_time.rounds[4:], strict=True):
+    for job, same in zip(
+        late.rounds[:2] + late.rounds[3:], on_time.rounds[:2] + on_time.rounds[4:], strict=True
+    ):
         assert job.examples.target.tolist() == same.examples.target.tolist()
     job, changes = late.rounds[2], described(log, interval)
     assert job.examples.target.tolist() == on_time.rounds[3].examples.target.tolist()
