@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from streamer.compiled import kernel_named
 from streamer.graph.state import HALF_LIVES
-from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, session, text, trending, vectors
+from streamer.paths import category, cooccurrence, feature, fresh, repeat, segment, sequence, text, trending, vectors
 
 
 class Path(NamedTuple):
@@ -33,8 +33,6 @@ EVIDENCE_PATHS = (
     Path("sequence", sequence.score_near),
     Path("sequence_sharp", sequence.score_sharp),
     Path("sequence_far", sequence.score_far),
-    Path("session", session.score),
-    Path("session_sharp", session.score_sharp),
     Path("lag_one", sequence.score_lag_one),
     Path("cooccurrence", cooccurrence.score),
     Path("cooccurrence_sharp", cooccurrence.score_sharp),
