@@ -17,7 +17,7 @@ HISTORY = 20  # last items kept in order, a user, with the time and value of eac
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
 DIM, N_HEADS = 64, 2  # of the co-propagated vectors
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
-SEQ, CO, LAG, SESSION = range(CHANNELS)
+SEQ, CO, LAG, BACK = range(CHANNELS)
 HALF_LIVES = (30.0, 300.0, 3000.0, np.inf)  # of the popularity clocks, in events
 N_CLOCKS = len(HALF_LIVES)
 ALL_TIME = N_CLOCKS - 1  # the clock that never forgets: plain popularity
@@ -94,7 +94,6 @@ USER = np.dtype(
         ("last_time_ms", "i8"),
         ("taken_start", "i8"),  # first slot of the user's taken items in the pool
         ("n_events", "i4"),
-        ("n_session", "i4"),  # events since the last gap longer than a session
         ("n_taken", "i4"),  # distinct items in the set
         ("taken_class", "i4"),  # log2 of its slots; 0 = none yet
         ("ring", "i4", HISTORY),  # item rows, the newest at (n_events - 1) % HISTORY
