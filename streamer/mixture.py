@@ -100,7 +100,7 @@ def mix(graph, cands, user_row, gap_ms, target):
         choose(graph, cands, user_row, target)
     if graph.switches[WITH_CONTENT]:
         compare(graph, cands, user_row)
-        compare_texts(graph, cands, user_row)
+    compare_texts(graph, cands, user_row)  # also for the ranker, who knows no switch for it
     score_list_paths(graph, cands, user_row)
     _share(cands, weights)
     for at in range(cands.n[N_CHOSEN]):

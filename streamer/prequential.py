@@ -176,8 +176,10 @@ def _test(graph, cands, ranker, out, n, is_counted):
     out.rank[n] = out.rank_mixture[n]
     was_on = is_on(ranker)
     is_sampled = graph.counters[EVENTS] % SAMPLED == 0
-    if is_sampled and not was_on:
-        _look_at_list(graph, cands, out, n)
+    if not was_on:
+        if is_sampled:
+            _look_at_list(graph, cands, out, n)
+        _explore(graph, cands, out, n)
     if graph.switches[WITH_RANKER]:
         order_shortlist(graph, cands, ranker, user_row, gap_ms)
         taken = _place_of(ranker, index)
@@ -189,23 +191,35 @@ def _test(graph, cands, ranker, out, n, is_counted):
             out.rank[n] = by_ranker
             if is_sampled:
                 _look_at_list(graph, cands, out, n)
+            _explore(graph, cands, out, n)
         if taken >= 0:
             learn_order(ranker, taken)
             keep(ranker, taken)
             learn_again(ranker)
         if is_counted:
             watch(ranker, by_ranker, out.rank_mixture[n])
-    _explore(graph, cands, out, n)
     if is_counted:
         out.rank_trending[n] = _rank_on_clock(graph, TRENDING, user_row, item_row)
         out.rank_popularity[n] = _rank_on_clock(graph, ALL_TIME, user_row, item_row)
 
 
 @kernel
+def _is_long(cands):
+    """Whether the list has a tenth place to give away."""
+    n_listed = 0
+    for at in range(cands.n[N_PROPOSED]):
+        n_listed += cands.mixed[cands.final[at]] > 0.0
+    return n_listed >= EXPLORED_PLACE
+
+
+@kernel
 def _explore(graph, cands, out, n):
-    """What the explored share of lists costs, or brings: an item that was hardly shown takes the tenth place."""
+    """What the explored share of lists costs, or brings: an item that was hardly shown takes the tenth place.
+
+    The scratch holds the list as its user would get it, before it is learned which order was the better one.
+    """
     explored = draw_unshown(graph, np.int64(out.user_row[n]))
-    if explored < 0 or 1 <= _rank_among(cands, explored) <= EXPLORED_PLACE:
+    if explored < 0 or not _is_long(cands) or 1 <= _rank_among(cands, explored) <= EXPLORED_PLACE:
         return
     if explored == out.item_row[n]:
         out.rank[n] = EXPLORED_PLACE

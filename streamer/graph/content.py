@@ -114,11 +114,12 @@ def compare_texts(graph, cands, user_row):
     cands.unlisted[NEARNESS] = 0.0
     if user_row < 0 or near.item.shape[0] == 0:
         return
-    everyone = np.float32(0.0)
+    everyone, n_texts = np.float32(0.0), 0
     for k in range(min(history_length(graph, user_row), _N_TEXTS)):
         owner = past_item(graph, user_row, k)
         decay = _TEXT_DECAYS[k]
         everyone += decay * near.mass[owner]
+        n_texts += near.mass[owner] > 0.0
         for slot in range(N_NEAR):
             if near.item[owner, slot] == 0:
                 continue
@@ -127,7 +128,8 @@ def compare_texts(graph, cands, user_row):
                 weight = decay * exp((near.similarity[owner, slot] - np.float32(1.0)) * _PER_BANDWIDTH)
                 cands.text[index] += weight
                 everyone -= weight
-    cands.unlisted[NEARNESS] = max(np.float32(1e-9), everyone)
+    if n_texts > 0:  # a path that knows no text of the user is silent
+        cands.unlisted[NEARNESS] = max(np.float32(1e-9), everyone)
 
 
 @kernel
@@ -146,4 +148,4 @@ def _compare_one(graph, cands, item_row, likeness):
             likeness[column] += interest[column]
     per_length = np.float32(1.0) / item["length"]
     for column in range(N_INTERESTS):
-        likeness[column] *= per_length
+        likeness[column] = min(np.float32(1.0), likeness[column] * per_length)  # its length may be of long ago

@@ -23,7 +23,8 @@ _FIT_EVERY = 32  # events between two fits of the table
 _PRIOR = 3.0  # takes that a bin borrows from its row
 _LIFT_PRIOR = np.float32(2.0)
 _LIFT_KEPT = 0.999  # of what a node has seen, an event of a cold item
-_LOG_KEPT = np.float32(np.log(_LIFT_KEPT))
+# After so many events. A table, since what is lost is a small difference: an approximate exponential is off by percents of it.
+_KEPT = (_LIFT_KEPT ** np.arange(8192.0)).astype(np.float32)
 _PER_NODES = (np.maximum(np.arange(NODES + 1), 1) ** -0.7).astype(np.float32)  # m**-0.7, by number of nodes
 _MOST_LIFT = np.float32(3.0)  # of its logarithm
 
@@ -63,10 +64,15 @@ def enter_pool(graph, item_row):
     rates.arrived[rates.n[0] % rates.arrived.size] = item_row
     rates.n[0] += 1
     rates.alive[0, 0] += 1.0
-    rates.n[1] += 1
     for q in range(item["n_nodes"]):
         settle_node(graph, item["nodes"][q])
         graph.nodes[item["nodes"][q]]["n_cold"] += 1
+    rates.n[1] += 1  # after its nodes were settled: it had no part in what was taken so far
+
+
+@kernel
+def _kept_after(n_events):
+    return _KEPT[min(n_events, _KEPT.size - 1)]
 
 
 @kernel
@@ -76,7 +82,7 @@ def settle_node(graph, node_row):
     now = graph.rates.cold_events[0]
     if node["cold_event"] == now:
         return
-    kept = exp(np.float32(now - node["cold_event"]) * _LOG_KEPT)
+    kept = _kept_after(now - node["cold_event"])
     per_event = np.float32(node["n_cold"]) / np.float32(max(graph.rates.n[1], 1))
     node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(
         1.0 - _LIFT_KEPT
@@ -186,7 +192,7 @@ def log_lift(graph, item):
         node = graph.nodes[item["nodes"][q]]
         taken, expected = node["cold_taken"], node["cold_expected"]
         if node["cold_event"] != now:  # as `settle_node`, without writing: lists leave the state as it is
-            kept = exp(np.float32(now - node["cold_event"]) * _LOG_KEPT)
+            kept = _kept_after(now - node["cold_event"])
             share = np.float32(node["n_cold"]) / n_cold_all
             expected = expected * kept + share * (np.float32(1.0) - kept) / np.float32(1.0 - _LIFT_KEPT)
             taken *= kept

@@ -36,13 +36,16 @@ VALUE_UNIT = 32.0  # of a standard deviation in a history
 
 SWITCHES = ("ranker", "content", "time", "vectors")  # what `FoldSettings.without` can name beside paths and features
 WITH_RANKER, WITH_CONTENT, WITH_TIME, WITH_VECTORS = range(len(SWITCHES))
+# Paths that have nothing to read without "content".
+OF_CONTENT = ("feature", "feature_cold", "feature_new", "rate", "text", "text_cold", "text_new")
 KNOWN, CATALOGUED, POOLED = 1, 2, 4  # bits of an item's flags: arrived, on the catalog, counted in the rates' pool
 
 N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of two of events since its last one
 RING = 1 << 20  # last events of which the item is remembered
 N_RECENT = 16  # last arrivals kept, a feature node
 
-EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED = range(4)  # indices of Graph.counters; DESCRIBED: items with features
+# indices of Graph.counters; DESCRIBED: items with features, MEASURED_AT: the same when all their lengths were measured last
+EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED, MEASURED_AT = range(5)
 MIN_TAKEN_CLASS, MAX_TAKEN_CLASS = 3, 13  # blocks of 8 to 8,192 slots
 
 
@@ -85,6 +88,7 @@ ITEM = np.dtype(
         ("n_nodes", "u1"),
         ("n_categories", "u1"),  # how many of the nodes are categories
         ("flags", "u1"),
+        ("spare", "u1"),  # records have no padding: copies carry every byte, and the state hash reads them all
     ],
     align=True,
 )
@@ -100,6 +104,7 @@ USER = np.dtype(
         ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
         ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT
         ("nodes", "i4", USER_NODES),  # segment rows + 1: the values of his profile; 0 = none
+        ("spare", "i4"),
     ],
     align=True,
 )
@@ -117,6 +122,7 @@ NODE = np.dtype(
         ("cold_event", "i8"),  # events of cold items when these two were brought up to date
         ("n_recent", "i4"),
         ("recent", "i4", N_RECENT),  # ring of the items that came last
+        ("spare", "i4"),
     ],
     align=True,
 )
@@ -183,7 +189,7 @@ class Graph(NamedTuple):
     rates: Rates
     taken: Taken
     fresh: NDArray[np.int32]  # (N_FRESH,) ring of arrivals, item rows
-    counters: NDArray[np.int64]  # (4,) see EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED
+    counters: NDArray[np.int64]  # (5,) see EVENTS ...
     weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities so far: the mixture's weights
     values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
     takes: Takes
@@ -246,7 +252,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             used=np.zeros(2, np.int64),
         ),
         fresh=np.full(N_FRESH, -1, np.int32),
-        counters=np.zeros(4, np.int64),
+        counters=np.zeros(5, np.int64),
         weights=np.ones((n_contexts, len(path_names))),
         values=np.zeros(3),
         takes=Takes(
@@ -263,7 +269,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             np.zeros(0, np.float32),
             np.zeros((0, 0), np.int8),
         ),
-        has_path=np.array([name not in settings.without for name in path_names]),
+        has_path=np.array([_has_path(settings, name) for name in path_names]),
         switches=np.array([name not in settings.without for name in SWITCHES]),
         repeats=settings.repeats,
         pair_window=settings.pair_window,
@@ -271,6 +277,10 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
         explore_share=float(settings.explore_share),
         training_interval=settings.training_interval,
     )
+
+
+def _has_path(settings: FoldSettings, name: str) -> bool:
+    return name not in settings.without and not (name in OF_CONTENT and "content" in settings.without)
 
 
 def _check(settings: FoldSettings) -> None:

@@ -88,6 +88,8 @@ def score_new(graph, cands, user_row, path):
 @kernel
 def score_rate(graph, cands, user_row, path):
     """The rate alone: what is due to be taken again, or for the first time."""
+    listed = 0.0
     for at in range(cands.n[N_CHOSEN]):
         cands.score[path, cands.final[at]] = cands.rate[cands.final[at]]
-    cands.mass[path] = 1.0
+        listed += cands.rate[cands.final[at]]
+    cands.mass[path] = max(1.0, listed)  # lifts are not in the rate of all items, and that is fitted now and then

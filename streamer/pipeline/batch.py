@@ -99,6 +99,7 @@ class _Batch:
         self._times: list[int] = []
         self._values: list[float] = []
         self._contexts: dict[int, list[int]] = {}  # number in the run -> segment rows + 1
+        self._n_items_before = 0  # item rows in use when the run began
         self._outcomes: list[Outcomes] = []
         self._n = dict.fromkeys(("catalog", "profiles", "refused"), 0)
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
@@ -116,6 +117,8 @@ class _Batch:
             ):
                 self._n["refused"] += 1
                 return
+            if not self._users:
+                self._n_items_before = items.n_rows
             self._users.append(users.admit(event.user_id))
             self._items.append(items.admit(event.item_id))
             self._times.append(event.timestamp_ms)
@@ -177,7 +180,9 @@ class _Batch:
         while done < out.user_row.size:
             done = self._fold_from(done, out)
             if self._is_round_over():
-                self.state = next_round(self.state)
+                # rows for the rest of the run are handed out by now: a round must not know, or the cut of the log would show
+                n_items = max(self._n_items_before, int(out.item_row[:done].max()) + 1)
+                self.state = next_round(self.state, n_items)
         self._outcomes.append(out)
         self._users, self._items, self._times, self._values, self._contexts = [], [], [], [], {}
 

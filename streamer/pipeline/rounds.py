@@ -9,8 +9,12 @@ from streamer.propagate.learner import N_NEIGHBOURS, Round
 from streamer.propagate.settings import Examples
 
 
-def next_round(state: State) -> State:
-    """Take the weights of the last round in, and begin the next one; while that may not be, this one is left out."""
+def next_round(state: State, n_items: int) -> State:
+    """Take the weights of the last round in, and begin the next one; while that may not be, this one is left out.
+
+    Args:
+        n_items: Item rows in use after the event that ends the round; more of them may have been handed out already.
+    """
     trainer = state.trainer
     if trainer is None:
         return state
@@ -18,13 +22,13 @@ def next_round(state: State) -> State:
     if tables is not None:
         state = state._replace(graph=state.graph._replace(vectors=tables))
     if is_free:
-        trainer.submit(_gathered(state))
+        trainer.submit(_gathered(state, n_items))
         state.changed.clear()
     state.graph.takes.n[0] = 0
     return state
 
 
-def _gathered(state: State) -> Round:
+def _gathered(state: State, n_items: int) -> Round:
     """Copies of the last first takes, oldest first, and of all items that changed since the last round."""
     graph = state.graph
     n = int(graph.takes.n[0])
@@ -39,7 +43,7 @@ def _gathered(state: State) -> Round:
     text = vectors[rows] if vectors.shape[0] else np.zeros((rows.size, 0), np.int8)
     known = ((items["flags"] & KNOWN) > 0) & ~graph.unlistable[rows]
     return Round(
-        examples, state.ids.items.n_rows, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows)
+        examples, n_items, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows)
     )
 
 

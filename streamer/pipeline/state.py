@@ -165,6 +165,11 @@ def state_hash(state: State) -> str:
     digest.update(state.texts.digest())
     digest.update(state.nearest.digest() if state.nearest is not None else b"none")
     digest.update(state.trainer.digest() if state.trainer is not None else b"none")
+    # what the next round will be told, and what lists are ranked with until then
+    digest.update(repr(sorted(state.changed)).encode())
+    for table in (*state.graph.takes, *state.graph.vectors[:-1]):
+        digest.update(np.ascontiguousarray(table).view(np.uint8).data)
+    digest.update(repr(state.graph.vectors.version).encode())
     return digest.hexdigest()
 
 
