@@ -86,7 +86,7 @@ def mix(graph, cands, user_row, gap_ms, target):
     context = context_of(n_events, gap_ms if graph.switches[WITH_TIME] else np.int64(0))
     weights = graph.weights[context]
     if n_events > 0:
-        gather(graph, cands, user_row, gap_ms)
+        gather(graph, cands, user_row)
         score_evidence_paths(graph, cands, user_row)
         cands.mixed[: cands.n[N_ALL]] = 0.0
         _mix(cands, weights, 0, N_EVIDENCE_PATHS, False)

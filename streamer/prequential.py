@@ -28,6 +28,7 @@ from streamer.mixture import learn_weights, mix
 from streamer.rank import EXPLORED_PLACE, deal_out, draw_unshown, order_shortlist, top_k
 from streamer.ranker.features import calibrate
 from streamer.ranker.guard import is_on, watch
+from streamer.ranker.memory import keep, learn_again
 from streamer.ranker.network import learn as learn_order
 from streamer.ranker.state import SHORT
 
@@ -193,6 +194,8 @@ def _test(graph, cands, ranker, out, n, is_counted):
             _explore(graph, cands, out, n)
         if taken >= 0:
             learn_order(ranker, taken)
+            keep(ranker, taken)
+            learn_again(ranker)
         if is_counted:
             watch(ranker, by_ranker, out.rank_mixture[n])
     if is_counted:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import CO, DIM, HISTORY, LAG, N_HEADS, N_NUMBERS, NODES, SEQ, SESSION
+from streamer.graph.state import BACK, CO, DIM, HISTORY, LAG, N_HEADS, N_NUMBERS, NODES, SEQ
 
 CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
@@ -28,14 +28,16 @@ MAX_DIM = 1024  # numbers of a text vector at most
 N_AFFINITIES = 8  # category nodes kept of the user
 
 _PADDING = 48  # columns whose starts are a power of two apart would fight for the same cache lines
-N_COLUMNS = 10  # evidence, gathered over the user's last items, k = 0 the newest
-NEAR, FAR, CURRENT, TOGETHER, LAST = range(5)
-FIRST, SECOND, MOST, N_ROWS, BAYES = range(5, N_COLUMNS)  # of sequence: in the last row, the one before, the most in any; \
-# rows that hold the candidate; sum of decay * log(1 + seen / SMOOTH)
+N_COLUMNS = 11  # evidence, gathered over the user's last items, k = 0 the newest
+NEAR, FAR, TOGETHER, LAST = range(4)
+# of sequence: in the last row, the one before, the most in any; rows that hold the candidate; sum of
+# decay * log(1 + seen / SMOOTH); of its backward part: in the last row, decayed as NEAR
+FIRST, SECOND, MOST, N_ROWS, BAYES, BACK_FIRST, BACK_NEAR = range(4, N_COLUMNS)
 SMOOTH = 0.3  # events of evidence
 _PER_SMOOTH = np.float32(1.0 / SMOOTH)
-_DECAY = np.array([0.8, 0.95, 0.9, 0.95])
-_DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # (N_COLUMNS - 1, DEPTH)
+_DECAY = np.array([0.8, 0.95, 0.95])
+_DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # of NEAR, FAR, TOGETHER: (3, DEPTH)
+_BAYES_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 _CATEGORY_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 
 N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE, N_HISTORY, N_INTERESTED = range(6)  # indices of Candidates.n
@@ -58,6 +60,7 @@ class Candidates(NamedTuple):
     final: NDArray[np.int32]
     n: NDArray[np.int64]
     row_mass: NDArray[np.float32]  # (DEPTH,) see `gather`
+    back_mass: NDArray[np.float32]  # (DEPTH,) the same, of BACK
     together_mass: NDArray[np.float32]  # (DEPTH,) the same, of CO
     interest: NDArray[np.float32]  # (max_nodes, N_INTERESTS) of the user in every feature node, see `graph.content`
     interested: NDArray[np.int32]  # (DEPTH * NODES,) the nodes in which it is not zero
@@ -118,6 +121,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         user_numbers=np.zeros((2, N_NUMBERS), np.float32),
         proposing=np.zeros(8, np.int32),
         row_mass=np.zeros(DEPTH, np.float32),
+        back_mass=np.zeros(DEPTH, np.float32),
         together_mass=np.zeros(DEPTH, np.float32),
         node=np.zeros(N_AFFINITIES, np.int32),
         affinity=np.zeros(N_AFFINITIES, np.float32),
@@ -205,27 +209,21 @@ def clear(cands):
 
 
 @kernel
-def gather(graph, cands, user_row, gap_ms):
+def gather(graph, cands, user_row):
     """Sum the evidence of the neighbour rows of the user's last items, decayed by how many events ago he took each.
 
     `cands.row_mass[k]` is all the sequence evidence of the row of the item k events ago, in the same units.
-
-    `gap_ms` since his last event decides whether the items of his last session still are the present one.
     """
-    n_session = (
-        np.int64(graph.users[user_row]["n_session"]) if gap_ms <= graph.session_gap_ms else np.int64(0)
-    )
     n_neighbours = graph.neighbour.shape[1]
     for k in range(min(history_length(graph, user_row), DEPTH)):
         owner = past_item(graph, user_row, k)
         unit = np.float32(1.0) / graph.items[owner]["neighbour_scale"]
         near = unit * _DECAYS[NEAR, k]
         far = unit * _DECAYS[FAR, k]
-        current = unit * _DECAYS[CURRENT, k] if k < n_session else np.float32(0.0)
         together = unit * _DECAYS[TOGETHER, k]
         ids, evidence = graph.neighbour[owner], graph.evidence[owner]
-        bayes = _DECAYS[CURRENT, k]
-        mass, together_mass = np.float32(0.0), np.float32(0.0)
+        bayes = _BAYES_DECAYS[k]
+        mass, back_mass, together_mass = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for slot in range(n_neighbours):
             if ids[slot] == 0:
                 continue
@@ -237,18 +235,21 @@ def gather(graph, cands, user_row, gap_ms):
             own = cands.evidence[index]
             own[NEAR] += near * seq
             own[FAR] += far * seq
-            own[CURRENT] += current * evidence[slot, SESSION]
+            own[BACK_NEAR] += near * evidence[slot, BACK]
             own[TOGETHER] += together * evidence[slot, CO]
             own[MOST] = max(own[MOST], unit * seq)
             own[N_ROWS] += np.float32(1.0)
             own[BAYES] += bayes * log(np.float32(1.0) + unit * seq * _PER_SMOOTH)
+            back_mass += evidence[slot, BACK]
             together_mass += evidence[slot, CO]
             if k == 0:
                 own[LAST] = unit * evidence[slot, LAG]
                 own[FIRST] = unit * seq
+                own[BACK_FIRST] = unit * evidence[slot, BACK]
             elif k == 1:
                 own[SECOND] = unit * seq
         cands.row_mass[k] = mass * unit
+        cands.back_mass[k] = back_mass * unit
         cands.together_mass[k] = together_mass * unit
         cands.n[N_HISTORY] = k + 1
 

@@ -7,7 +7,7 @@ from streamer.graph.content import length_of
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
 from streamer.graph.rates import COLD, enter_pool, settle_node
-from streamer.graph.state import DESCRIBED, N_NUMBERS, N_RECENT, POOLED, TRENDING
+from streamer.graph.state import DESCRIBED, MEASURED_AT, N_NUMBERS, N_RECENT, POOLED, TRENDING
 
 
 @kernel
@@ -26,6 +26,18 @@ def _count_item(graph, node_row, one, is_cold):
     if is_cold:
         settle_node(graph, node_row)
         graph.nodes[node_row]["n_cold"] += one
+
+
+@kernel
+def _refresh_lengths(graph):
+    """Once the catalog has grown by a sixteenth, idf has moved: measure all items anew. The first ones had no length at all."""
+    if graph.counters[DESCRIBED] * 16 <= graph.counters[MEASURED_AT] * 17:
+        return
+    graph.counters[MEASURED_AT] = graph.counters[DESCRIBED]
+    for at in range(min(graph.rates.n[0], graph.rates.arrived.size)):
+        item = graph.items[graph.rates.arrived[at]]
+        if item["n_nodes"] > 0:
+            item["length"] = length_of(graph, item)
 
 
 @entry_kernel
@@ -58,6 +70,7 @@ def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
             add_mass(graph, nodes[n], weight)
             place_in_node(graph, nodes[n], item_row)
     item["length"] = length_of(graph, item)
+    _refresh_lengths(graph)
 
 
 @entry_kernel

@@ -181,7 +181,6 @@ def record_take(graph, user_row, item_row, time_ms):
 def append(graph, user_row, item_row, time_ms, value):
     """Put an event at the end of the user's history; `value` is standardised, nan where it had none."""
     user = graph.users[user_row]
-    user["n_session"] = 1 if is_new_session(graph, user_row, time_ms) else user["n_session"] + 1
     at = user["n_events"] % HISTORY
     user["ring"][at] = item_row
     user["ring_time"][at] = np.uint32(time_ms // TICK_MS)
@@ -200,7 +199,6 @@ def forget_user(graph, user_row):
     if user["taken_class"] > 0:
         _free_block(graph, user["taken_start"], np.int64(user["taken_class"]))
     user["n_events"] = 0
-    user["n_session"] = 0
     user["n_taken"] = 0
     user["taken_start"] = 0
     user["taken_class"] = 0

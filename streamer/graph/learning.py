@@ -5,13 +5,13 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.categories import touch_nodes
 from streamer.graph.clocks import tick
-from streamer.graph.content import length_of
-from streamer.graph.histories import append, has_taken, history_length, is_new_session, past_item, record_take
+from streamer.graph.histories import append, has_taken, history_length, past_item, record_take
 from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
 from streamer.graph.segments import count_in_segments
 from streamer.graph.state import (
     ARRIVALS,
+    BACK,
     CATALOGUED,
     CO,
     EVENTS,
@@ -21,7 +21,6 @@ from streamer.graph.state import (
     LAG,
     N_FRESH,
     SEQ,
-    SESSION,
     WITH_VECTORS,
 )
 
@@ -46,7 +45,7 @@ def arrive(graph, item_row):
 
 
 @kernel
-def _pair(graph, earlier, later, k, in_session):
+def _pair(graph, earlier, later, k):
     """Evidence between the item k events before (0: the last one) and the item of this event, both ways."""
     decayed = _STEP_DECAYS[k]
     slot = find_slot(graph, earlier, later)
@@ -55,14 +54,11 @@ def _pair(graph, earlier, later, k, in_session):
     graph.evidence[earlier, slot, CO] += scale
     if k == 0:
         graph.evidence[earlier, slot, LAG] += scale
-    if in_session:
-        graph.evidence[earlier, slot, SESSION] += scale
     slot = find_slot(graph, later, earlier)
     scale = graph.items[later]["neighbour_scale"]
     graph.evidence[later, slot, SEQ] += scale * decayed * np.float32(BACKWARD)
     graph.evidence[later, slot, CO] += scale
-    if in_session:
-        graph.evidence[later, slot, SESSION] += scale
+    graph.evidence[later, slot, BACK] += scale * decayed
 
 
 @kernel
@@ -107,14 +103,10 @@ def learn(graph, user_row, item_row, time_ms, value):
     item = graph.items[item_row]
     item["n_events"] += 1
     item["last_event"] = graph.counters[EVENTS]
-    item["length"] = length_of(graph, item)  # idf moved since its nodes were given: the first items of all had none
     graph.damping[item_row] = (item["n_events"] + 5.0) ** DAMPING
-    n_session = (
-        0 if is_new_session(graph, user_row, time_ms) else np.int64(graph.users[user_row]["n_session"])
-    )
     grow_older(graph)
     for k in range(min(history_length(graph, user_row), graph.pair_window)):
         earlier = past_item(graph, user_row, k)
         if earlier != item_row:
-            _pair(graph, earlier, item_row, k, k < n_session)
+            _pair(graph, earlier, item_row, k)
     append(graph, user_row, item_row, time_ms, _learn_value(graph, item, value))

@@ -1,7 +1,7 @@
 """Neighbour rows: for every item, a bounded hash table of items seen near it, with decayed evidence of four kinds.
 
     neighbour[item]            | 16 ids | 16 ids | ...          one bucket is one cache line
-    evidence[item, slot]       | 4 f32 | 4 f32 | ...            SEQ, CO, LAG, SESSION: four slots a cache line
+    evidence[item, slot]       | 4 f32 | 4 f32 | ...            SEQ, CO, LAG, BACK: four slots a cache line
 
 A neighbour lives in the bucket that its hash names; a full bucket gives up its weakest slot. Evidence is forgotten by the
 owner's own events: an item bought once a day keeps its neighbours for as many of *its* events as one bought every second.

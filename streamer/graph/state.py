@@ -17,7 +17,7 @@ HISTORY = 20  # last items kept in order, a user, with the time and value of eac
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
 DIM, N_HEADS = 64, 2  # of the co-propagated vectors
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
-SEQ, CO, LAG, SESSION = range(CHANNELS)
+SEQ, CO, LAG, BACK = range(CHANNELS)
 HALF_LIVES = (30.0, 300.0, 3000.0, np.inf)  # of the popularity clocks, in events
 N_CLOCKS = len(HALF_LIVES)
 ALL_TIME = N_CLOCKS - 1  # the clock that never forgets: plain popularity
@@ -44,7 +44,8 @@ N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of tw
 RING = 1 << 20  # last events of which the item is remembered
 N_RECENT = 16  # last arrivals kept, a feature node
 
-EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED = range(4)  # indices of Graph.counters; DESCRIBED: items with features
+# indices of Graph.counters; DESCRIBED: items with features, MEASURED_AT: the same when all their lengths were measured last
+EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED, MEASURED_AT = range(5)
 MIN_TAKEN_CLASS, MAX_TAKEN_CLASS = 3, 13  # blocks of 8 to 8,192 slots
 
 
@@ -97,14 +98,12 @@ USER = np.dtype(
         ("last_time_ms", "i8"),
         ("taken_start", "i8"),  # first slot of the user's taken items in the pool
         ("n_events", "i4"),
-        ("n_session", "i4"),  # events since the last gap longer than a session
         ("n_taken", "i4"),  # distinct items in the set
         ("taken_class", "i4"),  # log2 of its slots; 0 = none yet
         ("ring", "i4", HISTORY),  # item rows, the newest at (n_events - 1) % HISTORY
         ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
         ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT
         ("nodes", "i4", USER_NODES),  # segment rows + 1: the values of his profile; 0 = none
-        ("spare", "i4"),
     ],
     align=True,
 )
@@ -189,7 +188,7 @@ class Graph(NamedTuple):
     rates: Rates
     taken: Taken
     fresh: NDArray[np.int32]  # (N_FRESH,) ring of arrivals, item rows
-    counters: NDArray[np.int64]  # (4,) see EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED
+    counters: NDArray[np.int64]  # (5,) see EVENTS ...
     weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities so far: the mixture's weights
     values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
     takes: Takes
@@ -252,7 +251,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             used=np.zeros(2, np.int64),
         ),
         fresh=np.full(N_FRESH, -1, np.int32),
-        counters=np.zeros(4, np.int64),
+        counters=np.zeros(5, np.int64),
         weights=np.ones((n_contexts, len(path_names))),
         values=np.zeros(3),
         takes=Takes(

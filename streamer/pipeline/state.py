@@ -126,7 +126,7 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
         "values": graph.values,
         **{
             f"ranker_{part}_{name}": table
-            for part in ("weights", "first_moment", "second_moment")
+            for part in ("weights", "first_moment", "second_moment", "memory")
             for name, table in getattr(state.ranker, part)._asdict().items()
         },
         "ranker_updates": state.ranker.n_updates,

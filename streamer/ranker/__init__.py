@@ -2,7 +2,9 @@
 
     state.py     its weights, and the scratch in which one list is scored
     features.py  what it sees of a candidate, built in one pass from the sparse rows
+    taste.py     what kind of items the user takes: a part of the features
     network.py   score and learn: a linear part and one hidden layer over the mixture's log-probability
+    memory.py    lists of the last events, to learn from once more
     guard.py     its own hit ratio beside the mixture's, on the same events: it orders lists only while it is ahead
 
 It starts exactly as the mixture: everything that is added to `log p` begins at zero.

@@ -9,8 +9,12 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.fastmath import exp, log
 from streamer.graph.candidates import (
+    BACK_FIRST,
+    BACK_NEAR,
+    BAYES,
     FAR,
     FIRST,
+    LAST,
     MOST,
     N_HISTORY,
     N_PROPOSED,
@@ -19,15 +23,17 @@ from streamer.graph.candidates import (
     SECOND,
     SMOOTH,
     TOGETHER,
-    BAYES,
 )
 from streamer.graph.clocks import clock_weight
 from streamer.graph.content import FAST, NEWEST, SLOW
 from streamer.graph.histories import past_item
-from streamer.graph.state import ALL_TIME, EVENTS, N_NUMBERS, WITH_CONTENT, WITH_TIME
+from streamer.graph.learning import BACKWARD
+from streamer.graph.state import ALL_TIME, N_NUMBERS, WITH_CONTENT, WITH_TIME
 from streamer.nearest.table import ONE, UNIT, dot_of, similarity
 from streamer.paths import N_PATHS, NAMES
+from streamer.ranker import taste
 from streamer.ranker.state import N_RANKED, SHORT
+from streamer.ranker.taste import compare_taste, traits_of, weigh_taste
 
 _OWN = (
     "log_probability",
@@ -58,11 +64,18 @@ _OWN = (
     "vector_part",
     "vector_place",
     *(f"{name}_{n}" for n in range(N_NUMBERS) for name in ("number", "from_last", "from_mean")),
+    "log_lag_one",
+    "lift_ahead",
+    "lift_back",
+    "lift_back_near",
+    *taste.NAMES,
 )
 FEATURES = (*NAMES, *_OWN)
 N_FEATURES = len(FEATURES)
+_ORDER = FEATURES.index("log_lag_one")  # first of the features that are built from which came first
+_TASTE = _ORDER + 4
 
-_SMOOTH = np.float32(SMOOTH)
+_SMOOTH, _PER_SMOOTH = np.float32(SMOOTH), np.float32(1.0 / SMOOTH)
 _FLOOR = np.float32(1e-6)
 _N_BINS = 4096
 NEAR_DECAYS = (0.8 ** np.arange(32)).astype(np.float32)
@@ -112,15 +125,13 @@ def describe(graph, cands, ranker, user_row, gap_ms):
     """Fill `ranker.base` and `ranker.x` for the short list."""
     n_history = cands.n[N_HISTORY] if user_row >= 0 else 0
     near_mass, far_mass, most_mass = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    together_mass, bayes_mass, bayes_decays = np.float32(0.0), np.float32(0.0), np.float32(1e-6)
+    together_mass, back_mass = np.float32(0.0), np.float32(0.0)
     for k in range(n_history):
         near_mass += NEAR_DECAYS[k] * cands.row_mass[k]
         far_mass += FAR_DECAYS[k] * cands.row_mass[k]
         together_mass += FAR_DECAYS[k] * cands.together_mass[k]
-        bayes_mass += BAYES_DECAYS[k] * cands.row_mass[k]
-        bayes_decays += BAYES_DECAYS[k]
+        back_mass += NEAR_DECAYS[k] * cands.back_mass[k]
         most_mass = max(most_mass, cands.row_mass[k])
-    bayes_per_decay = np.float32(1.0) / bayes_decays
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
     log_history = log(np.float32(n_events + 1)) / np.float32(4.0)
     gap_ms = gap_ms if graph.switches[WITH_TIME] else np.int64(0)
@@ -132,7 +143,8 @@ def describe(graph, cands, ranker, user_row, gap_ms):
     user_numbers = cands.user_numbers
     _average_numbers(graph, user_row, n_history, user_numbers)
     per_mass = np.float32(1.0 / max(graph.clocks.mass[ALL_TIME], 1.0))
-    now = graph.counters[EVENTS]
+    weigh_taste(graph, ranker, user_row, n_history)
+    traits = ranker.traits
     for c in range(ranker.n[SHORT]):
         index = ranker.index[c]
         x = ranker.x[c]
@@ -147,6 +159,7 @@ def describe(graph, cands, ranker, user_row, gap_ms):
                 x[path] = np.float32(0.0)
         row = cands.row[index]
         item = graph.items[row]
+        traits_of(graph, row, traits)
         share = clock_weight(graph, ALL_TIME, row) * per_mass
         evidence = cands.evidence[index]
         at = N_PATHS
@@ -160,9 +173,9 @@ def describe(graph, cands, ranker, user_row, gap_ms):
         if n_history > 1:
             x[at + 2] = _lift(evidence[SECOND], share * cands.row_mass[1])
         x[at + 6] = evidence[N_ROWS] / np.float32(10.0)
-        x[at + 7] = log(np.float32(item["n_events"] + 1)) / np.float32(5.0)
-        x[at + 8] = log(np.float32(now - item["first_event"] + 1)) / np.float32(10.0)
-        x[at + 9] = log(np.float32(now - item["last_event"] + 1)) / np.float32(10.0)
+        x[at + 7] = traits[taste.N_EVENTS] / np.float32(5.0)
+        x[at + 8] = traits[taste.AGE] / np.float32(10.0)
+        x[at + 9] = traits[taste.IDLE] / np.float32(10.0)
         x[at + 10] = item["value_sum"] / np.float32(item["n_values"] + 5)
         x[at + 11] = log((item["hits"] + np.float32(1.0)) / (item["expected"] + np.float32(1.0)))
         x[at + 12] = log_history
@@ -177,16 +190,16 @@ def describe(graph, cands, ranker, user_row, gap_ms):
             x[at + 14] = x[at + 15] = x[at + 16] = x[at + 17] = np.float32(0.0)
         if n_history > 0:
             x[at + 19] = _lift(evidence[TOGETHER], share * together_mass)
-            expected = log(np.float32(1.0) + share * bayes_mass * bayes_per_decay / _SMOOTH)
-            x[at + 20] = (evidence[BAYES] - expected / bayes_per_decay) * np.float32(0.25)
+            x[at + 20] = (evidence[BAYES] - _expected(cands, share, n_history)) * np.float32(0.25)
+            _compare_order(cands, evidence, share, back_mass, x[_ORDER:_TASTE])
+            compare_taste(ranker, x[_TASTE:])
         else:
             x[at + 19] = x[at + 20] = np.float32(0.0)
+            x[_ORDER:] = 0.0
         if with_text:
             x[at + 21] = log(cands.text[index] + np.float32(0.01)) * np.float32(0.25) + np.float32(1.0)
             x[at + 22] = np.float32(2.0) * similarity(graph.near, last_row, row)
-            x[at + 23] = (
-                np.float32(dot_of(graph.near.vector, row, cands.text_recent)) * np.float32(2.0 / ONE)
-            )
+            x[at + 23] = np.float32(dot_of(graph.near.vector, row, cands.text_recent)) * np.float32(2.0 / ONE)
         else:
             x[at + 21] = x[at + 22] = x[at + 23] = np.float32(0.0)
         for n in range(N_NUMBERS):
@@ -197,6 +210,26 @@ def describe(graph, cands, ranker, user_row, gap_ms):
             x[at + 29 + 3 * n] = _apart(number, user_numbers[1, n]) if known else np.float32(0.0)
         x[at + 18] = np.float32(item["n_events"] == 0)
     _place_by_vectors(cands, ranker, N_PATHS + 24)
+
+
+@kernel
+def _expected(cands, share, n_history):
+    """What `evidence[BAYES]` would be, were the item seen in each row as often as its share of all events says."""
+    total = np.float32(0.0)
+    for k in range(n_history):
+        total += BAYES_DECAYS[k] * log(np.float32(1.0) + share * cands.row_mass[k] * _PER_SMOOTH)
+    return total
+
+
+@kernel
+def _compare_order(cands, evidence, share, back_mass, x):
+    """Write four features of which came first: a candidate may follow the last item, or be what it follows."""
+    back = np.float32(BACKWARD)  # what SEQ counts of it
+    x[0] = log(np.float32(1.0) + evidence[LAST]) * np.float32(0.5)
+    seen = max(np.float32(0.0), evidence[FIRST] - back * evidence[BACK_FIRST])
+    x[1] = _lift(seen, share * max(np.float32(0.0), cands.row_mass[0] - back * cands.back_mass[0]))
+    x[2] = _lift(evidence[BACK_FIRST], share * cands.back_mass[0])
+    x[3] = _lift(evidence[BACK_NEAR], share * back_mass)
 
 
 @kernel

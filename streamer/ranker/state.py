@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 N_RANKED = 128  # candidates that are put in order
 N_HIDDEN = 32
+N_LISTS, N_KEPT = 256, 32  # lists remembered; candidates of each
+N_TRAITS = 4  # see `taste`
+LAST_TAKEN, MEAN = range(2)  # rows of Ranker.taste
 
 SHORT = 0  # index of Ranker.n: candidates in the scratch
 
@@ -20,6 +23,16 @@ class Weights(NamedTuple):
     out: NDArray[np.float32]  # (N_HIDDEN,)
 
 
+class Memory(NamedTuple):
+    """Lists to learn from once more: heads of short lists. See `memory`."""
+
+    x: NDArray[np.float32]  # (N_LISTS, N_KEPT, n_features)
+    base: NDArray[np.float32]  # (N_LISTS, N_KEPT)
+    n: NDArray[np.int32]  # (N_LISTS,) candidates
+    taken: NDArray[np.int32]  # (N_LISTS,) which of them was taken
+    n_kept: NDArray[np.int64]  # (1,) lists so far
+
+
 class Ranker(NamedTuple):
     """What the ranker has learned; then, no state, the scratch of the list at hand.
 
@@ -30,12 +43,16 @@ class Ranker(NamedTuple):
     first_moment: Weights
     second_moment: Weights
     n_updates: NDArray[np.int64]  # (1,)
+    memory: Memory
     guard: NDArray[np.float64]  # see `guard`
     # scratch
     gradient: Weights
     index: NDArray[np.int64]  # (N_RANKED,)
     x: NDArray[np.float32]  # (N_RANKED, n_features)
     activation: NDArray[np.float32]  # (N_RANKED, N_HIDDEN) before the rectifier
+    head: NDArray[np.int64]  # (N_KEPT,) the candidates worth remembering
+    traits: NDArray[np.float32]  # (N_TRAITS,) of the item at hand
+    taste: NDArray[np.float32]  # (2, N_TRAITS) of the user
     base: NDArray[np.float32]  # (N_RANKED,) log-probability by the mixture
     score: NDArray[np.float32]  # (N_RANKED,)
     probability: NDArray[np.float32]  # (N_RANKED,) softmax of the scores
@@ -66,11 +83,21 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         _weights(n_features),
         _weights(n_features),
         np.zeros(1, np.int64),
+        Memory(
+            np.zeros((N_LISTS, N_KEPT, n_features), np.float32),
+            np.zeros((N_LISTS, N_KEPT), np.float32),
+            np.zeros(N_LISTS, np.int32),
+            np.zeros(N_LISTS, np.int32),
+            np.zeros(1, np.int64),
+        ),
         np.zeros(4),
         gradient=_weights(n_features),
         index=np.zeros(N_RANKED, np.int64),
         x=np.zeros((N_RANKED, n_features), np.float32),
         activation=np.zeros((N_RANKED, N_HIDDEN), np.float32),
+        head=np.zeros(N_KEPT, np.int64),
+        traits=np.zeros(N_TRAITS, np.float32),
+        taste=np.zeros((2, N_TRAITS), np.float32),
         base=np.zeros(N_RANKED, np.float32),
         score=np.zeros(N_RANKED, np.float32),
         probability=np.zeros(N_RANKED, np.float32),

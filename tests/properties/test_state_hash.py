@@ -79,7 +79,7 @@ def learned(state):
     for name, part in graph.items():
         yield from (pair for pair in arrays_of(part, name) if pair[0] not in SETTLED_ARRAYS)
     ranker = state.ranker
-    for part in ("weights", "first_moment", "second_moment", "n_updates", "guard"):
+    for part in ("weights", "first_moment", "second_moment", "n_updates", "memory", "guard"):
         yield from arrays_of(getattr(ranker, part), f"ranker.{part}")
 
 

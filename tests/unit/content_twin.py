@@ -74,7 +74,7 @@ class Interests:
         self.idf = {node: math.log((1 + n_described) / (1 + n)) for node, n in carriers.items()}
 
     def likeness(self, row, column):
-        """Cosine with the item, whose length is as it was when its nodes were given."""
+        """Cosine with the item, at most 1: its length, and those of the past items, may be of a smaller catalog."""
         interest = defaultdict(float)
         for k, owner in enumerate(self.history):
             for node in nodes_of(self.graph, owner):
@@ -84,7 +84,7 @@ class Interests:
         if norm == 0.0 or not nodes_of(self.graph, row):
             return 0.0
         dot = sum(interest[node] * self.idf[node] for node in nodes_of(self.graph, row) if node in interest)
-        return dot / norm / float(self.graph.items[row]["length"])
+        return min(1.0, dot / norm / float(self.graph.items[row]["length"]))
 
     def of_any_item(self, user):
         """Mean square of the likeness of 16 items drawn by user and event number."""

@@ -9,6 +9,7 @@ from twins import empty_graph, events_of, history_of, learn_all, taken_of
 
 from streamer.graph import FoldSettings
 from streamer.graph.catalog import erase_user
+from streamer.graph.histories import is_new_session
 from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS
 
 SIZES = FoldSettings(
@@ -74,14 +75,14 @@ def test_blocks_never_overlap():
 
 
 def test_sessions_end_after_a_gap():
-    """`n_session` counts the events since the last gap longer than a session; time that runs backwards ends none."""
+    """A session begins with the first event, and after a gap longer than a session's; time that runs backwards ends none."""
     gap = SIZES.session_gap_s * 1000
     graph = empty_graph(SIZES)
-    lengths = []
+    begins = []
     for time_ms in (10, 10 + gap, 11 + 2 * gap, 5, 11 + 2 * gap, 12 + 3 * gap):
+        begins.append(bool(is_new_session(graph, 0, time_ms)))
         learn_all(graph, [0], [1], [time_ms])
-        lengths.append(int(graph.users[0]["n_session"]))
-    assert lengths == [1, 2, 1, 2, 3, 1]
+    assert begins == [True, False, True, False, False, True]
     assert graph.users[0]["last_time_ms"] == 12 + 3 * gap
 
 

@@ -47,7 +47,7 @@ def test_an_update_adds_the_responsibilities_of_bayes(repeats):
         context = mixture.context_of(int(row["n_events"]), 0)
         taken = taken_of(state.graph, user)
         pipeline.rank_users(state, np.array([user], np.int32), 1)
-        mixed, by_path = dense_mixture(state.graph, before[context], user, 0)
+        mixed, by_path = dense_mixture(state.graph, before[context], user)
         out = fold_all(state, [user], [item], [int(row["last_time_ms"])])
         added = state.graph.weights - mixture.FORGETTING * before
         others = [c for c in range(mixture.N_CONTEXTS) if c != context]

@@ -41,7 +41,7 @@ def test_counts_behind_idf_equal_a_census(state):
 
 
 def test_idf_and_length_by_hand():
-    """Of three items two are of kind k: idf is log 4/3 for k, log 4/2 for the rest; a length is as when nodes were given."""
+    """idf is log((1 + items) / (1 + items with the node)); a length is its root of squares, measured anew as the catalog grows."""
     records = [
         CatalogItem(item_id=item, categorical={"kind": kind}, timestamp_ms=0)
         for item, kind in (("a", ["k"]), ("b", ["k"]), ("c", ["z", "k", "w"]))
@@ -52,6 +52,12 @@ def test_idf_and_length_by_hand():
     idf = {"k": np.log(4 / 4), "z": np.log(4 / 2), "w": np.log(4 / 2)}
     expected = np.sqrt(idf["k"] ** 2 + idf["z"] ** 2 + idf["w"] ** 2)
     assert state.graph.items["length"][2] == pytest.approx(expected, rel=1e-4)
+    fourth = CatalogItem(item_id="d", categorical={"kind": ["z"]}, timestamp_ms=0)
+    state, _ = pipeline.step(state, [fourth])
+    idf = {"k": np.log(5 / 4), "z": np.log(5 / 3), "w": np.log(5 / 2)}
+    expected = np.sqrt(idf["k"] ** 2 + idf["z"] ** 2 + idf["w"] ** 2)
+    expected = [idf["k"], idf["k"], expected, idf["z"]]
+    assert state.graph.items["length"][:4] == pytest.approx(expected, rel=1e-4)
 
 
 def test_likeness_is_the_cosine_of_feature_vectors(state):

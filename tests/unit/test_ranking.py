@@ -77,7 +77,7 @@ def test_paths_and_mixture_equal_the_dense_twin(seed, repeats):
         scratch = state.scratch
         n_events = int(state.graph.users[user_row]["n_events"]) if user_row >= 0 else 0
         weights = state.graph.weights[mixture.context_of(n_events, 0)]
-        mixed, by_path = dense_mixture(state.graph, weights, user_row, 0)
+        mixed, by_path = dense_mixture(state.graph, weights, user_row)
         final = scratch.final[: scratch.n[N_PROPOSED]]
         for number, name in enumerate(paths.NAMES):
             assert (scratch.mass[number] > 0.0) == bool(by_path[name]), (name, user_row)

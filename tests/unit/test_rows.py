@@ -6,7 +6,7 @@ from twins import RowsTwin, empty_graph, events_of, learn_all, row_of
 
 from streamer.graph import FoldSettings
 from streamer.graph.rows import NEIGHBOUR_HALF_LIFE
-from streamer.graph.state import CO, LAG, LANES, SEQ, SESSION
+from streamer.graph.state import BACK, CO, LAG, LANES, SEQ
 
 SIZES = FoldSettings(
     max_items=64, max_users=16, max_nodes=4, max_taken=4_096, n_neighbours=LANES, pair_window=6
@@ -17,9 +17,9 @@ def both(users, items, times, settings=SIZES):
     """The kernels' graph and the twin after the same events."""
     graph = empty_graph(settings)
     learn_all(graph, users, items, times)
-    twin = RowsTwin(settings.pair_window, settings.session_gap_s * 1000)
-    for user, item, time_ms in zip(users, items, times, strict=True):
-        twin.learn(int(user), int(item), int(time_ms))
+    twin = RowsTwin(settings.pair_window)
+    for user, item in zip(users, items, strict=True):
+        twin.learn(int(user), int(item))
     return graph, twin
 
 
@@ -33,22 +33,13 @@ def assert_equal_rows(graph, twin, n_items):
 
 
 def test_one_pair_by_hand():
-    """Two events of one session: the first item gets the second as follower, the second the first, backwards at half."""
+    """Two events of one user: the first item gets the second as follower, the second the first, backwards at half."""
     graph, _ = both([0, 0], [3, 5], [1_000, 2_000])
     aged = 2.0 ** (1.0 / NEIGHBOUR_HALF_LIFE)
     assert graph.items[3]["neighbour_scale"] == pytest.approx(aged)
     forward, back = row_of(graph, 3)[5], row_of(graph, 5)[3]
-    assert forward[[SEQ, CO, LAG, SESSION]].tolist() == [1.0, 1.0, 1.0, 1.0]
-    assert back[[SEQ, CO, LAG, SESSION]].tolist() == [0.5, 1.0, 0.0, 1.0]
-
-
-def test_a_gap_longer_than_a_session_gives_no_session_evidence():
-    """At exactly the session gap two events still share a session; a millisecond more and they do not."""
-    gap = SIZES.session_gap_s * 1000
-    graph, _ = both([0, 0, 1, 1], [3, 5, 7, 9], [0, gap, 0, gap + 1])
-    assert row_of(graph, 3)[5][SESSION] > 0.0
-    assert row_of(graph, 7)[9][SESSION] == 0.0
-    assert row_of(graph, 7)[9][LAG] > 0.0
+    assert forward[[SEQ, CO, LAG, BACK]].tolist() == [1.0, 1.0, 1.0, 0.0]
+    assert back[[SEQ, CO, LAG, BACK]].tolist() == [0.5, 1.0, 0.0, 1.0]
 
 
 def test_an_item_is_no_neighbour_of_itself():

@@ -14,6 +14,7 @@ from streamer import mixture, paths
 from streamer.graph import candidates, learning, new_graph, rows
 from streamer.graph.state import (
     ARRIVALS,
+    BACK,
     CO,
     HALF_LIVES,
     HISTORY,
@@ -22,7 +23,6 @@ from streamer.graph.state import (
     LANES,
     N_FRESH,
     SEQ,
-    SESSION,
     TOP,
     TRENDING,
 )
@@ -97,13 +97,11 @@ class ClockTwin:
 class RowsTwin:
     """Neighbour rows of one bucket, for one run of events: owner -> list of [item, four channels]."""
 
-    def __init__(self, pair_window, session_gap_ms):
-        self.pair_window, self.session_gap_ms = pair_window, session_gap_ms
+    def __init__(self, pair_window):
+        self.pair_window = pair_window
         self.rows = defaultdict(list)
         self.scale = defaultdict(lambda: f32(1.0))
         self.history = defaultdict(list)
-        self.session = defaultdict(int)  # events of the user's present session
-        self.last_ms = {}
         self.growth = f32(2.0 ** (1.0 / rows.NEIGHBOUR_HALF_LIFE))
 
     def _slot(self, owner, item):
@@ -119,11 +117,9 @@ class RowsTwin:
             row[strengths.index(min(strengths))] = fresh
         return fresh[1]
 
-    def learn(self, user, item, time_ms):
+    def learn(self, user, item):
         """One event: the owner's evidence ages, then every pair with the user's last items is counted both ways."""
         history = self.history[user]
-        new_session = not history or time_ms - self.last_ms[user] > self.session_gap_ms
-        n_session = 0 if new_session else self.session[user]
         self.scale[item] = self.scale[item] * self.growth
         for k, earlier in enumerate(history[::-1][: min(self.pair_window, HISTORY)]):
             if earlier == item:
@@ -133,14 +129,11 @@ class RowsTwin:
             forward[SEQ] += self.scale[earlier] * decayed
             forward[CO] += self.scale[earlier]
             forward[LAG] += self.scale[earlier] if k == 0 else f32(0.0)
-            forward[SESSION] += self.scale[earlier] if k < n_session else f32(0.0)
             back = self._slot(item, earlier)
             back[SEQ] += self.scale[item] * decayed * f32(learning.BACKWARD)
             back[CO] += self.scale[item]
-            back[SESSION] += self.scale[item] if k < n_session else f32(0.0)
+            back[BACK] += self.scale[item] * decayed
         history.append(item)
-        self.session[user] = n_session + 1
-        self.last_ms[user] = max(time_ms, self.last_ms.get(user, 0))
 
     def row(self, owner):
         """item -> the four channels, one event of the owner now weighing 1."""
@@ -194,25 +187,21 @@ EVIDENCE = {
     "sequence": (candidates.NEAR, True, False),
     "sequence_sharp": (candidates.NEAR, True, True),
     "sequence_far": (candidates.FAR, True, False),
-    "session": (candidates.CURRENT, True, False),
-    "session_sharp": (candidates.CURRENT, True, True),
     "lag_one": (candidates.LAST, False, False),
     "cooccurrence": (candidates.TOGETHER, True, False),
     "cooccurrence_sharp": (candidates.TOGETHER, True, True),
 }
-_CHANNEL = {candidates.NEAR: SEQ, candidates.FAR: SEQ, candidates.CURRENT: SESSION, candidates.TOGETHER: CO}
+_CHANNEL = {candidates.NEAR: SEQ, candidates.FAR: SEQ, candidates.TOGETHER: CO}
 
 
 class DensePaths:
     """Every path's probability of every item, for one user, from the tables: no candidates, no hashing, no cuts."""
 
-    def __init__(self, graph, user, gap_ms):
+    def __init__(self, graph, user):
         self.graph, self.user = graph, user
         self.known = [item for item in range(graph.items.size) if graph.items[item]["flags"] & KNOWN]
         self.taken = taken_of(graph, user) if user >= 0 else {}
         self.history = history_of(graph, user)[: candidates.DEPTH] if user >= 0 else []
-        in_session = user >= 0 and gap_ms <= graph.session_gap_ms
-        self.n_session = int(graph.users[user]["n_session"]) if in_session else 0
 
     def may_list(self, item):
         """Available, and not taken where repeats are off."""
@@ -237,7 +226,7 @@ class DensePaths:
                     continue
                 if column == candidates.LAST:
                     values[item] += float(channels[LAG]) if k == 0 else 0.0
-                elif column != candidates.CURRENT or k < self.n_session:
+                else:
                     values[item] += float(candidates._DECAY[column]) ** k * float(channels[_CHANNEL[column]])
         if damped:
             values = {
@@ -312,9 +301,9 @@ def normal(weights):
     return {item: weight / total for item, weight in weights.items()} if total > 0.0 else {}
 
 
-def dense_mixture(graph, weights, user, gap_ms):
+def dense_mixture(graph, weights, user):
     """(item -> probability, path name -> item -> probability) over all items that may be listed; a full sort is a list."""
-    dense = DensePaths(graph, user, gap_ms)
+    dense = DensePaths(graph, user)
     by_path = {name: dense.path(name) for name in paths.NAMES}
     speaking = {name: weights[n] for n, name in enumerate(paths.NAMES) if by_path[name]}
     total = sum(speaking.values())
