@@ -1,12 +1,16 @@
 """Lists for those of whom only one value of a profile is known: whose there are, and what they show."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from streamer import pipeline
-from streamer.events import Interaction, Profile, UserErased, segment_list_id
+from streamer.config import Settings
+from streamer.events import ANONYMOUS, Interaction, Profile, UserErased, segment_list_id
 from streamer.graph import FoldSettings
 from streamer.pipeline import segments
 from streamer.publish import Publisher
+from streamer.runner.model import Model
 
 SIZES = FoldSettings(max_items=64, max_users=64, max_nodes=64, max_taken=2_048, n_neighbours=16)
 
@@ -94,3 +98,20 @@ def test_segments_outlive_their_users_and_are_part_of_the_state():
     assert pipeline.state_hash(state) != pipeline.state_hash(other)
     state, _ = pipeline.step(state, [profile("bob", country=["FR"])])
     assert len(state.segments) == 1
+
+
+def test_a_worker_makes_fifty_lists_of_segments_at_a_time_in_turn():
+    """Beside each anonymous list; after three times every one of 120 has been made, and the turn begins again."""
+    model = Model(
+        Settings(text_model="none", without=("vectors",), max_users=200, max_items=50, max_nodes=200)
+    )
+    values = [f"v{n}" for n in range(120)]
+    model.fold([Interaction("u", "i", "view", 1), *[profile("u", x=[v]) for v in values]], 1, is_serving=True)
+    nobody = np.empty(0, np.int32)
+    times = [[owner for owner, _ in model.lists(nobody, True, 1, {}).entries] for _ in range(4)]
+    assert [len(owners) for owners in times] == [51, 51, 51, 51]
+    assert all(owners[-1] == ANONYMOUS for owners in times)
+    wanted = [segment_list_id(f"profile:x={v}") for v in values]
+    assert sorted(set().union(*times[:3]) - {ANONYMOUS}) == sorted(wanted)
+    assert [len(set(a) & set(b)) for a, b in pairwise(times)] == [1, 1, 1]
+    assert model.lists(nobody, False, 1, {}).entries == []

@@ -34,7 +34,7 @@ class Learner:
         self.network = no_tables(4, 1, 2)  # has a version, as a network has
         self.fails = False
 
-    def learn(self, job: Round) -> Tables:
+    def learn(self, job: Round) -> Tables:  # noqa: ARG002  the thread hands it over, and that is all
         """One round."""
         assert self.gate.wait(TIMEOUT_S)
         if self.fails:
