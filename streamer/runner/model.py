@@ -54,7 +54,9 @@ class Model:
         self.trainer = trainer
         try:
             self.state = pipeline.new_state(settings.fold(), trainer)
-        except ValueError as exc:  # sizes were checked with the settings; only the core knows what can be switched off
+        except (
+            ValueError
+        ) as exc:  # sizes were checked with the settings; only the core knows what can be switched off
             raise ConfigError(str(exc)) from exc
         self.scoreboard = Scoreboard()
         self._publisher = Publisher(settings.max_users, settings.k)
