@@ -17,6 +17,7 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -50,7 +51,7 @@ _OWNED_KAFKA_CONFIG = {
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S+$")]
-Names = Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)]
+Names = Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100), NoDecode]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(gt=0.0, le=86_400.0, allow_inf_nan=False)]
 Seconds = Annotated[int, Field(ge=1, le=10 * 365 * 86_400)]
@@ -118,7 +119,9 @@ class Settings(BaseSettings):
     explore_share: Share = Field(
         0.02, description="Share of lists whose tenth place goes to an item that was hardly taken yet"
     )
-    without: Names = Field((), description="Paths and kinds of evidence switched off, a list of names")
+    without: Names = Field(
+        (), description="Paths and kinds of evidence switched off, names with commas between"
+    )
     training_interval: Annotated[int, Field(ge=64, le=1_000_000)] = Field(
         512, description="Events between two rounds of training of the attention network"
     )
@@ -194,6 +197,14 @@ class Settings(BaseSettings):
         if not isinstance(value, Mapping):
             return value
         return {name: _kafka_text(entry) for name, entry in value.items()}
+
+    @field_validator("without", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """TOML has lists; flags and the environment have texts."""
+        if not isinstance(value, str):
+            return value
+        return tuple(name for part in value.split(",") if (name := part.strip()))
 
     @field_validator("*", mode="before")
     @classmethod

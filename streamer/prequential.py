@@ -26,11 +26,10 @@ from streamer.graph.state import (
 )
 from streamer.mixture import learn_weights, mix
 from streamer.rank import EXPLORED_PLACE, deal_out, draw_unshown, order_shortlist, top_k
-from streamer.ranker.features import calibrate
 from streamer.ranker.guard import is_on, watch
 from streamer.ranker.memory import keep, learn_again
 from streamer.ranker.network import learn as learn_order
-from streamer.ranker.state import SHORT
+from streamer.ranker.shortlist import calibrate, place_of
 
 # Bits of Outcomes.flags.
 COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
@@ -153,15 +152,6 @@ def _describe(graph, user_row, item_row, time_ms):
 
 
 @kernel
-def _place_of(ranker, index):
-    """Number of a candidate on the short list, -1 when it is not there."""
-    for c in range(ranker.n[SHORT]):
-        if ranker.index[c] == index:
-            return c
-    return -1
-
-
-@kernel
 def _test(graph, cands, ranker, out, n, is_counted):
     """Rank the list that the event's user has right now, look the taken item up, and learn from what was foretold."""
     user_row, item_row, time_ms = np.int64(out.user_row[n]), np.int64(out.item_row[n]), out.time_ms[n]
@@ -182,7 +172,7 @@ def _test(graph, cands, ranker, out, n, is_counted):
         _explore(graph, cands, out, n)
     if graph.switches[WITH_RANKER]:
         order_shortlist(graph, cands, ranker, user_row, gap_ms)
-        taken = _place_of(ranker, index)
+        taken = place_of(ranker, index)
         if is_counted:
             calibrate(graph, cands, ranker, taken)
         deal_out(cands, ranker)

@@ -14,11 +14,11 @@ from streamer.graph.rates import COLD
 from streamer.graph.state import EVENTS
 from streamer.mixture import main_path, mix
 from streamer.paths import NAMES
-from streamer.ranker.features import describe, shortlist
+from streamer.ranker.features import describe
 from streamer.ranker.guard import is_on
 from streamer.ranker.network import score
+from streamer.ranker.shortlist import shortlist
 from streamer.ranker.state import SHORT
-
 
 EXPLORED_PLACE = 10  # of a list, given to an item that was hardly shown yet
 EXPLORED_PATH = NAMES.index("fresh")  # what such an item is said to be listed for
@@ -39,9 +39,9 @@ def deal_out(cands, ranker):
     """Deal the short list's share of probability out to its candidates as the ranker thinks best."""
     mass = np.float32(0.0)
     for c in range(ranker.n[SHORT]):
-        mass += cands.mixed[ranker.index[c]]
+        mass += cands.mixed[ranker.candidate[c]]
     for c in range(ranker.n[SHORT]):
-        cands.mixed[ranker.index[c]] = ranker.probability[c] * mass
+        cands.mixed[ranker.candidate[c]] = ranker.probability[c] * mass
 
 
 @kernel

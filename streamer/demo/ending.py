@@ -21,8 +21,8 @@ N_LISTED = 10
 SLICE_NAMES = {
     "all": "all",
     "second_half": "second half",
-    "cold_users": "cold users (< 5)",
-    "cold_items": "cold items (< 5)",
+    "cold_users": "cold users",
+    "cold_items": "cold items",
     "new_sessions": "new sessions",
     "first_events": "first events",
 }
@@ -120,7 +120,7 @@ def _program() -> str:
 def _table(title: str, first_column: str) -> Table:
     # Tight enough for the widest one to fit into 80 columns.
     style: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE_HEAD}
-    table = Table(title=title, padding=(0, 1, 0, 0), pad_edge=False, **style)
+    table = Table(title=title, padding=0, pad_edge=False, **style)
     table.add_column(first_column, no_wrap=True)
     return table
 
@@ -130,7 +130,7 @@ def _slices(report: Report) -> RenderableType:
         **report["lists"],
         **({"served": report["served"]} if "served" in report else {}),
     }
-    table = _table(f"hit ratio@{report.get('k', 10)} by slice", "slice")
+    table = _table(f"hit ratio@{report.get('k', 10)} by slice (cold: fewer than 5 events)", "slice")
     table.add_column("events", justify="right")
     shown = [name for name in LISTS if name in lists]
     for name in shown:

@@ -54,7 +54,9 @@ class Candidates(NamedTuple):
     score: NDArray[np.float32]  # (n_paths, CAPACITY + padding)
     mass: NDArray[np.float64]  # (n_paths,)
     mixed: NDArray[np.float32]  # (CAPACITY,)
-    likeness: NDArray[np.float32]  # (CAPACITY, N_INTERESTS) cosine of an item's features with the user's, last stage only
+    likeness: NDArray[
+        np.float32
+    ]  # (CAPACITY, N_INTERESTS) cosine of an item's features with the user's, last stage only
     text: NDArray[np.float32]  # (CAPACITY,) nearness by text to the user's last items, last stage only
     rate: NDArray[np.float32]  # (CAPACITY,) its rate as a share of all items' rates, last stage only
     final: NDArray[np.int32]
@@ -62,14 +64,20 @@ class Candidates(NamedTuple):
     row_mass: NDArray[np.float32]  # (DEPTH,) see `gather`
     back_mass: NDArray[np.float32]  # (DEPTH,) the same, of BACK
     together_mass: NDArray[np.float32]  # (DEPTH,) the same, of CO
-    interest: NDArray[np.float32]  # (max_nodes, N_INTERESTS) of the user in every feature node, see `graph.content`
+    interest: NDArray[
+        np.float32
+    ]  # (max_nodes, N_INTERESTS) of the user in every feature node, see `graph.content`
     interested: NDArray[np.int32]  # (DEPTH * NODES,) the nodes in which it is not zero
     interest_norm: NDArray[np.float32]  # (N_INTERESTS,)
     drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
-    unlisted: NDArray[np.float32]  # (2,) of items that nobody proposed: mean squared likeness; nearness by text of all together
+    unlisted: NDArray[
+        np.float32
+    ]  # (2,) of items that nobody proposed: mean squared likeness; nearness by text of all together
     proposing: NDArray[np.int32]  # (8,) nodes, or candidates, that propose others
     gap_ms: NDArray[np.int64]  # (1,) since the user's last event
-    affine: NDArray[np.float32]  # (CAPACITY,) score by the attention network, -inf = no vector yet, last stage only
+    affine: NDArray[
+        np.float32
+    ]  # (CAPACITY,) score by the attention network, -inf = no vector yet, last stage only
     has_vector: NDArray[np.bool_]  # (1,) whether `affine` was filled in for this list
     h_u: NDArray[np.float32]  # (DIM,) the user's vector
     pooled: NDArray[np.float32]  # (N_HEADS, DIM) scratch of `user_vector`

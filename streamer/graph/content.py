@@ -148,4 +148,6 @@ def _compare_one(graph, cands, item_row, likeness):
             likeness[column] += interest[column]
     per_length = np.float32(1.0) / item["length"]
     for column in range(N_INTERESTS):
-        likeness[column] = min(np.float32(1.0), likeness[column] * per_length)  # its length may be of long ago
+        likeness[column] = min(
+            np.float32(1.0), likeness[column] * per_length
+        )  # its length may be of long ago

@@ -92,7 +92,11 @@ def learn(graph, user_row, item_row, time_ms, value):
     if not graph.items[item_row]["flags"] & KNOWN:
         arrive(graph, item_row)
     enter_pool(graph, item_row)
-    if graph.switches[WITH_VECTORS] and graph.users[user_row]["n_events"] > 0 and not has_taken(graph, user_row, item_row):
+    if (
+        graph.switches[WITH_VECTORS]
+        and graph.users[user_row]["n_events"] > 0
+        and not has_taken(graph, user_row, item_row)
+    ):
         record_take(graph, user_row, item_row, time_ms)
     graph.counters[EVENTS] += 1
     count_take(graph, item_row)

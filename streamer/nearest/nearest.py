@@ -10,6 +10,7 @@ from streamer.nearest import links
 from streamer.nearest.segments import Segments
 from streamer.nearest.table import (
     CATCH_UP,
+    DRAWS,
     INDEXED,
     N_HELD,
     N_LOST,
@@ -21,12 +22,14 @@ from streamer.nearest.table import (
     REFRESH,
     SCANNED,
     SPARSE,
+    TAIL,
     UNIT,
     new_table,
 )
 
 N_FOUND = 64  # asked of every graph, so that N_NEAR are left when half of its rows went
 N_SLICE = 4  # scanned rows moved into a graph by a put, from the moment that the catalog is large
+_SETTLED_AT_ONCE = 65_536  # rows
 _NOTHING = np.zeros(0, np.int32)
 
 
@@ -119,6 +122,24 @@ class Nearest:
         self._take_out(item_row)
         links.forget_row(self.table, self._upkeep, item_row)
         self.refresh(1)
+
+    def settle(self) -> None:
+        """Forget the order in which vectors came: neighbours stand nearest first, and the tail is sampled anew.
+
+        Which neighbours a row has does not depend on that order, while search is exact, but the slots they stand in do, and
+        with them the order in which sums over neighbours are rounded. Looks at the whole table; nothing to do once search
+        is not exact any more.
+        """
+        counters, item, near = self._upkeep.counters, self.table.item, self.table.similarity
+        if counters[SPARSE]:
+            return
+        for begin in range(0, int(counters[N_ROWS]), _SETTLED_AT_ONCE):
+            rows = slice(begin, min(begin + _SETTLED_AT_ONCE, int(counters[N_ROWS])))
+            order = np.lexsort((item[rows], -near[rows], item[rows] == 0), axis=1)
+            item[rows] = np.take_along_axis(item[rows], order, axis=1)
+            near[rows] = np.take_along_axis(near[rows], order, axis=1)
+        self._upkeep.counted[self._upkeep.place != NONE] = counters[N_HELD]
+        counters[[TAIL, DRAWS]] = 0
 
     def refresh(self, n_rows: int) -> int:
         """Look again for the nearest of at most `n_rows` marked rows; how many there were to look for."""

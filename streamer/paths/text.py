@@ -1,8 +1,8 @@
 """Text: items whose text is near the text of the user's last items, times their rate.
 
-The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. More paths
-look at cold items (fewer than 5 events) alone, and at those that nobody took yet: the same score, and `transfer`, the sequence
-evidence that neighbours by text lend to cold items.
+The neighbours of an item by text are kept in a table (`nearest`), so nothing is compared here but what the table holds. More
+paths look at cold items (fewer than 5 events) alone, and at those that nobody took yet: the same score, and `transfer`, the
+sequence evidence that neighbours by text lend to cold items.
 """
 
 import numpy as np

@@ -11,7 +11,15 @@ with the one that comes back.
 """
 
 from streamer.pipeline.batch import StepInfo, step, warm_up
-from streamer.pipeline.lists import Ranking, gaps_ms, idle_users, n_explored, rank_users, user_histories, user_vectors
+from streamer.pipeline.lists import (
+    Ranking,
+    gaps_ms,
+    idle_users,
+    n_explored,
+    rank_users,
+    user_histories,
+    user_vectors,
+)
 from streamer.pipeline.state import Ids, State, new_state, path_weights, state_hash, switchable, table_bytes
 
 __all__ = [

@@ -166,6 +166,8 @@ class _Batch:
     def _fold_run(self) -> None:
         if not self._users:
             return
+        if self.state.nearest is not None and self.state.graph.counters[EVENTS] == 0:
+            self.state.nearest.settle()  # in which order the texts of the inventory came is the text model's whim
         with_values = "rating" not in self.state.settings.without
         values = np.clip(np.array(self._values), -_LARGEST, _LARGEST)
         out = new_outcomes(

@@ -42,9 +42,7 @@ def _gathered(state: State, n_items: int) -> Round:
     vectors = graph.near.vector
     text = vectors[rows] if vectors.shape[0] else np.zeros((rows.size, 0), np.int8)
     known = ((items["flags"] & KNOWN) > 0) & ~graph.unlistable[rows]
-    return Round(
-        examples, n_items, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows)
-    )
+    return Round(examples, n_items, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows))
 
 
 def _co_taken(state: State, rows: NDArray[np.int64]) -> NDArray[np.int32]:

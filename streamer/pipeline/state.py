@@ -50,7 +50,7 @@ class State(NamedTuple):
     ranker: Ranker
     trainer: Trainer | None  # of the attention network; None: nobody trains
     changed: set[int]  # item rows that the trainer has not seen as they are now
-    segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for all who have it
+    segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for it
     scratch: Candidates  # no state: where lists are made
 
 

@@ -73,7 +73,8 @@ class Learner:
         from streamer.propagate.training import train_round  # noqa: PLC0415  torch is loaded by who trains
 
         self._take_changes(job)
-        inputs = Inputs(*(table[: job.n_items] for table in self._inputs))
+        n, known = job.n_items, self._inputs
+        inputs = Inputs(known.text[:n], known.nodes[:n], known.known[:n], known.neighbours[:n])
         self._network = train_round(self._network, job.examples, inputs)
         self._n_rounds += 1
         if self._n_rounds % (1 + job.n_items // _ITEMS_A_EXPORT):

@@ -1,7 +1,8 @@
 """The learned online ranker: puts the mixture's best candidates in order, from more than the mixture can say.
 
     state.py     its weights, and the scratch in which one list is scored
-    features.py  what it sees of a candidate, built in one pass from the sparse rows
+    shortlist.py which candidates it looks at
+    features.py  what it sees of them, built in one pass from the sparse rows; evidence, content and taste beside it
     taste.py     what kind of items the user takes: a part of the features
     network.py   score and learn: a linear part and one hidden layer over the mixture's log-probability
     memory.py    lists of the last events, to learn from once more

@@ -1,6 +1,6 @@
 """The guard: the ranker orders lists only while its own hit ratio is ahead of the mixture's, on the same events.
 
-    guard = [decayed events, decayed hits of the ranker, decayed hits of the mixture, 1 while the ranker is on]
+guard = [decayed events, decayed hits of the ranker, decayed hits of the mixture, 1 while the ranker is on]
 """
 
 import numpy as np

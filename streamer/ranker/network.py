@@ -5,7 +5,8 @@
     step   Adam (Kingma and Ba 2015), one an event; an event whose item is not among the candidates teaches nothing
 
 Candidates lie in rows, so that every inner loop runs over hidden units and vectorises without reordering sums: the same numbers
-on every machine. Four features go into one pass of that loop (6 times as fast as one). What weighs next to nothing in the gradient is left out.
+on every machine. Four features go into one pass of that loop (6 times as fast as one). What weighs next to nothing in the
+gradient is left out.
 """
 
 import numpy as np
@@ -83,7 +84,14 @@ def learn(ranker, taken):
     _adam(weights.bias, gradient.bias, first.bias, second.bias, unbias_first, unbias_second)
     _adam(weights.out, gradient.out, first.out, second.out, unbias_first, unbias_second)
     for f in range(n_features):
-        _adam(weights.hidden[f], gradient.hidden[f], first.hidden[f], second.hidden[f], unbias_first, unbias_second)
+        _adam(
+            weights.hidden[f],
+            gradient.hidden[f],
+            first.hidden[f],
+            second.hidden[f],
+            unbias_first,
+            unbias_second,
+        )
 
 
 @kernel

@@ -36,7 +36,7 @@ class Memory(NamedTuple):
 class Ranker(NamedTuple):
     """What the ranker has learned; then, no state, the scratch of the list at hand.
 
-    Candidates are numbered 0.. in the scratch; `index` says which candidate of `graph.candidates` each is.
+    Candidates are numbered 0.. in the scratch; `candidate` says which one of `graph.candidates` each is.
     """
 
     weights: Weights
@@ -47,7 +47,7 @@ class Ranker(NamedTuple):
     guard: NDArray[np.float64]  # see `guard`
     # scratch
     gradient: Weights
-    index: NDArray[np.int64]  # (N_RANKED,)
+    candidate: NDArray[np.int64]  # (N_RANKED,)
     x: NDArray[np.float32]  # (N_RANKED, n_features)
     activation: NDArray[np.float32]  # (N_RANKED, N_HIDDEN) before the rectifier
     head: NDArray[np.int64]  # (N_KEPT,) the candidates worth remembering
@@ -56,6 +56,7 @@ class Ranker(NamedTuple):
     base: NDArray[np.float32]  # (N_RANKED,) log-probability by the mixture
     score: NDArray[np.float32]  # (N_RANKED,)
     probability: NDArray[np.float32]  # (N_RANKED,) softmax of the scores
+    masses: NDArray[np.float32]  # (5,) see `evidence.weigh_rows`
     n: NDArray[np.int64]  # (1,)
 
 
@@ -92,7 +93,7 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         ),
         np.zeros(4),
         gradient=_weights(n_features),
-        index=np.zeros(N_RANKED, np.int64),
+        candidate=np.zeros(N_RANKED, np.int64),
         x=np.zeros((N_RANKED, n_features), np.float32),
         activation=np.zeros((N_RANKED, N_HIDDEN), np.float32),
         head=np.zeros(N_KEPT, np.int64),
@@ -101,5 +102,6 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         base=np.zeros(N_RANKED, np.float32),
         score=np.zeros(N_RANKED, np.float32),
         probability=np.zeros(N_RANKED, np.float32),
+        masses=np.zeros(5, np.float32),
         n=np.zeros(1, np.int64),
     )

@@ -154,6 +154,8 @@ class Runner:
     def _start(self) -> None:
         limit_s = self._settings.start_timeout_s
         self._patience(REDIS, self._lists.ping, limit_s)
+        if self._vectors is not None:
+            self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
         begin = self._patience(KAFKA, self._source.begin_offsets, limit_s)
         self._end_at_start = self._patience(KAFKA, self._source.end_offsets, limit_s)
         committed = self._patience(KAFKA, self._source.committed, limit_s)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streamer import pipeline, report
 from streamer.config import Settings
+from streamer.errors import ConfigError
 from streamer.events import Event
 from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
@@ -43,12 +44,20 @@ class Model:
     Args:
         settings: Sizes, rules, length of lists.
         trainer: Of the attention network; closed by whoever made it. None: there are no vectors.
+
+    Raises:
+        ConfigError: the settings switch something off that there is not.
     """
 
     def __init__(self, settings: Settings, trainer: ThreadTrainer | None = None) -> None:
         self._settings = settings
         self.trainer = trainer
-        self.state = pipeline.new_state(settings.fold(), trainer)
+        try:
+            self.state = pipeline.new_state(settings.fold(), trainer)
+        except (
+            ValueError
+        ) as exc:  # sizes were checked with the settings; only the core knows what can be switched off
+            raise ConfigError(str(exc)) from exc
         self.scoreboard = Scoreboard()
         self._publisher = Publisher(settings.max_users, settings.k)
         self._returning = Returning(settings.session_gap_s * 1000)

@@ -219,3 +219,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_text("k 5")
     with pytest.raises(ConfigError, match=r"broken\.toml: expected TOML"):
         load(None, path)
+
+
+def test_what_is_switched_off_is_a_list_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commas in flags and environment, a list in TOML; nothing is nothing."""
+    expected = ("vectors", "text")
+    assert load({"without": "vectors, text"}).settings.without == expected
+    (tmp_path / "s.toml").write_text('without = ["vectors", "text"]')
+    assert load({}, tmp_path / "s.toml").settings.without == expected
+    assert load({"without": ""}).settings.without == ()
+    monkeypatch.setenv("STREAMER_WITHOUT", "vectors,text")
+    assert load().settings.without == expected

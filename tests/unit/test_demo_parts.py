@@ -229,6 +229,18 @@ def test_every_valid_report_can_be_shown(name: str) -> None:
     assert ("sampled lists were like" in printed) == ("beyond" in report)
 
 
+def test_five_lists_fit_into_eighty_columns() -> None:
+    """No heading and no figure is cut off on a terminal of the usual width, with half a million events."""
+    path = Path(__file__).resolve().parents[2] / "schemas/examples/valid/report.v1/served-months-users.json"
+    report = json.loads(path.read_text())
+    report["lists"]["mixture"] = report["lists"]["streamer"]
+    report["lists"]["streamer"]["all"]["n"] = 500_000
+    printed = rendered(ending._slices(report), width=80)
+    assert "…" not in printed
+    for name in ("500,000", "streamer", "served", "mixture", "trending", "popularity", "NDCG", "MRR"):
+        assert name in printed
+
+
 def test_metrics_are_read_from_the_worker_s_own_exposition() -> None:
     """Held against the real registry, so that a renamed metric is noticed here."""
     telemetry = Telemetry(SystemClock())

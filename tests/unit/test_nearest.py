@@ -367,3 +367,32 @@ def test_refuses_sizes_and_snapshots_that_do_not_fit() -> None:
             nearest.restore(snapshot)
     with pytest.raises(ValueError, match="row below 3, got 3"):
         Nearest(3, DIM).drop(3)
+
+
+def test_a_settled_table_does_not_know_the_order_of_puts() -> None:
+    """Two orders differ in their slots; once settled they are equal to the last bit, nearest first, and stay equal."""
+    vectors = np.random.default_rng(3).normal(size=(3 * N_NEAR, 8)).astype(np.float32)
+    vectors[7] = vectors[9]  # a tie
+    tables = [Nearest(4 * N_NEAR, 8) for _ in range(2)]
+    for table, rows in zip(tables, (range(len(vectors)), reversed(range(len(vectors)))), strict=True):
+        for row in rows:
+            table.put(row, vectors[row])
+    assert tables[0].digest() != tables[1].digest()
+    for table in tables:
+        table.settle()
+    assert tables[0].digest() == tables[1].digest()
+    n = len(vectors)
+    assert (np.diff(tables[0].table.similarity[:n], axis=1) <= 0).all()
+    for table in tables:
+        table.put(n, vectors[0] + vectors[1])
+        table.drop(3)
+    assert tables[0].digest() == tables[1].digest()
+
+
+def test_settling_keeps_free_slots_at_the_end() -> None:
+    """A row with few neighbours lists them first, also those that are unlike it."""
+    table = Nearest(8, 2)
+    for row, vector in enumerate(([-1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0])):
+        table.put(row, np.array(vector, np.float32))
+    table.settle()
+    assert table.table.item[1].tolist() == [4, 1, 3] + [0] * (N_NEAR - 3)
