@@ -93,7 +93,7 @@ def code(content):
     return np.rint(127.0 * vector / np.linalg.norm(vector)).astype(int).tolist()
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_a_text_s_vector_may_come_before_or_after_its_items(order):
     """Two items share a text; whenever its vector comes, both have it in the end, and the same."""
     events = [titled("a", "red cup"), titled("b", " red cup "), embedded("red cup")]
