@@ -119,7 +119,9 @@ class Settings(BaseSettings):
     explore_share: Share = Field(
         0.02, description="Share of lists whose tenth place goes to an item that was hardly taken yet"
     )
-    without: Names = Field((), description="Paths and kinds of evidence switched off, names with commas between")
+    without: Names = Field(
+        (), description="Paths and kinds of evidence switched off, names with commas between"
+    )
     training_interval: Annotated[int, Field(ge=64, le=1_000_000)] = Field(
         512, description="Events between two rounds of training of the attention network"
     )
