@@ -121,7 +121,6 @@ USER = np.dtype(
         ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
         ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT
         ("nodes", "i4", USER_NODES),  # segment rows + 1: the values of his profile; 0 = none
-        ("spare", "i4"),
     ],
     align=True,
 )

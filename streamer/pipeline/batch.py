@@ -260,8 +260,13 @@ class _Batch:
         key = content_key(self.state.settings.text_model, content) if content else ""
         if key == self.state.texts.key(item_row):
             return
-        vector, twin_row = self.state.texts.describe(item_row, key)
         near = self.state.nearest
+        key_prev = self.state.texts.key(item_row)
+        code_prev = near.table.vector[item_row].copy() if near is not None else np.zeros(0, np.int8)
+        vector, twin_row = self.state.texts.describe(item_row, key)
+        if code_prev.any():
+            # for whoever has the old text next: its vector is on the log already, and nobody sends it again
+            self.state.texts.arrive(key_prev, code_prev.astype("<f2").tobytes())
         if vector is not None:
             self._put_text(item_row, vector)
         elif near is not None:

@@ -4,12 +4,12 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from twins import ClockTwin, clock_weight_of, events_of, learn_all
+from twins import ClockTwin, clock_weight_of, empty_graph, events_of, learn_all
 
-from streamer.graph import FoldSettings, new_graph
+from streamer.graph import FoldSettings
 from streamer.graph.catalog import move_to_nodes
 from streamer.graph.clocks import RENORMALISE
-from streamer.graph.state import HALF_LIVES, NODE_TOP, TRENDING
+from streamer.graph.state import HALF_LIVES, N_NUMBERS, NODE_TOP, TRENDING
 
 SIZES = FoldSettings(
     max_items=200, max_users=8, max_nodes=8, max_taken=16_384, n_neighbours=16, pair_window=1
@@ -61,16 +61,22 @@ def mass_of(graph, node):
     return float(graph.nodes[node]["mass"]) / RENORMALISE**n_behind
 
 
+def move(graph, item, nodes):
+    """Give an item these categories."""
+    no_numbers = np.full(N_NUMBERS, np.nan, np.float32)
+    move_to_nodes(graph, item, np.array(nodes, np.int32), len(nodes), no_numbers)
+
+
 def played(rng, n_items, n_rounds, settings=SIZES):
     """Graph and twin after rounds of events, with an item changing its nodes after each."""
-    graph, twin = new_graph(settings, 1, 1), NodesTwin()
+    graph, twin = empty_graph(settings), NodesTwin()
     for _ in range(n_rounds):
         users, items, times = events_of(rng, 40, 8, n_items)
         learn_all(graph, users, items, times)
         for item in items.tolist():
             twin.learn(item)
         item, nodes = int(rng.integers(0, n_items)), rng.permutation(5)[: rng.integers(0, 4)].tolist()
-        move_to_nodes(graph, item, np.array(nodes, np.int32))
+        move(graph, item, nodes)
         twin.move(item, nodes)
     return graph, twin
 
@@ -87,9 +93,9 @@ def test_nodes_equal_sums_and_sorts(seed):
 
 def test_mass_and_order_survive_epochs():
     """A node that nobody touches for several epochs of the clock still weighs what its items weigh."""
-    graph = new_graph(SIZES, 1, 1)
+    graph = empty_graph(SIZES)
     for item in (1, 2):
-        move_to_nodes(graph, item, np.array([3], np.int32))
+        move(graph, item, [3])
     learn_all(graph, [0] * 5, [1, 2, 2, 1, 2], range(5))
     n = int(HALF_LIVES[TRENDING] * 16 * 2.5)
     learn_all(graph, [1] * n, [7] * n, range(5, n + 5))
@@ -103,9 +109,9 @@ def test_mass_and_order_survive_epochs():
 
 def test_a_full_list_holds_the_heaviest():
     """With more items than places and none ever moved, the list is the head of a full sort."""
-    graph, twin = new_graph(SIZES, 1, 1), NodesTwin()
+    graph, twin = empty_graph(SIZES), NodesTwin()
     for item in range(120):
-        move_to_nodes(graph, item, np.array([0], np.int32))
+        move(graph, item, [0])
         twin.move(item, [0])
     users, items, times = events_of(np.random.default_rng(4), 3_000, 8, 120)
     learn_all(graph, users, items, times)
@@ -117,18 +123,18 @@ def test_a_full_list_holds_the_heaviest():
 
 def test_moving_an_item_moves_its_weight():
     """An item that changes category takes what it earned along; the same categories again change nothing."""
-    graph = new_graph(SIZES, 1, 1)
-    move_to_nodes(graph, 1, np.array([0], np.int32))
+    graph = empty_graph(SIZES)
+    move(graph, 1, [0])
     learn_all(graph, [0, 0, 0], [1, 1, 1], [0, 1, 2])
     assert (top_of(graph, 0), top_of(graph, 1)) == ([1], [])
-    move_to_nodes(graph, 1, np.array([1, 2], np.int32))
+    move(graph, 1, [1, 2])
     assert (top_of(graph, 0), top_of(graph, 1), top_of(graph, 2)) == ([], [1], [1])
     weight = clock_weight_of(graph, TRENDING, 1)
     assert weight == pytest.approx(3.0, rel=1e-2)
     assert mass_of(graph, 0) == pytest.approx(0.0, abs=1e-6)
     assert mass_of(graph, 1) == mass_of(graph, 2) == pytest.approx(weight)
     before = graph.nodes.tobytes()
-    move_to_nodes(graph, 1, np.array([1, 2], np.int32))
+    move(graph, 1, [1, 2])
     assert graph.nodes.tobytes() == before
 
 
@@ -137,6 +143,6 @@ def test_mass_is_never_negative():
     rng = np.random.default_rng(6)
     graph, _ = played(rng, 12, 60)
     for item in range(12):
-        move_to_nodes(graph, item, np.array([], np.int32))
+        move(graph, item, [])
     assert (graph.nodes["mass"] >= 0.0).all()
     assert (graph.nodes["n_top"] == 0).all()

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from twins import ClockTwin, events_of, learn_all
+from twins import ClockTwin, empty_graph, events_of, learn_all
 
-from streamer.graph import FoldSettings, new_graph
+from streamer.graph import FoldSettings
 from streamer.graph.clocks import RENORMALISE
 from streamer.graph.state import ALL_TIME, HALF_LIVES, N_CLOCKS, TOP
 
@@ -18,7 +18,7 @@ def after_many_events():
     """A graph and one twin a clock after 9,000 events on 600 items: 18 epochs of the fastest clock."""
     users, items, times = events_of(np.random.default_rng(11), 9_000, 8, 600)
     items[4_500:] = items[4_500:] // 2  # half of the items are never seen again: older than every epoch kept
-    graph = new_graph(SIZES, 1, 1)
+    graph = empty_graph(SIZES)
     learn_all(graph, users, items, times)
     twins = [ClockTwin(half_life) for half_life in HALF_LIVES]
     for item in items.tolist():
@@ -73,14 +73,14 @@ def test_the_stream_went_through_more_epochs_than_are_kept(after_many_events):
 
 def test_ties_keep_the_order_of_first_arrival():
     """Items with equal counts are listed in the order in which they reached that count."""
-    graph = new_graph(SIZES, 1, 1)
+    graph = empty_graph(SIZES)
     learn_all(graph, [0, 1, 2, 3, 4], [9, 4, 7, 4, 9], [1, 2, 3, 4, 5])
     assert graph.clocks.top[ALL_TIME, :3].tolist() == [4, 9, 7]
 
 
 def test_a_forgotten_hit_falls_behind_on_the_fast_clock_only():
     """Ten old events outweigh one new event where nothing is forgotten; at the shortest half-life the new one wins."""
-    graph = new_graph(SIZES, 1, 1)
+    graph = empty_graph(SIZES)
     items = [0] * 10 + list(range(10, 310)) + [1]
     learn_all(graph, [0] * len(items), items, range(len(items)))
     fast = graph.clocks.top[0].tolist()

@@ -22,13 +22,14 @@ from streamer.prequential import (
 BOTH = COUNTED | MEASURED
 
 
-def outcomes(ranks, flags=BOTH, trending=0, popularity=0, path=-1, time_ms=0):
+def outcomes(ranks, flags=BOTH, mixture=0, trending=0, popularity=0, path=-1, time_ms=0):
     """Outcomes with these ranks; scalars are for all."""
     n = len(ranks)
     out = new_outcomes(np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.int64))
     columns = {
         "rank": ranks,
         "flags": flags,
+        "rank_mixture": mixture,
         "rank_trending": trending,
         "rank_popularity": popularity,
         "path": path,
@@ -53,6 +54,7 @@ def random_outcomes(n, seed):
     return outcomes(
         rng.integers(0, 40, n),
         flags,
+        rng.integers(0, 40, n),
         rng.integers(0, 40, n),
         rng.integers(0, 300, n),
         rng.integers(-1, len(NAMES), n),
@@ -121,11 +123,12 @@ def test_counted_but_not_measured_events_count_in_no_list():
 
 
 def test_lists_are_beside_each_other():
-    """The baselines and the served lists are measured on the same events, each by its own rank."""
-    board = scored(outcomes([1, 0], trending=[2, 0], popularity=[20, 10]), served=np.array([0, 3], np.int32))
+    """The mixture without its ranker, the baselines and the served lists: on the same events, each by its own rank."""
+    out = outcomes([1, 0], mixture=[4, 4], trending=[2, 0], popularity=[20, 10])
+    board = scored(out, served=np.array([0, 3], np.int32))
     mrr = {name: slices["all"]["mrr"] for name, slices in board.lists().items()}
     assert mrr == pytest.approx(
-        {"streamer": 1 / 2, "trending": 1 / 4, "popularity": 0.15 / 2, "served": 1 / 6}
+        {"streamer": 1 / 2, "mixture": 1 / 4, "trending": 1 / 4, "popularity": 0.15 / 2, "served": 1 / 6}
     )
 
 

@@ -2,20 +2,23 @@
 
 import numpy as np
 import pytest
-from twins import dense_mixture, events_of, fold_all, learn_all, taken_of
+from twins import NOT_COUNTING, dense_mixture, events_of, fold_all, learn_all, taken_of
+from whole_model import a_log, new_state
 
 from streamer import mixture, paths, pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import FoldSettings
-from streamer.graph.state import KNOWN, LANES
-from streamer.prequential import COUNTED
+from streamer.graph.candidates import N_CHOSEN
+from streamer.graph.state import KNOWN, LANES, WITH_RANKER
+from streamer.prequential import COUNTED, MEASURED
 
 SIZES = FoldSettings(max_items=64, max_users=64, max_nodes=8, max_taken=16_384, n_neighbours=8 * LANES)
+COUNTING = SIZES._replace(without=NOT_COUNTING, explore_share=0.0)
 
 
-def filled(n_events, repeats=True, seed=1):
+def filled(n_events, sizes=SIZES, seed=1):
     """A state with ids for 40 items and 20 users after a random stream."""
-    state = pipeline.new_state(SIZES._replace(repeats=repeats))
+    state = pipeline.new_state(sizes)
     users, items, times = events_of(np.random.default_rng(seed), n_events, 20, 40)
     fold_all(state, users, items, times)
     return state
@@ -33,8 +36,8 @@ def assert_all_finite(state, user_rows):
 
 @pytest.mark.parametrize("repeats", [False, True])
 def test_an_update_adds_the_responsibilities_of_bayes(repeats):
-    """R' = forgetting * R + rho, where rho sums to one and is pi_m p_m / p, here from the dense twin."""
-    state = filled(800, repeats)
+    """R' = forgetting * R + rho, where rho sums to one and is pi_m p_m / p, here from the dense twin of the counting paths."""
+    state = filled(800, COUNTING._replace(repeats=repeats))
     rng = np.random.default_rng(3)
     n_updates = 0
     for _ in range(60):
@@ -44,7 +47,7 @@ def test_an_update_adds_the_responsibilities_of_bayes(repeats):
         context = mixture.context_of(int(row["n_events"]), 0)
         taken = taken_of(state.graph, user)
         pipeline.rank_users(state, np.array([user], np.int32), 1)
-        mixed, by_path = dense_mixture(state.graph, state.scratch, before[context], user)
+        mixed, by_path = dense_mixture(state.graph, before[context], user)
         out = fold_all(state, [user], [item], [int(row["last_time_ms"])])
         added = state.graph.weights - mixture.FORGETTING * before
         others = [c for c in range(mixture.N_CONTEXTS) if c != context]
@@ -59,6 +62,30 @@ def test_an_update_adds_the_responsibilities_of_bayes(repeats):
         assert out.path[0] == np.argmax(added[context])
         n_updates += 1
     assert n_updates > 20
+
+
+def test_the_rule_of_bayes_holds_for_all_paths_together():
+    """With text, features, segments and vectors too: rho is what the paths' own probabilities of the taken item say."""
+    state, _ = pipeline.step(new_state(), a_log(4))
+    graph, scratch = state.graph, state.scratch
+    graph.switches[WITH_RANKER] = False  # it would deal the mixture's probabilities out anew
+    rng = np.random.default_rng(4)
+    spoke = np.zeros(paths.N_PATHS, int)
+    for _ in range(150):
+        user, item = int(rng.choice([row for _, row in state.ids.users.items()])), int(rng.integers(0, 40))
+        before, context = graph.weights.copy(), mixture.context_of(int(graph.users[user]["n_events"]), 0)
+        out = fold_all(state, [user], [item], [int(graph.users[user]["last_time_ms"])])
+        places = np.nonzero(scratch.row[scratch.final[: scratch.n[N_CHOSEN]]] == item)[0]
+        added = (graph.weights - np.maximum(mixture.FORGETTING * before, mixture.LEAST))[context]
+        if not out.flags[0] & MEASURED or not places.size or scratch.mixed[scratch.final[places[0]]] <= 0.0:
+            continue
+        index, speaking = scratch.final[places[0]], scratch.mass > 0.0
+        chances = np.where(speaking, scratch.score[:, index] / np.where(speaking, scratch.mass, 1.0), 0.0)
+        joint = before[context] * chances
+        np.testing.assert_allclose(added, joint / joint.sum(), rtol=5e-3, atol=1e-4)
+        spoke += added > 0.001
+    silent = {name for name, n in zip(paths.NAMES, spoke, strict=True) if not n}
+    assert silent <= {"repeat"}
 
 
 def test_contexts_are_history_lengths_by_gaps():

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from twins import dense_mixture, events_of, fold_all, taken_of
+from twins import COUNTING, NOT_COUNTING, dense_mixture, events_of, fold_all, taken_of
+from whole_model import SETTINGS as WHOLE
+from whole_model import a_log, new_state
 
 from streamer import mixture, paths, pipeline
 from streamer.events import CatalogItem, Interaction, ItemRetired
@@ -19,7 +21,14 @@ from streamer.graph.candidates import (
 from streamer.graph.state import KNOWN, LANES
 from streamer.rank import top_k
 
-SMALL = FoldSettings(max_items=64, max_users=32, max_nodes=16, max_taken=16_384, n_neighbours=8 * LANES)
+SMALL = FoldSettings(
+    max_items=64,
+    max_users=32,
+    max_nodes=16,
+    max_taken=16_384,
+    n_neighbours=8 * LANES,
+    explore_share=0.0,  # see test_explore
+)
 LARGE = SMALL._replace(max_items=900, max_taken=65_536)
 
 
@@ -61,18 +70,19 @@ def rows_of(state):
 @pytest.mark.parametrize("seed", range(2))
 def test_paths_and_mixture_equal_the_dense_twin(seed, repeats):
     """In a world where every item is a candidate, each path and the mixture are what scoring all items gives."""
-    state = world(SMALL._replace(repeats=repeats), 40, seed)
-    n_seen = dict.fromkeys(paths.NAMES, 0)
+    state = world(SMALL._replace(repeats=repeats, without=NOT_COUNTING), 40, seed)
+    n_seen = dict.fromkeys(COUNTING, 0)
     for user_row in rows_of(state):
         ranked(state, user_row)
         scratch = state.scratch
         n_events = int(state.graph.users[user_row]["n_events"]) if user_row >= 0 else 0
         weights = state.graph.weights[mixture.context_of(n_events, 0)]
-        mixed, by_path = dense_mixture(state.graph, scratch, weights, user_row)
+        mixed, by_path = dense_mixture(state.graph, weights, user_row)
         final = scratch.final[: scratch.n[N_PROPOSED]]
         for number, name in enumerate(paths.NAMES):
             assert (scratch.mass[number] > 0.0) == bool(by_path[name]), (name, user_row)
-            n_seen[name] += bool(by_path[name])
+            if name in n_seen:
+                n_seen[name] += bool(by_path[name])
             for index in final if by_path[name] else []:
                 item = int(scratch.row[index])
                 got = scratch.score[number, index] / scratch.mass[number]
@@ -95,6 +105,19 @@ def test_paths_and_mixture_equal_the_dense_twin(seed, repeats):
 def test_every_path_is_a_distribution(settings, n_items, repeats):
     """No path gives the items of the last stage more than probability 1 together, also when its list is cut."""
     state = world(settings._replace(repeats=repeats), n_items, 5, n_events=4_000)
+    assert_distributions(state)
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_every_path_of_the_whole_model_is_a_distribution(repeats):
+    """The same where texts, profiles, contexts and a network speak, too."""
+    state, _ = pipeline.step(new_state(WHOLE._replace(repeats=repeats)), a_log(5, n_views=500))
+    assert assert_distributions(state) >= set(paths.NAMES) - {"repeat"}
+
+
+def assert_distributions(state):
+    """Of everybody's list; gives the names of the paths that spoke."""
+    spoke = set()
     for user_row in rows_of(state):
         ranked(state, user_row)
         scratch = state.scratch
@@ -103,11 +126,13 @@ def test_every_path_is_a_distribution(settings, n_items, repeats):
         for number, name in enumerate(paths.NAMES):
             assert np.isfinite(scratch.mass[number])
             if scratch.mass[number] > 0.0:
+                spoke.add(name)
                 chances = scratch.score[number, final] / scratch.mass[number]
                 assert (chances >= 0.0).all(), name
                 assert chances.sum() <= 1.0 + 1e-4, name
         assert scratch.mixed[final].sum() <= 1.0 + 1e-4
         assert scratch.shared.sum() == pytest.approx(1.0)
+    return spoke
 
 
 def test_a_list_is_the_full_sort_of_the_candidates():
@@ -183,7 +208,7 @@ def test_ranks_of_measured_events_are_places_on_the_list():
 
 
 def _with_values(values):
-    cands = new_candidates(1)
+    cands = new_candidates(1, 1)
     n = len(values)
     cands.n[N_ALL] = n
     cands.row[:n] = np.arange(n)

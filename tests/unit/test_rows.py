@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from twins import RowsTwin, events_of, learn_all, row_of
+from twins import RowsTwin, empty_graph, events_of, learn_all, row_of
 
-from streamer.graph import FoldSettings, new_graph
+from streamer.graph import FoldSettings
 from streamer.graph.rows import NEIGHBOUR_HALF_LIFE
 from streamer.graph.state import BACK, CO, LAG, LANES, SEQ
 
@@ -15,7 +15,7 @@ SIZES = FoldSettings(
 
 def both(users, items, times, settings=SIZES):
     """The kernels' graph and the twin after the same events."""
-    graph = new_graph(settings, 1, ["one"])
+    graph = empty_graph(settings)
     learn_all(graph, users, items, times)
     twin = RowsTwin(settings.pair_window)
     for user, item in zip(users, items, strict=True):
@@ -85,7 +85,7 @@ def test_evidence_survives_renormalisation():
 def test_more_buckets_keep_more_neighbours():
     """With eight buckets a row keeps more than one bucket's neighbours, each in its own bucket and none twice."""
     users, items, times = events_of(np.random.default_rng(5), 1_000, 12, 60)
-    graph = new_graph(SIZES._replace(n_neighbours=8 * LANES), 1, ["one"])
+    graph = empty_graph(SIZES._replace(n_neighbours=8 * LANES))
     learn_all(graph, users, items, times)
     assert max(len(row_of(graph, owner)) for owner in range(60)) > LANES
     bucket_of = {}

@@ -10,8 +10,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from streamer import paths
-from streamer.graph import candidates, learning, rows
+from streamer import mixture, paths
+from streamer.graph import candidates, learning, new_graph, rows
 from streamer.graph.state import (
     ARRIVALS,
     BACK,
@@ -46,17 +46,22 @@ def outcomes_of(users, items, times):
     return new_outcomes(np.array(users, np.int32), np.array(items, np.int32), np.array(times, np.int64))
 
 
+def empty_graph(settings):
+    """A graph that learns, without a network that wants examples."""
+    return new_graph(settings._replace(without=("vectors",)), mixture.N_CONTEXTS, paths.NAMES)
+
+
 def learn_all(graph, users, items, times):
     """Fold without measuring."""
-    outcomes, start = outcomes_of(users, items, times), 0
-    while start < outcomes.user_row.size:  # it stops where a round of training begins
-        start = fold_only(graph, outcomes, start)
+    out = outcomes_of(users, items, times)
+    assert fold_only(graph, out, 0) == out.user_row.size
 
 
 def fold_all(state, users, items, times):
     """Measure, then learn, every event; gives the outcomes."""
     out = outcomes_of(users, items, times)
-    fold(state.graph, state.scratch, np.ones(out.user_row.size, np.bool_), out)
+    measured = np.ones(out.user_row.size, np.bool_)
+    assert fold(state.graph, state.scratch, state.ranker, measured, out, 0) == out.user_row.size
     return out
 
 
@@ -169,6 +174,14 @@ def clock_weight_of(graph, clock, item):
     return float(graph.items[item]["weight"][clock]) * 2.0 ** (-16 * n_behind)
 
 
+# The paths that count events, which `DensePaths` knows; the others have twins in tests of their own.
+COUNTING = (
+    *(path.name for path in paths.EVIDENCE_PATHS),
+    *(name for name in paths.NAMES if name.startswith(("trending_", "popularity"))),
+    *("fresh", "category", "repeat"),
+)
+NOT_COUNTING = (*(name for name in paths.NAMES if name not in COUNTING), "ranker", "content")
+
 # Evidence paths: (column, damped by popularity, sharpened).
 EVIDENCE = {
     "sequence": (candidates.NEAR, True, False),
@@ -195,14 +208,15 @@ class DensePaths:
         return not self.graph.unlistable[item] and (self.graph.repeats or item not in self.taken)
 
     def path(self, name):
-        """item -> probability; empty where the path has nothing to say; None for a path that has no twin here."""
+        """item -> probability; empty where the path has nothing to say."""
+        if not self.graph.has_path[paths.NAMES.index(name)]:
+            return {}
         if name in EVIDENCE:
             return self._evidence(*EVIDENCE[name])
         if name.startswith("trending_") or name == "popularity":
             half_life = math.inf if name == "popularity" else float(name.removeprefix("trending_"))
             return self._trending(HALF_LIVES.index(half_life))
-        own = {"fresh": self._fresh, "category": self._category, "repeat": self._repeat}.get(name)
-        return own() if own else None
+        return {"fresh": self._fresh, "category": self._category, "repeat": self._repeat}[name]()
 
     def _evidence(self, column, damped, sharp):
         values = defaultdict(float)
@@ -244,7 +258,7 @@ class DensePaths:
     def _category(self):
         share, total = defaultdict(float), 0.0
         for k, owner in enumerate(self.history):
-            nodes = self.nodes(owner)
+            nodes = self.nodes(owner)[: int(self.graph.items[owner]["n_categories"])]
             for node in nodes:
                 weight = 0.9**k / len(nodes)
                 total += weight
@@ -264,7 +278,7 @@ class DensePaths:
         return dict(chances)
 
     def nodes(self, item):
-        """An item's category nodes."""
+        """An item's feature nodes, categories first."""
         row = self.graph.items[item]
         return row["nodes"][: row["n_nodes"]].tolist()
 
@@ -287,21 +301,10 @@ def normal(weights):
     return {item: weight / total for item, weight in weights.items()} if total > 0.0 else {}
 
 
-def from_scratch(scratch, path):
-    """The kernels' own probabilities of one path over the last stage: item -> probability."""
-    if scratch.mass[path] <= 0.0:
-        return {}
-    final = scratch.final[: scratch.n[candidates.N_CHOSEN]]
-    return {int(scratch.row[i]): float(scratch.score[path, i]) / float(scratch.mass[path]) for i in final}
-
-
-def dense_mixture(graph, scratch, weights, user):
+def dense_mixture(graph, weights, user):
     """(item -> probability, path name -> item -> probability) over all items that may be listed; a full sort is a list."""
     dense = DensePaths(graph, user)
-    by_path = {}
-    for number, name in enumerate(paths.NAMES):
-        twin = dense.path(name)
-        by_path[name] = from_scratch(scratch, number) if twin is None else twin
+    by_path = {name: dense.path(name) for name in paths.NAMES}
     speaking = {name: weights[n] for n, name in enumerate(paths.NAMES) if by_path[name]}
     total = sum(speaking.values())
     mixed = {

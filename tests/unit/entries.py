@@ -1,0 +1,53 @@
+"""Ways in for tests: kernels that only other kernels call, compiled once and read from disk afterwards."""
+
+from streamer.compiled import entry_kernel
+from streamer.graph.rates import log_lift, rate_of, settle_node
+from streamer.ranker.features import calibrate, shortlist
+from streamer.ranker.guard import watch
+from streamer.ranker.network import learn, score
+
+
+@entry_kernel
+def rates_of(graph, rows, rates, lifts):
+    """Rate of each item, and the logarithm of its lift."""
+    for n in range(rows.size):
+        rates[n] = rate_of(graph, rows[n])
+        lifts[n] = log_lift(graph, graph.items[rows[n]])
+
+
+@entry_kernel
+def settle(graph, node_row):
+    """Bring a node up to the present."""
+    settle_node(graph, node_row)
+
+
+@entry_kernel
+def take_shortlist(cands, ranker):
+    """Fill the ranker's short list."""
+    shortlist(cands, ranker)
+
+
+@entry_kernel
+def score_list(ranker):
+    """Score what lies in the scratch."""
+    score(ranker)
+
+
+@entry_kernel
+def learn_list(ranker, taken):
+    """Score what lies in the scratch, and learn that this candidate was taken."""
+    score(ranker)
+    learn(ranker, taken)
+
+
+@entry_kernel
+def count_foretold(graph, cands, ranker, taken):
+    """Hold the short list against what was taken."""
+    calibrate(graph, cands, ranker, taken)
+
+
+@entry_kernel
+def watch_ranks(ranker, by_ranker, by_mixture):
+    """Let the guard count events."""
+    for n in range(by_ranker.size):
+        watch(ranker, by_ranker[n], by_mixture[n])
