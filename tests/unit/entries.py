@@ -2,9 +2,9 @@
 
 from streamer.compiled import entry_kernel
 from streamer.graph.rates import log_lift, rate_of, settle_node
-from streamer.ranker.features import calibrate, shortlist
 from streamer.ranker.guard import watch
 from streamer.ranker.network import learn, score
+from streamer.ranker.shortlist import calibrate, shortlist
 
 
 @entry_kernel

@@ -31,7 +31,7 @@ def shortlisted(values):
     """Numbers of the candidates on the short list."""
     ranker = new_ranker(4)
     take_shortlist(proposed(np.array(values, np.float32)), ranker)
-    return ranker.index[: ranker.n[SHORT]].tolist()
+    return ranker.candidate[: ranker.n[SHORT]].tolist()
 
 
 def test_short_lists_that_fit_hold_everything_that_has_a_chance():
@@ -184,10 +184,10 @@ def test_calibration_counts_what_was_foretold_and_what_came():
     for _, x in ranked_by_ranker(state):
         assert x.shape[1] >= features.N_FEATURES
     ranker, scratch, graph = state.ranker, state.scratch, state.graph
-    rows = scratch.row[ranker.index[: ranker.n[SHORT]]]
+    rows = scratch.row[ranker.candidate[: ranker.n[SHORT]]]
     graph.items["expected"][:], graph.items["hits"][:] = 0.0, 0.0
     graph.items["expected"][rows[1]], graph.items["hits"][rows[1]] = 50.0, 7.0
-    chances = scratch.mixed[ranker.index[: ranker.n[SHORT]]].copy()
+    chances = scratch.mixed[ranker.candidate[: ranker.n[SHORT]]].copy()
     count_foretold(graph, scratch, ranker, 0)
     expected, hits = chances.copy(), np.zeros_like(chances)
     hits[0] = 1.0
