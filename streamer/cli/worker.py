@@ -60,6 +60,8 @@ def work(settings: Settings, report: Path | None) -> None:
         stack.callback(server.close)
         _log.info("metrics", extra={"url": f"http://{server.host}:{server.port}/metrics"})
         _stop_on_signals(stop)
+        if trainer is not None:
+            trainer.warm_up()
         runner.run(stop)  # everything that was sent has been acknowledged when it returns
         if report is not None:
             write_report(report, runner.report())
@@ -77,9 +79,7 @@ def _text_ports(settings: Settings) -> TextPorts | None:
 def _trainer(settings: Settings) -> ThreadTrainer | None:
     if "vectors" in settings.without:
         return None
-    trainer = ThreadTrainer(Learner(), share=settings.training_share, waits=settings.training_waits)
-    trainer.warm_up()
-    return trainer
+    return ThreadTrainer(Learner(), share=settings.training_share, waits=settings.training_waits)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streamer import mixture, paths
 from streamer.encode import Encoders
+from streamer.errors import ConfigError
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import Candidates, new_candidates
 from streamer.graph.state import SWITCHES, WITH_VECTORS
@@ -66,11 +67,12 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         trainer: Of the attention network. None, or "vectors" among `settings.without`: there are no vectors.
 
     Raises:
-        ValueError: a setting is out of range.
+        ConfigError: the settings switch something off that there is not.
+        ValueError: a size is out of range.
     """
     unknown = sorted(set(settings.without) - set(switchable()))
     if unknown:
-        raise ValueError(f"without: expected some of {', '.join(switchable())}; got {', '.join(unknown)}")
+        raise ConfigError(f"without: expected some of {', '.join(switchable())}; got {', '.join(unknown)}")
     has_trainer = trainer is not None and "vectors" not in settings.without
     graph = new_graph(settings, mixture.N_CONTEXTS, paths.NAMES)
     graph.switches[WITH_VECTORS] = has_trainer

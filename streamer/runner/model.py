@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from streamer import pipeline, report
 from streamer.config import Settings
-from streamer.errors import ConfigError
 from streamer.events import Event
 from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
@@ -52,12 +51,7 @@ class Model:
     def __init__(self, settings: Settings, trainer: ThreadTrainer | None = None) -> None:
         self._settings = settings
         self.trainer = trainer
-        try:
-            self.state = pipeline.new_state(settings.fold(), trainer)
-        except (
-            ValueError
-        ) as exc:  # sizes were checked with the settings; only the core knows what can be switched off
-            raise ConfigError(str(exc)) from exc
+        self.state = pipeline.new_state(settings.fold(), trainer)
         self.scoreboard = Scoreboard()
         self._publisher = Publisher(settings.max_users, settings.k)
         self._returning = Returning(settings.session_gap_s * 1000)

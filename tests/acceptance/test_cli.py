@@ -15,7 +15,9 @@ import pytest
 import redis
 
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_vectors import RedisVectors
 from streamer.events import ANONYMOUS
+from streamer.ports import VectorEntry
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numba", "numpy", "confluent_kafka", "redis", "pydantic", "rich", "prometheus_client", "msgspec")
@@ -300,6 +302,12 @@ def test_produce_refuses_what_it_cannot_do(cli: Cli, mock_kafka: str) -> None:
     refused(cli("produce", "interactions", "no.jsonl", "--kafka", mock_kafka), 4, "no.jsonl: cannot be read")
 
 
+def test_a_part_that_there_is_not_cannot_be_switched_off(cli: Cli) -> None:
+    """Exit code 2, with the names that there are, whoever answers at these addresses."""
+    where = ("--kafka", "localhost:1", "--redis", "redis://localhost:1", "--set", "text_model=none")
+    refused(cli("run", *where, "--set", "without=text,vectorz"), 2, "without", "vectors", "got vectorz")
+
+
 # --- inspect ---
 
 
@@ -328,6 +336,20 @@ def test_inspect_shows_a_list(cli: Cli, redis_url: str, prefix: str) -> None:
     assert (
         "item i2: retired" in cli("inspect", "--item", "i2", "--redis", redis_url, "--prefix", prefix).stdout
     )
+
+
+def test_inspect_names_the_version_of_a_vector(cli: Cli, redis_url: str, prefix: str) -> None:
+    """Of the user and of the item asked for, where there is one; never in the way of --raw."""
+    RedisLists(redis_url, prefix).write([("u1", published(["i1"])), ("u2", published(["i1"]))], 60)
+    vectors = RedisVectors(redis_url, prefix)
+    vectors.write_users([VectorEntry("u1", bytes(128), 17, 1_000, {})], 60)
+    vectors.write_items([VectorEntry("i1", bytes(128), 18, -1, {})], 60)
+    where = ("--redis", redis_url, "--prefix", prefix)
+    assert "vector of user u1: version 17, 64 numbers" in cli("inspect", "u1", *where).stdout
+    assert "vector" not in cli("inspect", "u2", *where).stdout
+    assert "vector of item i1: version 18, 64 numbers" in cli("inspect", "--item", "i1", *where).stdout
+    raw = cli("inspect", "u1", "--raw", *where).stdout
+    assert json.loads(raw)["items"][0]["id"] == "i1"
 
 
 def test_inspect_of_a_stranger_shows_the_anonymous_list(cli: Cli, redis_url: str, prefix: str) -> None:

@@ -199,7 +199,8 @@ def test_the_fold_gets_its_part() -> None:
     """`fold` hands over what the core knows, and the defaults of the two agree."""
     from streamer.graph import FoldSettings
 
-    assert Settings().fold() == FoldSettings()
+    assert Settings(text_model="none").fold() == FoldSettings()
+    assert Settings().fold() == FoldSettings(text_model=Settings().text_model)
     assert Settings(repeats=True, max_items=1000).fold() == FoldSettings(repeats=True, max_items=1000)
 
 

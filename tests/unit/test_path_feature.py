@@ -41,7 +41,7 @@ def test_counts_behind_idf_equal_a_census(state):
 
 
 def test_idf_and_length_by_hand():
-    """idf is log((1 + items) / (1 + items with the node)); a length is its root of squares, measured anew as it grows."""
+    """idf is log((1 + items) / (1 + items with the node)); a length is its root of squares, taken anew as the catalog grows."""
     records = [
         CatalogItem(item_id=item, categorical={"kind": kind}, timestamp_ms=0)
         for item, kind in (("a", ["k"]), ("b", ["k"]), ("c", ["z", "k", "w"]))
