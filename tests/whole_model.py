@@ -26,7 +26,7 @@ SETTINGS = FoldSettings(
     max_nodes=160,
     max_taken=16_384,
     n_neighbours=32,
-    training_interval=48,
+    training_interval=16,
     explore_share=0.1,
     text_model=MODEL,
 )
@@ -143,9 +143,10 @@ def a_log(seed, n_views=300, n_users=12, n_items=50):
     for n in range(n_views):
         time_ms += int(rng.choice([1_000, 60_000, 4_000_000]))
         user = int(rng.integers(0, n_users))
-        item = min(int(rng.geometric(4.0 / n_items)) - 1, n_items - 1)
+        n_there = 10 + (n_items - 10) * n // n_views  # new ones come all the time
+        item = (min(int(rng.geometric(4.0 / n_items)) - 1, n_items - 1) + 5 * user) % n_there
         late_ms = int(rng.choice([0, 0, 0, 90_000]))
-        log.append(view_of(rng, user, (item + 5 * user) % n_items, time_ms - late_ms))
+        log.append(view_of(rng, user, item, time_ms - late_ms))
         if n % 6 == 0:
             log.append(record_of(rng, int(rng.integers(0, n_items + 10)), time_ms))
         if n % 9 == 0:

@@ -21,7 +21,7 @@ SIZES = FoldSettings(
     n_neighbours=16,
     session_gap_s=60,
     explore_share=0.2,
-    training_interval=5,
+    training_interval=2,  # logs are short
     text_model=MODEL,
 )
 USERS = [f"u{n}" for n in range(7)]  # more than there is room for
@@ -56,7 +56,11 @@ others = st.one_of(
     st.builds(Profile, user_id=user_ids, categorical=kinds, numerical=prices, timestamp_ms=times),
     st.builds(embedded, titles.filter(bool)),
 )
-logs = st.lists(st.one_of(views, views, views, views, others), max_size=60)
+# Runs of views, with some of everything else between them: drawn one by one, events would hardly ever make a run, nor a log.
+runs = st.tuples(st.lists(views, min_size=1, max_size=8), st.lists(others, max_size=2))
+logs = st.lists(runs, max_size=8).map(
+    lambda drawn: [event for run in drawn for part in run for event in part]
+)
 cuts = st.lists(st.integers(0, 60), max_size=6)
 fold_settings = st.builds(SIZES._replace, repeats=st.booleans())
 

@@ -11,7 +11,7 @@ from streamer.events import CatalogItem, Interaction, ItemRetired
 from streamer.graph.state import CO, HISTORY, KNOWN, ROUND, TICK_MS
 from streamer.propagate.learner import N_NEIGHBOURS
 
-VIEWS = SETTINGS._replace(text_model="none", max_users=64, explore_share=0.0)
+VIEWS = SETTINGS._replace(text_model="none", max_users=64, explore_share=0.0, training_interval=48)
 
 
 def folded(log, trainer, settings=VIEWS, size=None):
