@@ -7,6 +7,7 @@ import pytest
 from whole_model import MODEL, SETTINGS, a_log, embedded, new_state
 
 from streamer import paths, pipeline
+from streamer.errors import ConfigError
 from streamer.events import CatalogItem, Interaction, Profile, TextDropped, TextEmbedded, UserErased
 from streamer.graph.state import CONTEXT_NODES, NO_VALUE, PROFILE_NODES, VALUE_UNIT
 from streamer.texts import content_key
@@ -179,7 +180,7 @@ def test_without_ratings_values_are_as_if_they_had_not_come():
 @pytest.mark.parametrize("wrong", ["sequense", "", "Text", "trending"])
 def test_names_that_nothing_has_are_refused(wrong):
     """`without` names paths and kinds of evidence; anything else is an error that says what there is."""
-    with pytest.raises(ValueError, match=r"without: expected some of sequence, .* vectors.*; got "):
+    with pytest.raises(ConfigError, match=r"without: expected some of sequence, .* vectors.*; got "):
         pipeline.new_state(PLAIN._replace(without=("vectors", wrong)))
 
 

@@ -9,7 +9,7 @@ from test_runner_texts import Worker, World
 from streamer.events import ANONYMOUS, segment_list_id
 
 WITHIN_S = 2.0
-SIZES: dict[str, Any] = {"without": ("vectors",), "explore_share": 0.0, "k": 5}
+SIZES: dict[str, Any] = {"without": ("vectors",), "explore_share": 0.0, "k": 10}
 WORDS = ("red lamp oak", "blue chair pine", "green desk steel")
 
 
