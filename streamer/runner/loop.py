@@ -46,7 +46,9 @@ NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 class Phase(enum.IntEnum):
     """What a turn of the loop is for."""
 
-    LOADING = enum.auto()  # catalog, profiles and texts only, so that the first interactions find their items
+    # one kind after the other, so that which rows they get does not depend on how the log hands topics out
+    LOADING_ITEMS = enum.auto()  # catalog and texts only, so that the first interactions find their items
+    LOADING_USERS = enum.auto()  # profiles, too
     READING = enum.auto()  # everything that was on the log at the start
     PUBLISHING = enum.auto()  # the lists of all users known by then, beside those that change
     LIVE = enum.auto()
@@ -93,7 +95,7 @@ class Runner:
         self._figures = Figures(clock, telemetry)
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
-        self._phase = Phase.LOADING
+        self._phase = Phase.LOADING_ITEMS
         self._backlog = NO_USERS  # still to be published after catching up
         self._anonymous_changed = False
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
@@ -159,8 +161,8 @@ class Runner:
         begin = self._patience(KAFKA, self._source.begin_offsets, limit_s)
         self._end_at_start = self._patience(KAFKA, self._source.end_offsets, limit_s)
         committed = self._patience(KAFKA, self._source.committed, limit_s)
-        interactions = [self._settings.topic_interactions]
-        self._patience(KAFKA, lambda: self._source.pause(interactions), limit_s)
+        later = [self._settings.topic_profiles, self._settings.topic_interactions]
+        self._patience(KAFKA, lambda: self._source.pause(later), limit_s)
         self._positions = Positions(begin, committed)
         self._intake = Intake(
             self._settings,
@@ -180,23 +182,25 @@ class Runner:
         now_s = self._clock.monotonic_s()
         if any_records:
             self._quiet_since_s = now_s
-        topics = list(self._settings.kinds())
-        interactions = [self._settings.topic_interactions]
-        if self._phase is Phase.LOADING:
-            topics.remove(self._settings.topic_interactions)
+        waits_for = {
+            Phase.LOADING_ITEMS: [self._settings.topic_profiles, self._settings.topic_interactions],
+            Phase.LOADING_USERS: [self._settings.topic_interactions],
+        }
+        paused = waits_for.get(self._phase, [])
+        topics = [topic for topic in self._settings.kinds() if topic not in paused]
         if now_s - self._quiet_since_s < QUIET_S and not self._positions.reached(self._end_at_start, topics):
             return
         self._quiet_since_s = now_s
-        if self._phase is Phase.LOADING:
-            self._patience(KAFKA, lambda: self._source.resume(interactions))
-            if self._texts is not None:
-                self._texts.start()
-            self._phase = Phase.READING
-            self._look_whether_read(any_records=False)  # there may be no interactions at all
-        else:
+        if not paused:
             self._backlog = self._model.all_users()
             self._phase = Phase.PUBLISHING
             _log.info("caught_up", extra={"n_users": len(self._backlog)})
+            return
+        self._patience(KAFKA, lambda: self._source.resume(paused[:1]))
+        if self._phase is Phase.LOADING_USERS and self._texts is not None:
+            self._texts.start()
+        self._phase = Phase(self._phase + 1)
+        self._look_whether_read(any_records=False)  # there may be nothing on the topic at all
 
     # --- one turn ---
 

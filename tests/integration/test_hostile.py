@@ -5,6 +5,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from streamer.config import Settings
 from streamer.demo.worker import HOST, Worker
 from streamer.errors import InvalidEvent
 from streamer.events import MAX_DEPTH, MAX_MESSAGE_BYTES, Event, Kind, decode
+from streamer.propagate.learner import Learner
+from streamer.training import ThreadTrainer
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -179,8 +182,9 @@ def _judged(kind: Kind, messages: Sequence[Sent]) -> Expected:
 
 
 def _state_hash(events: Sequence[Event]) -> str:
-    state, _ = pipeline.step(pipeline.new_state(Settings().fold()), events, 1.0)
-    return pipeline.state_hash(state)
+    with closing(ThreadTrainer(Learner())) as trainer:
+        state, _ = pipeline.step(pipeline.new_state(Settings(text_model="none").fold(), trainer), events, 1.0)
+        return pipeline.state_hash(state)
 
 
 @pytest.fixture(params=["mock", pytest.param("real", marks=pytest.mark.kafka)])
@@ -211,7 +215,16 @@ def worker(
     settings = Settings()
     # Compiled here, else the worker's memory is mostly what its compiler left behind.
     pipeline.warm_up(settings.fold(), settings.measure_share, settings.k)
-    flags = ["--prefix", prefix, "--group", prefix.replace(":", "-"), "--set", "text_model=none"]
+    flags = [
+        "--prefix",
+        prefix,
+        "--group",
+        prefix.replace(":", "-"),
+        "--set",
+        "text_model=none",
+        "--set",
+        "training_waits=true",
+    ]
     for kind, topic in topics.items():
         flags += ["--set", f"topic_{kind}={topic}"]
     worker = Worker(tmp_path, kafka, redis_url, flags)

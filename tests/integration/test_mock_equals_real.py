@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from streamer.adapters.kafka import KafkaSink
 from streamer.config import Settings
 from streamer.datasets import Message, load
 from streamer.demo.worker import Worker
-from streamer.events import Interaction, decode
+from streamer.events import Event, Interaction, decode
+from streamer.propagate.learner import Learner
 from streamer.publish import Publisher
+from streamer.training import ThreadTrainer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data" / "online-retail"
-COMPILE_TIMEOUT_S = 150  # the first start on a machine compiles the kernels
+COMPILE_TIMEOUT_S = 280  # the first start on a machine compiles the kernels
 N_EVENTS = 5000
 KINDS = ("catalog", "profiles", "interactions")
 
@@ -42,9 +45,14 @@ def _items(value: bytes) -> list[tuple[str, float, str]]:
 
 def _in_memory(messages: Sequence[Message]) -> tuple[str, Lists]:
     """State hash and all lists of a fold without any Kafka or Redis, for the moment of the log's last event."""
-    settings = Settings()
+    settings = Settings(text_model="none")
     events = [decode(message.kind, message.key, message.value) for message in messages]
-    state, _ = pipeline.step(pipeline.new_state(settings.fold()), events, settings.measure_share)
+    with closing(ThreadTrainer(Learner())) as trainer:
+        state, _ = pipeline.step(pipeline.new_state(settings.fold(), trainer), events, settings.measure_share)
+        return _lists_of(state, settings, events)
+
+
+def _lists_of(state: pipeline.State, settings: Settings, events: Sequence[Event]) -> tuple[str, Lists]:
     user_rows = np.arange(-1, state.ids.users.n_rows, dtype=np.int32)
     newest_ms = max(event.timestamp_ms for event in events if isinstance(event, Interaction))
     gaps_ms = pipeline.gaps_ms(state, user_rows, newest_ms)
@@ -74,7 +82,16 @@ class Loop:
         self._publish(kafka, topics, messages)
         directory = self._directory / name
         directory.mkdir()
-        flags = ["--prefix", prefix, "--group", topics["interactions"], "--set", "text_model=none"]
+        flags = [
+            "--prefix",
+            prefix,
+            "--group",
+            topics["interactions"],
+            "--set",
+            "text_model=none",
+            "--set",
+            "training_waits=true",
+        ]
         for kind, topic in topics.items():
             flags += ["--set", f"topic_{kind}={topic}"]
         worker = Worker(directory, kafka, self._redis_url, flags)

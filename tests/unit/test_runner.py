@@ -322,7 +322,7 @@ def test_a_stop_while_catching_up_is_clean(world: World) -> None:
 def test_holes_at_the_end_do_not_hold_up_the_start(world: World) -> None:
     """The last offsets may never be delivered (markers, compaction): silence ends the catching up."""
     world.append_many(10)
-    world.n_quiet = 500
+    world.n_quiet = 1_000
     worker = world.worker()
     end = worker.source.end_offsets()
     worker.source.end_offsets = lambda: {  # type: ignore[method-assign]
