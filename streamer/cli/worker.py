@@ -22,6 +22,9 @@ from streamer.training import ThreadTrainer
 
 _log = logging.getLogger(__name__)
 
+# How long another thread may hold the interpreter while a list waits: training and embedding run beside the fold.
+SWITCH_INTERVAL_S = 0.0005
+
 
 def work(settings: Settings, report: Path | None) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal does not wait for that.
