@@ -178,9 +178,10 @@ class _Batch:
         )
         for n, segments in self._contexts.items():
             out.context[n, : len(segments)] = segments[:CONTEXT_NODES]
+        measured = _chosen(out.user_row, self._measure_share)
         done = 0
         while done < out.user_row.size:
-            done = self._fold_from(done, out)
+            done = self._fold_from(done, measured, out)
             if self._is_round_over():
                 # rows for the rest of the run are handed out by now: a round must not know, or the cut of the log would show
                 n_items = max(self._n_items_before, int(out.item_row[:done].max()) + 1)
@@ -188,11 +189,10 @@ class _Batch:
         self._outcomes.append(out)
         self._users, self._items, self._times, self._values, self._contexts = [], [], [], [], {}
 
-    def _fold_from(self, start: int, out: Outcomes) -> int:
+    def _fold_from(self, start: int, measured: NDArray[np.bool_], out: Outcomes) -> int:
         state = self.state
         if self._measure_share == 0.0:
             return int(fold_only(state.graph, out, start))
-        measured = _chosen(out.user_row, self._measure_share)
         return int(fold(state.graph, state.scratch, state.ranker, measured, out, start))
 
     def _is_round_over(self) -> bool:
