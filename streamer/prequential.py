@@ -29,6 +29,7 @@ from streamer.rank import EXPLORED_PLACE, deal_out, draw_unshown, order_shortlis
 from streamer.ranker.guard import is_on, watch
 from streamer.ranker.memory import keep, learn_again
 from streamer.ranker.network import learn as learn_order
+from streamer.ranker.scaling import watch_features
 from streamer.ranker.shortlist import calibrate, place_of
 
 # Bits of Outcomes.flags.
@@ -182,6 +183,7 @@ def _test(graph, cands, ranker, out, n, is_counted):
             if is_sampled:
                 _look_at_list(graph, cands, out, n)
             _explore(graph, cands, out, n)
+        watch_features(ranker)
         if taken >= 0:
             learn_order(ranker, taken)
             keep(ranker, taken)

@@ -17,6 +17,7 @@ from streamer.paths import NAMES
 from streamer.ranker.features import describe
 from streamer.ranker.guard import is_on
 from streamer.ranker.network import score
+from streamer.ranker.scaling import scale
 from streamer.ranker.shortlist import shortlist
 from streamer.ranker.state import SHORT
 
@@ -28,9 +29,10 @@ _N_NEWEST = 256  # arrivals that are drawn from
 
 @kernel
 def order_shortlist(graph, cands, ranker, user_row, gap_ms):
-    """Describe and score the mixture's most probable candidates."""
-    shortlist(cands, ranker)
+    """Describe, scale and score the short list."""
+    shortlist(graph, cands, ranker)
     describe(graph, cands, ranker, user_row, gap_ms)
+    scale(ranker)
     score(ranker)
 
 

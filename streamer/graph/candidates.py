@@ -50,6 +50,7 @@ class Candidates(NamedTuple):
     row: NDArray[np.int32]
     closed: NDArray[np.bool_]  # may not be listed for this user
     chosen: NDArray[np.bool_]  # is in `final`
+    short: NDArray[np.bool_]  # is on the ranker's short list, last stage only
     evidence: NDArray[np.float32]  # (CAPACITY, 16) N_COLUMNS of a cache line
     score: NDArray[np.float32]  # (n_paths, CAPACITY + padding)
     mass: NDArray[np.float64]  # (n_paths,)
@@ -102,6 +103,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         row=np.zeros(CAPACITY, np.int32),
         closed=np.zeros(CAPACITY, np.bool_),
         chosen=np.zeros(CAPACITY, np.bool_),
+        short=np.zeros(CAPACITY, np.bool_),
         evidence=np.zeros((CAPACITY, 16), np.float32),
         score=np.zeros((n_paths, CAPACITY + _PADDING), np.float32),
         mass=np.zeros(n_paths),

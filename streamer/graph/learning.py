@@ -5,6 +5,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.categories import touch_nodes
 from streamer.graph.clocks import tick
+from streamer.graph.company import keep_company
 from streamer.graph.histories import append, has_taken, history_length, past_item, record_take
 from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
@@ -21,6 +22,7 @@ from streamer.graph.state import (
     LAG,
     N_FRESH,
     SEQ,
+    WITH_RANKER,
     WITH_VECTORS,
 )
 
@@ -113,4 +115,6 @@ def learn(graph, user_row, item_row, time_ms, value):
         earlier = past_item(graph, user_row, k)
         if earlier != item_row:
             _pair(graph, earlier, item_row, k)
+    if graph.switches[WITH_RANKER]:
+        keep_company(graph, user_row, item_row)
     append(graph, user_row, item_row, time_ms, _learn_value(graph, item, value))

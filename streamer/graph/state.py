@@ -16,6 +16,7 @@ from streamer.nearest.table import N_NEAR, NearTable
 HISTORY = 20  # last items kept in order, a user, with the time and value of each
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
 DIM, N_HEADS = 64, 2  # of the co-propagated vectors
+COMPANY = 64  # numbers of a sketch of the company an item keeps: one bit of a word each
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
 SEQ, CO, LAG, BACK = range(CHANNELS)
 HALF_LIVES = (30.0, 300.0, 3000.0, np.inf)  # of the popularity clocks, in events
@@ -192,6 +193,13 @@ class Takes(NamedTuple):
     n: NDArray[np.int64]  # (1,) first takes since the last round
 
 
+class Company(NamedTuple):
+    """See `graph.company`."""
+
+    sum: NDArray[np.float32]  # (max_items, COMPANY)
+    code: NDArray[np.int8]  # (max_items, COMPANY)
+
+
 class Graph(NamedTuple):
     """All state that kernels read and write."""
 
@@ -214,6 +222,7 @@ class Graph(NamedTuple):
     values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
     takes: Takes
     vectors: Tables  # of the network's present version; without rows before the first one
+    company: Company  # of every item; filled for the ranker alone
     near: NearTable  # nearest items by text; without rows until the first vector comes
     has_path: NDArray[np.bool_]  # (n_paths,) False: switched off by a setting
     switches: NDArray[np.bool_]  # (N_SWITCHES,) see WITH_RANKER ...
@@ -283,6 +292,10 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             np.zeros(1, np.int64),
         ),
         vectors=no_tables(DIM, N_HEADS, HISTORY),
+        company=Company(
+            np.zeros((settings.max_items, COMPANY), np.float32),
+            np.zeros((settings.max_items, COMPANY), np.int8),
+        ),
         near=NearTable(
             np.zeros((0, N_NEAR), np.int32),
             np.zeros((0, N_NEAR), np.float32),

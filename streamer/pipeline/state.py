@@ -102,6 +102,8 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
         "unlistable": graph.unlistable[:n_items],
         "neighbours": graph.neighbour[:n_items],
         "evidence": graph.evidence[:n_items],
+        "company": graph.company.sum[:n_items],
+        "company_codes": graph.company.code[:n_items],
         "users": graph.users[:n_users],
         "nodes": graph.nodes[:n_nodes],
         "node_items": graph.node_items[:n_nodes],
@@ -128,7 +130,7 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
         "values": graph.values,
         **{
             f"ranker_{part}_{name}": table
-            for part in ("weights", "first_moment", "second_moment", "memory")
+            for part in ("weights", "first_moment", "second_moment", "memory", "scaling")
             for name, table in getattr(state.ranker, part)._asdict().items()
         },
         "ranker_updates": state.ranker.n_updates,

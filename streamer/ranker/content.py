@@ -4,10 +4,11 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import exp, log
+from streamer.graph.company import point
 from streamer.graph.content import FAST, NEWEST, SLOW
 from streamer.graph.histories import past_item
 from streamer.graph.state import N_NUMBERS, WITH_CONTENT
-from streamer.nearest.table import ONE, UNIT, dot_of, similarity
+from streamer.nearest.table import ONE, dot_of, similarity
 from streamer.ranker.state import SHORT
 
 CONTENT_NAMES = ("likeness_fast", "likeness_slow", "likeness_last", "log_rate")
@@ -130,12 +131,7 @@ def _average_texts(graph, cands, user_row, n_history):
         own = vector[past_item(graph, user_row, k)]
         for d in range(dim):
             total[d] += _TEXT_DECAYS[k] * np.float32(own[d])
-    square = np.float32(1e-6)
-    for d in range(dim):
-        square += total[d] * total[d]
-    per_length = np.float32(UNIT) / np.sqrt(square)
-    for d in range(dim):
-        cands.text_recent[d] = np.int8(total[d] * per_length)
+    point(total[:dim], cands.text_recent[:dim])
 
 
 @kernel

@@ -1,9 +1,9 @@
-"""What the ranker sees of a candidate. Fixed scaling, no running statistics; one pass over the short list.
+"""What the ranker sees of a candidate; one pass over the short list. `scaling` brings it to one size afterwards.
 
 paths      each path's part: clip(log((p_path + 1e-6) / (p_mix + 1e-6)) / 2, -3, 3), 0 where it has nothing to say
 item       the mixture's log-probability, then what the item has been through
 user       what is equal for the whole list, for the hidden units to cross with the rest
-others     `evidence`, `content`, `taste`: a file each
+others     `evidence`, `company`, `content`, `taste`: a file each
 """
 
 import numpy as np
@@ -15,7 +15,8 @@ from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import past_item
 from streamer.graph.state import ALL_TIME, WITH_TIME
 from streamer.paths import N_PATHS, NAMES
-from streamer.ranker import content, evidence, taste
+from streamer.ranker import company, content, evidence, taste
+from streamer.ranker.company import compare_company, weigh_company
 from streamer.ranker.content import (
     clip,
     describe_content,
@@ -40,12 +41,13 @@ _GROUPS = (
     content.VECTOR_NAMES,
     evidence.EVIDENCE_NAMES,
     evidence.ORDER_NAMES,
+    company.NAMES,
     taste.NAMES,
 )
 FEATURES = tuple(name for group in _GROUPS for name in group)
 N_FEATURES = len(FEATURES)
 # where each group begins
-_, ITEM, USER, CONTENT, TEXT, NUMBERS, VECTORS, EVIDENCE, ORDER, TASTE = (
+_, ITEM, USER, CONTENT, TEXT, NUMBERS, VECTORS, EVIDENCE, ORDER, COMPANY, TASTE = (
     sum(len(group) for group in _GROUPS[:n]) for n in range(len(_GROUPS))
 )
 _FLOOR = np.float32(1e-6)
@@ -64,6 +66,7 @@ def describe(graph, cands, ranker, user_row, gap_ms):
     weigh_content(graph, cands, user_row, n_history)
     weigh_rows(cands, n_history, ranker.masses)
     weigh_taste(graph, ranker, user_row, n_history)
+    weigh_company(graph, ranker, user_row, n_history)
     for c in range(ranker.n[SHORT]):
         index, x = ranker.candidate[c], ranker.x[c]
         row = cands.row[index]
@@ -81,7 +84,8 @@ def describe(graph, cands, ranker, user_row, gap_ms):
             continue
         share = clock_weight(graph, ALL_TIME, row) * per_mass
         describe_evidence(cands, index, share, n_history, ranker.masses, x[EVIDENCE:ORDER])
-        describe_order(cands, index, share, ranker.masses, x[ORDER:TASTE])
+        describe_order(cands, index, share, ranker.masses, x[ORDER:COMPANY])
+        compare_company(graph, ranker, row, x[COMPANY:TASTE])
         compare_taste(ranker, x[TASTE:])
     describe_vectors(cands, ranker, VECTORS)
 

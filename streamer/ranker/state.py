@@ -5,9 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-N_RANKED = 128  # candidates that are put in order
+from streamer.graph.state import COMPANY
+
+N_BEST, N_COLD = 96, 32  # candidates that are put in order: the most probable ones, then cold items
+N_RANKED = N_BEST + N_COLD
 N_HIDDEN = 32
-N_LISTS, N_KEPT = 256, 32  # lists remembered; candidates of each
+N_LISTS, N_KEPT = 2048, 32  # lists remembered; candidates of each
 N_TRAITS = 4  # see `taste`
 LAST_TAKEN, MEAN = range(2)  # rows of Ranker.taste
 
@@ -33,6 +36,16 @@ class Memory(NamedTuple):
     n_kept: NDArray[np.int64]  # (1,) lists so far
 
 
+class Scaling(NamedTuple):
+    """See `scaling`. All but `n` are (n_features,)."""
+
+    total: NDArray[np.float64]  # fading sums of the features
+    square: NDArray[np.float64]  # of their squares
+    n: NDArray[np.float64]  # (1,) candidates in them
+    centre: NDArray[np.float32]  # what is taken from a feature
+    factor: NDArray[np.float32]  # and what the rest is multiplied with
+
+
 class Ranker(NamedTuple):
     """What the ranker has learned; then, no state, the scratch of the list at hand.
 
@@ -43,6 +56,7 @@ class Ranker(NamedTuple):
     first_moment: Weights
     second_moment: Weights
     n_updates: NDArray[np.int64]  # (1,)
+    scaling: Scaling
     memory: Memory
     guard: NDArray[np.float64]  # see `guard`
     # scratch
@@ -53,6 +67,8 @@ class Ranker(NamedTuple):
     head: NDArray[np.int64]  # (N_KEPT,) the candidates worth remembering
     traits: NDArray[np.float32]  # (N_TRAITS,) of the item at hand
     taste: NDArray[np.float32]  # (2, N_TRAITS) of the user
+    company: NDArray[np.int8]  # (3, COMPANY) of the user, see `company`
+    company_total: NDArray[np.float32]  # (COMPANY,)
     base: NDArray[np.float32]  # (N_RANKED,) log-probability by the mixture
     score: NDArray[np.float32]  # (N_RANKED,)
     probability: NDArray[np.float32]  # (N_RANKED,) softmax of the scores
@@ -84,6 +100,13 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         _weights(n_features),
         _weights(n_features),
         np.zeros(1, np.int64),
+        Scaling(
+            np.zeros(n_features),
+            np.zeros(n_features),
+            np.zeros(1),
+            np.zeros(n_features, np.float32),
+            np.ones(n_features, np.float32),
+        ),
         Memory(
             np.zeros((N_LISTS, N_KEPT, n_features), np.float32),
             np.zeros((N_LISTS, N_KEPT), np.float32),
@@ -99,6 +122,8 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         head=np.zeros(N_KEPT, np.int64),
         traits=np.zeros(N_TRAITS, np.float32),
         taste=np.zeros((2, N_TRAITS), np.float32),
+        company=np.zeros((3, COMPANY), np.int8),
+        company_total=np.zeros(COMPANY, np.float32),
         base=np.zeros(N_RANKED, np.float32),
         score=np.zeros(N_RANKED, np.float32),
         probability=np.zeros(N_RANKED, np.float32),

@@ -2,8 +2,10 @@
 
 from streamer.compiled import entry_kernel
 from streamer.graph.rates import log_lift, rate_of, settle_node
+from streamer.ranker.company import compare_company, weigh_company
 from streamer.ranker.guard import watch
 from streamer.ranker.network import learn, score
+from streamer.ranker.scaling import scale, watch_features
 from streamer.ranker.shortlist import calibrate, shortlist
 
 
@@ -22,9 +24,9 @@ def settle(graph, node_row):
 
 
 @entry_kernel
-def take_shortlist(cands, ranker):
+def take_shortlist(graph, cands, ranker):
     """Fill the ranker's short list."""
-    shortlist(cands, ranker)
+    shortlist(graph, cands, ranker)
 
 
 @entry_kernel
@@ -51,3 +53,18 @@ def watch_ranks(ranker, by_ranker, by_mixture):
     """Let the guard count events."""
     for n in range(by_ranker.size):
         watch(ranker, by_ranker[n], by_mixture[n])
+
+
+@entry_kernel
+def scale_list(ranker):
+    """Scale the features that lie in the scratch, then let the scaling see them."""
+    scale(ranker)
+    watch_features(ranker)
+
+
+@entry_kernel
+def company_of(graph, ranker, user_row, n_history, rows, x):
+    """The features of company of each item, for this user."""
+    weigh_company(graph, ranker, user_row, n_history)
+    for n in range(rows.size):
+        compare_company(graph, ranker, rows[n], x[n])

@@ -9,49 +9,66 @@ from whole_model import SETTINGS, a_log, new_state
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
+from streamer.graph import FoldSettings, new_graph
 from streamer.graph.candidates import N_PROPOSED, new_candidates
+from streamer.graph.rates import COLD
 from streamer.prequential import COUNTED
 from streamer.ranker import features, new_ranker
 from streamer.ranker.guard import IS_ON
-from streamer.ranker.state import N_RANKED, SHORT
+from streamer.ranker.state import N_COLD, N_RANKED, SHORT
 
 KEPT = 1.0 - 1.0 / 2000.0
 
 
+SIZES = FoldSettings(max_items=1_024, max_users=2, max_nodes=4, max_taken=1_024, n_neighbours=16)
+
+
 def proposed(values):
-    """A scratch with these probabilities proposed, in this order."""
+    """A scratch with these probabilities proposed, in this order; candidate n is item n."""
     cands, n = new_candidates(1, 1), len(values)
     cands.mixed[:n] = values
-    cands.final[:n] = np.arange(n)
+    cands.row[:n] = cands.final[:n] = np.arange(n)
     cands.n[N_PROPOSED] = n
     return cands
 
 
-def shortlisted(values):
-    """Numbers of the candidates on the short list."""
-    ranker = new_ranker(4)
-    take_shortlist(proposed(np.array(values, np.float32)), ranker)
-    return ranker.candidate[: ranker.n[SHORT]].tolist()
+def shortlisted(values, cold=()):
+    """Numbers of the candidates on the short list, ascending; all items but those in `cold` had five events."""
+    graph, ranker = new_graph(SIZES, 1, ["one"]), new_ranker(4)
+    graph.items["n_events"] = COLD
+    graph.items["n_events"][list(cold)] = COLD - 1
+    take_shortlist(graph, proposed(np.array(values, np.float32)), ranker)
+    return sorted(ranker.candidate[: ranker.n[SHORT]].tolist())
 
 
 def test_short_lists_that_fit_hold_everything_that_has_a_chance():
-    """Up to 128 candidates all come, in the order in which they were proposed; those without any probability never do."""
+    """Up to 128 candidates all come; those without any probability never do."""
     assert shortlisted([]) == []
     assert shortlisted([0.5, 0.0, 0.25]) == [0, 2]
     assert shortlisted([0.5] * N_RANKED) == list(range(N_RANKED))
+    assert shortlisted([0.5] * N_RANKED, cold=range(N_RANKED)) == list(range(N_RANKED))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n", [129, 200, 600])
-def test_the_short_list_is_the_most_probable(seed, n):
+def test_without_cold_items_the_short_list_is_the_most_probable(seed, n):
     """Exactly the 128 of a full sort, to within the 1/16 that the histogram cannot tell apart; the others none too many."""
     rng = np.random.default_rng(seed)
     values = np.exp(rng.normal(0.0, 1.0 + seed, n)).astype(np.float32)
+    values /= values.sum()
     chosen = shortlisted(values)
     assert len(chosen) == len(set(chosen)) == N_RANKED
-    assert chosen == sorted(chosen)
     left_out = np.delete(values, chosen)
     assert left_out.max() <= values[chosen].min() * (1.0 + 1.0 / 16.0)
+
+
+@pytest.mark.parametrize("n_cold", [0, 5, N_COLD, 60])
+def test_cold_items_have_places_of_their_own(n_cold):
+    """Behind the 96 most probable come the 32 most probable cold items; with fewer of them, more of the others."""
+    values = 0.5 ** (np.arange(300) / 30.0)  # falling: the most probable come first
+    cold = list(range(200, 200 + n_cold))
+    best = list(range(N_RANKED - min(n_cold, N_COLD)))
+    assert shortlisted(values, cold) == best + cold[:N_COLD]
 
 
 def test_ties_at_the_edge_go_to_those_who_came_first():

@@ -1,0 +1,37 @@
+"""Features of company: whether a candidate was always taken after the same items as the user's last ones were."""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.graph.candidates import DEPTH
+from streamer.graph.company import point
+from streamer.graph.histories import past_item
+from streamer.graph.state import COMPANY
+from streamer.nearest.table import ONE, dot_of
+
+NAMES = ("company_fast", "company_slow", "company_last")
+FAST, SLOW, NEWEST = range(3)  # rows of Ranker.company
+_DECAYS = np.zeros((3, DEPTH), np.float32)
+_DECAYS[FAST] = 0.7 ** np.arange(DEPTH)
+_DECAYS[SLOW] = 0.95 ** np.arange(DEPTH)
+_DECAYS[NEWEST, 0] = 1.0
+
+
+@kernel
+def weigh_company(graph, ranker, user_row, n_history):
+    """Fill `ranker.company` with the company that the user's last items keep: fading fast, fading slowly, of the last one."""
+    total = ranker.company_total
+    for row in range(3):
+        total[:] = 0.0
+        for k in range(n_history if row != NEWEST else min(n_history, 1)):
+            code = graph.company.code[past_item(graph, user_row, k)]
+            for d in range(COMPANY):
+                total[d] += _DECAYS[row, k] * np.float32(code[d])
+        point(total, ranker.company[row])
+
+
+@kernel
+def compare_company(graph, ranker, item_row, x):
+    """Write the features of one candidate, cosines, into `x[: len(NAMES)]`."""
+    for row in range(3):
+        x[row] = np.float32(dot_of(graph.company.code, item_row, ranker.company[row])) / np.float32(ONE)

@@ -1,0 +1,52 @@
+"""Scaling: features of like size around zero, whatever the data set, so that one learning rate suits all of them.
+
+The mean and the spread of every feature over the candidates of the last lists; each list is scaled with what the lists before
+it showed. Measured (HR@10), together with the longer memory: ml-latest-small .187 -> .192, movietweetings .292 -> .294.
+"""
+
+import numpy as np
+
+from streamer.compiled import kernel
+from streamer.ranker.state import SHORT
+
+_KEPT = 1.0 - 1.0 / 10_000.0  # of the sums, a list: what a feature was like months ago fades
+_EVERY = 4  # candidates, of which one is looked at
+N_BELIEVED = 1000.0  # candidates that the first guess counts for: mean 0, spread GUESSED
+GUESSED = 0.5
+SCALED = np.float32(0.5)  # spread of a feature once it is scaled
+_LEAST = 0.05  # spread that is scaled: what hardly ever differs stays small
+
+
+@kernel
+def scale(ranker):
+    """Scale the features of the short list in place."""
+    scaling = ranker.scaling
+    for c in range(ranker.n[SHORT]):
+        x = ranker.x[c]
+        for f in range(x.size):
+            x[f] = (x[f] - scaling.centre[f]) * scaling.factor[f]
+
+
+@kernel
+def watch_features(ranker):
+    """Count the scaled list at hand in; to be called once it was scored."""
+    scaling = ranker.scaling
+    centre, factor, total, square = scaling.centre, scaling.factor, scaling.total, scaling.square
+    n_features = centre.size
+    scaling.n[0] *= _KEPT
+    for f in range(n_features):
+        total[f] *= _KEPT
+        square[f] *= _KEPT
+    for c in range(0, ranker.n[SHORT], _EVERY):
+        x = ranker.x[c]
+        scaling.n[0] += 1.0
+        for f in range(n_features):
+            raw = np.float64(x[f] / factor[f] + centre[f])
+            total[f] += raw
+            square[f] += raw * raw
+    per_n = 1.0 / (scaling.n[0] + N_BELIEVED)
+    for f in range(n_features):
+        mean = total[f] * per_n
+        variance = (square[f] + N_BELIEVED * GUESSED * GUESSED) * per_n - mean * mean
+        centre[f] = np.float32(mean)
+        factor[f] = SCALED / np.float32(max(np.sqrt(max(variance, 0.0)), _LEAST))

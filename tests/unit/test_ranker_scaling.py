@@ -1,0 +1,59 @@
+"""The ranker's scaling: features of any size come out alike, from what earlier lists showed alone."""
+
+import numpy as np
+from entries import scale_list
+
+from streamer.ranker import new_ranker
+from streamer.ranker.scaling import GUESSED, SCALED
+from streamer.ranker.state import N_RANKED, SHORT
+
+N_FEATURES = 4
+
+
+def fill(ranker, rng, mean, spread):
+    """A list of 128 candidates with features of this mean and spread in the scratch."""
+    ranker.n[SHORT] = N_RANKED
+    ranker.x[:] = rng.normal(mean, spread, (N_RANKED, N_FEATURES))
+
+
+def test_the_first_list_is_scaled_by_the_first_guess_alone():
+    """Nothing was seen: mean 0, and the factor that a ranker starts with is 1; what the list holds cannot show in it."""
+    ranker, rng = new_ranker(N_FEATURES), np.random.default_rng(0)
+    fill(ranker, rng, 3.0, 2.0)
+    raw = ranker.x.copy()
+    scale_list(ranker)
+    np.testing.assert_array_equal(ranker.x, raw)
+
+
+def test_features_of_any_size_come_out_alike():
+    """After many lists, each feature has mean 0 and the spread that is aimed for; a constant one is 0."""
+    ranker, rng = new_ranker(N_FEATURES), np.random.default_rng(1)
+    mean, spread = np.array([5.0, -2.0, 0.1, 3.0]), np.array([4.0, 0.2, 1.0, 0.0])
+    for _ in range(2000):
+        fill(ranker, rng, mean, spread)
+        scale_list(ranker)
+    fill(ranker, rng, mean, spread)
+    scale_list(ranker)
+    np.testing.assert_allclose(ranker.x.mean(axis=0), 0.0, atol=0.25 * SCALED)
+    np.testing.assert_allclose(ranker.x.std(axis=0)[:3], SCALED, rtol=0.15)
+    assert ranker.x.std(axis=0)[3] == 0.0
+
+
+def test_sums_are_of_raw_features():
+    """What is counted is what the features were before scaling: one candidate in four of each list."""
+    ranker, rng = new_ranker(N_FEATURES), np.random.default_rng(2)
+    raw = []
+    for _ in range(3):
+        fill(ranker, rng, 1.0, 2.0)
+        raw.append(ranker.x[::4].astype(np.float64))
+        scale_list(ranker)
+    kept = 1.0 - 1.0 / 10_000.0
+    total = sum(x.sum(axis=0) * kept ** (2 - n) for n, x in enumerate(raw))
+    np.testing.assert_allclose(ranker.scaling.total, total, rtol=1e-4)
+    n_seen = sum(32 * kept ** (2 - n) for n in range(3))
+    assert abs(ranker.scaling.n[0] - n_seen) < 1e-9
+    mean = total / (n_seen + 1000.0)
+    square = sum((x * x).sum(axis=0) * kept ** (2 - n) for n, x in enumerate(raw))
+    variance = (square + 1000.0 * GUESSED**2) / (n_seen + 1000.0) - mean**2
+    np.testing.assert_allclose(ranker.scaling.centre, mean, rtol=1e-4)
+    np.testing.assert_allclose(ranker.scaling.factor, SCALED / np.sqrt(variance), rtol=1e-4)
