@@ -17,10 +17,12 @@ from streamer.graph.candidates import (
     choose_best,
     clear,
     gather,
+    read_clocks,
 )
 from streamer.graph.content import compare, compare_texts, weigh_interests
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
+from streamer.paths.trending import weigh_taken
 
 _LENGTHS = (1, 3, 10, 40)  # history length buckets: 0, 1-2, 3-9, 10-39, 40+
 _GAPS_MS = (60_000, 1_800_000)  # up to a minute, up to half an hour, longer
@@ -98,9 +100,10 @@ def mix(graph, cands, user_row, gap_ms, target):
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
     if target >= 0:
         choose(graph, cands, user_row, target)
-    if graph.switches[WITH_CONTENT]:
-        compare(graph, cands, user_row)
+    compare(graph, cands, user_row)
     compare_texts(graph, cands, user_row)  # also for the ranker, who knows no switch for it
+    read_clocks(graph, cands)
+    weigh_taken(graph, cands, user_row)
     score_list_paths(graph, cands, user_row)
     _share(cands, weights)
     for at in range(cands.n[N_CHOSEN]):

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from streamer.compiled import kernel
 from streamer.fastmath import log
+from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import BACK, CO, DIM, HISTORY, LAG, N_HEADS, N_NUMBERS, NODES, SEQ
+from streamer.graph.state import BACK, CO, DIM, HISTORY, LAG, N_CLOCKS, N_HEADS, N_NUMBERS, NODES, SEQ
 
 CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
@@ -24,6 +25,7 @@ N_FINAL = 200  # candidates by evidence that survive to the last stage
 MAX_K = 200  # longest list
 _N_BINS = 4096
 N_INTERESTS = 4  # columns of a user's interest in a node
+CATEGORY = 3  # the last of them, see `graph.content`
 MAX_DIM = 1024  # numbers of a text vector at most
 N_AFFINITIES = 8  # category nodes kept of the user
 
@@ -50,16 +52,17 @@ class Candidates(NamedTuple):
     row: NDArray[np.int32]
     closed: NDArray[np.bool_]  # may not be listed for this user
     chosen: NDArray[np.bool_]  # is in `final`
-    short: NDArray[np.bool_]  # is on the ranker's short list, last stage only
     evidence: NDArray[np.float32]  # (CAPACITY, 16) N_COLUMNS of a cache line
     score: NDArray[np.float32]  # (n_paths, CAPACITY + padding)
     mass: NDArray[np.float64]  # (n_paths,)
     mixed: NDArray[np.float32]  # (CAPACITY,)
     likeness: NDArray[
         np.float32
-    ]  # (CAPACITY, N_INTERESTS) cosine of an item's features with the user's, last stage only
+    ]  # (CAPACITY, N_INTERESTS) of an item's features to the user's, see `graph.content`, last stage only
     text: NDArray[np.float32]  # (CAPACITY,) nearness by text to the user's last items, last stage only
+    current: NDArray[np.float32]  # (CAPACITY, N_CLOCKS) its weight on every clock, last stage only
     rate: NDArray[np.float32]  # (CAPACITY,) its rate as a share of all items' rates, last stage only
+    taken_weight: NDArray[np.float64]  # (N_CLOCKS,) of what the user cannot be listed any more
     final: NDArray[np.int32]
     n: NDArray[np.int64]
     row_mass: NDArray[np.float32]  # (DEPTH,) see `gather`
@@ -90,9 +93,9 @@ class Candidates(NamedTuple):
     user_numbers: NDArray[np.float32]  # (2, N_NUMBERS) of the user's last item; mean of his last items
     node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
     affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
-    per_weight: NDArray[np.float32]  # (N_AFFINITIES,) the share over the node's weight
     shared: NDArray[np.float64]  # (n_paths,) the mixture's weights over the paths that have anything to say
     bins: NDArray[np.int32]  # (4096,) histogram of `choose_best`
+    waiting: NDArray[np.int32]  # (CAPACITY,) indices that may come on the ranker's short list
     order: NDArray[np.int64]  # (MAX_K,) indices of the best, best first
 
 
@@ -103,13 +106,14 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         row=np.zeros(CAPACITY, np.int32),
         closed=np.zeros(CAPACITY, np.bool_),
         chosen=np.zeros(CAPACITY, np.bool_),
-        short=np.zeros(CAPACITY, np.bool_),
         evidence=np.zeros((CAPACITY, 16), np.float32),
         score=np.zeros((n_paths, CAPACITY + _PADDING), np.float32),
         mass=np.zeros(n_paths),
         mixed=np.zeros(CAPACITY, np.float32),
         likeness=np.zeros((CAPACITY, N_INTERESTS), np.float32),
         text=np.zeros(CAPACITY, np.float32),
+        current=np.zeros((CAPACITY, N_CLOCKS), np.float32),
+        taken_weight=np.zeros(N_CLOCKS),
         rate=np.zeros(CAPACITY, np.float32),
         final=np.zeros(CAPACITY, np.int32),
         n=np.zeros(6, np.int64),
@@ -135,9 +139,9 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         together_mass=np.zeros(DEPTH, np.float32),
         node=np.zeros(N_AFFINITIES, np.int32),
         affinity=np.zeros(N_AFFINITIES, np.float32),
-        per_weight=np.zeros(N_AFFINITIES, np.float32),
         shared=np.zeros(n_paths),
         bins=np.zeros(_N_BINS, np.int32),
+        waiting=np.zeros(CAPACITY, np.int32),
         order=np.zeros(MAX_K, np.int64),
     )
 
@@ -213,6 +217,8 @@ def clear(cands):
     for at in range(cands.n[N_INTERESTED]):
         for column in range(N_INTERESTS):
             cands.interest[cands.interested[at], column] = 0.0
+    for at in range(cands.n[N_AFFINE]):
+        cands.interest[cands.node[at], CATEGORY] = 0.0
     cands.n[:] = 0
     cands.mass[:] = 0.0
     cands.has_vector[0] = False
@@ -262,6 +268,15 @@ def gather(graph, cands, user_row):
         cands.back_mass[k] = back_mass * unit
         cands.together_mass[k] = together_mass * unit
         cands.n[N_HISTORY] = k + 1
+
+
+@kernel
+def read_clocks(graph, cands):
+    """Weights of the last stage on every clock, in one pass: an item's record is far away, and read once."""
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        for clock in range(N_CLOCKS):
+            cands.current[index, clock] = clock_weight(graph, clock, cands.row[index])
 
 
 @kernel

@@ -1,7 +1,8 @@
 """What a user's last items have in common, over feature nodes: his interest in every node, and how like it an item is.
 
 Interest is `sum over the last items k of decay**k * idf(node) / |item k|`, at three decays; likeness is the cosine of that vector
-with an item's own `idf(node)` over its nodes. idf = log((1 + items) / (1 + items that carry the node)).
+with an item's own `idf(node)` over its nodes. idf = log((1 + items) / (1 + items that carry the node)). The fourth column is the
+category path's: his share in a node over the weight of its items, summed over the item's nodes as it is.
 
 Nearness by text is read off the table of neighbours, in the same way for all paths and for the ranker.
 """
@@ -10,10 +11,10 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import exp, log, scramble
-from streamer.graph.candidates import DEPTH, N_CHOSEN, N_INTERESTED, N_INTERESTS, find
+from streamer.graph.candidates import CATEGORY, DEPTH, N_AFFINE, N_CHOSEN, N_INTERESTED, N_INTERESTS, find
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import ALL_ITEMS, rate_of
-from streamer.graph.state import DESCRIBED
+from streamer.graph.state import DESCRIBED, WITH_CONTENT
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 
 _N_DRAWN = 16  # items drawn to guess at those that nobody proposed
@@ -21,7 +22,7 @@ _N_TEXTS = 10  # of the user's last items, whose texts count
 _TEXT_DECAYS = (0.8 ** np.arange(_N_TEXTS)).astype(np.float32)
 _PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
 LIKENESS, NEARNESS = range(2)  # indices of Candidates.unlisted
-FAST, SLOW, NEWEST = range(3)  # columns of interest; the fourth pads to 16 bytes
+FAST, SLOW, NEWEST = range(3)  # columns of interest, beside CATEGORY
 _DECAYS = np.zeros((DEPTH, N_INTERESTS), np.float32)
 _DECAYS[:, FAST] = 0.7 ** np.arange(DEPTH)
 _DECAYS[:, SLOW] = 0.95 ** np.arange(DEPTH)
@@ -83,12 +84,16 @@ def weigh_interests(graph, cands, user_row):
 
 @kernel
 def compare(graph, cands, user_row):
-    """Likeness and rate of every candidate of the last stage, and `unlisted[LIKENESS]`."""
+    """Likeness of every candidate of the last stage; with content its rate, too, and `unlisted[LIKENESS]`."""
+    for at in range(cands.n[N_CHOSEN]):
+        index = cands.final[at]
+        _compare_one(graph, cands, cands.row[index], cands.likeness[index])
+    if not graph.switches[WITH_CONTENT]:
+        return
     per_total = np.float32(1.0 / max(graph.rates.total[ALL_ITEMS], 1e-30))
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         cands.rate[index] = rate_of(graph, cands.row[index]) * per_total
-        _compare_one(graph, cands, cands.row[index], cands.likeness[index])
     # what an item that nobody proposed is like, from a few drawn by the user's own numbers: the same in every replay
     total = np.float32(0.0)
     n_arrived = min(graph.rates.n[0], graph.rates.arrived.size)
@@ -137,7 +142,7 @@ def _compare_one(graph, cands, item_row, likeness):
     """Likeness of one item, (N_INTERESTS,), written."""
     for column in range(N_INTERESTS):
         likeness[column] = 0.0
-    if cands.n[N_INTERESTED] == 0:
+    if cands.n[N_INTERESTED] == 0 and cands.n[N_AFFINE] == 0:
         return
     item = graph.items[item_row]
     if item["n_nodes"] == 0:
@@ -147,7 +152,7 @@ def _compare_one(graph, cands, item_row, likeness):
         for column in range(N_INTERESTS):
             likeness[column] += interest[column]
     per_length = np.float32(1.0) / item["length"]
-    for column in range(N_INTERESTS):
+    for column in range(CATEGORY):
         likeness[column] = min(
             np.float32(1.0), likeness[column] * per_length
         )  # its length may be of long ago

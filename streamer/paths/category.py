@@ -3,9 +3,8 @@
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import N_AFFINE, N_CHOSEN, choose, weigh_categories
+from streamer.graph.candidates import CATEGORY, N_AFFINE, N_CHOSEN, choose, weigh_categories
 from streamer.graph.categories import node_mass
-from streamer.graph.clocks import clock_weight
 from streamer.graph.state import TRENDING
 
 _N_PROPOSED = 10  # items a node
@@ -13,12 +12,14 @@ _N_PROPOSED = 10  # items a node
 
 @kernel
 def propose(graph, cands, user_row, path):
-    """The heaviest items of the user's nodes."""
+    """The heaviest items of the user's nodes; what he cares for each node goes beside his other interest in it."""
     if user_row < 0:
         return
     weigh_categories(graph, cands, user_row)
     for n in range(cands.n[N_AFFINE]):
         node = graph.nodes[cands.node[n]]
+        mass = node_mass(graph, cands.node[n])
+        cands.interest[cands.node[n], CATEGORY] = cands.affinity[n] / mass if mass > 0.0 else np.float32(0.0)
         for place in range(min(np.int64(node["n_top"]), _N_PROPOSED)):
             choose(graph, cands, user_row, np.int64(node["top"][place]))
 
@@ -29,15 +30,9 @@ def score(graph, cands, user_row, path):
     if cands.n[N_AFFINE] == 0:
         return
     cands.mass[path] = 1.0
-    for n in range(cands.n[N_AFFINE]):
-        mass = node_mass(graph, cands.node[n])
-        cands.per_weight[n] = cands.affinity[n] / mass if mass > 0.0 else np.float32(0.0)
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
-        item = graph.items[cands.row[index]]
-        weight = clock_weight(graph, TRENDING, cands.row[index])
-        for own in range(item["n_nodes"]):
-            for n in range(cands.n[N_AFFINE]):
-                if item["nodes"][own] == cands.node[n]:
-                    cands.score[path, index] += min(cands.per_weight[n] * weight, cands.affinity[n])
-                    break
+        # a node's weight is kept by adding and taking away: after a long while it may be a little too small
+        cands.score[path, index] = min(
+            np.float32(1.0), cands.likeness[index, CATEGORY] * cands.current[index, TRENDING]
+        )

@@ -10,6 +10,7 @@ from streamer.compiled import kernel, kernel_named
 from streamer.graph.candidates import N_CHOSEN, choose
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
+from streamer.graph.state import N_CLOCKS
 
 N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds
 _ROUNDING = 1e-5  # share of the whole mass that float32 loses: a smaller rest says nothing
@@ -24,26 +25,28 @@ def name(half_life: float) -> str:
 
 
 @kernel
-def _taken_weight(graph, clock, user_row):
-    """Weight of the items that this user cannot be listed any more, grown units."""
+def weigh_taken(graph, cands, user_row):
+    """`cands.taken_weight`: weight on each clock of what this user cannot be listed any more, grown units."""
+    total = cands.taken_weight
+    total[:] = 0.0
     if graph.repeats or user_row < 0 or graph.users[user_row]["n_taken"] == 0:
-        return 0.0
+        return
     user = graph.users[user_row]
-    weight = 0.0
     if user["n_taken"] <= _N_EXACT:
         for slot in range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"])):
             if graph.taken.item[slot] != 0:
-                weight += clock_weight(graph, clock, graph.taken.item[slot] - 1)
-        return weight
-    for place in range(graph.clocks.n_top[clock]):
-        item_row = graph.clocks.top[clock, place]
-        if has_taken(graph, user_row, item_row):
-            weight += clock_weight(graph, clock, item_row)
-    for k in range(history_length(graph, user_row)):
-        item_row = past_item(graph, user_row, k)
-        if graph.items[item_row]["position"][clock] == 0 and not _came_later(graph, user_row, k):
-            weight += clock_weight(graph, clock, item_row)
-    return weight
+                for clock in range(N_CLOCKS):
+                    total[clock] += clock_weight(graph, clock, graph.taken.item[slot] - 1)
+        return
+    for clock in range(N_CLOCKS):
+        for place in range(graph.clocks.n_top[clock]):
+            item_row = graph.clocks.top[clock, place]
+            if has_taken(graph, user_row, item_row):
+                total[clock] += clock_weight(graph, clock, item_row)
+        for k in range(history_length(graph, user_row)):
+            item_row = past_item(graph, user_row, k)
+            if graph.items[item_row]["position"][clock] == 0 and not _came_later(graph, user_row, k):
+                total[clock] += clock_weight(graph, clock, item_row)
 
 
 @kernel
@@ -60,13 +63,13 @@ def kernels(clock: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     @kernel_named(f"score_clock_{clock}")
     def score(graph, cands, user_row, path):
-        mass = graph.clocks.mass[clock] - _taken_weight(graph, clock, user_row)
+        mass = graph.clocks.mass[clock] - cands.taken_weight[clock]
         if mass <= _ROUNDING * graph.clocks.mass[clock]:
             return
         listed = 0.0
         for at in range(cands.n[N_CHOSEN]):
             index = cands.final[at]
-            cands.score[path, index] = clock_weight(graph, clock, cands.row[index])
+            cands.score[path, index] = cands.current[index, clock]
             listed += cands.score[path, index]
         cands.mass[path] = max(mass, listed)  # the difference of large numbers may be a little too small
 

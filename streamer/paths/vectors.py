@@ -3,7 +3,7 @@
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.fastmath import exp, scramble
+from streamer.fastmath import dot, exp, scramble
 from streamer.graph.candidates import N_CHOSEN
 from streamer.graph.histories import copy_history
 from streamer.graph.vectors import user_vector
@@ -14,11 +14,7 @@ _MOST = np.float32(30.0)  # of a score over the highest: keeps exp finite
 
 @kernel
 def _score_of(tables, h_u, row):
-    total = tables.bias[row]
-    h = tables.h[row]
-    for d in range(h_u.size):
-        total += h_u[d] * h[d]
-    return total
+    return tables.bias[row] + dot(h_u, tables.h[row])
 
 
 @kernel

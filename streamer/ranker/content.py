@@ -81,24 +81,25 @@ def describe_vectors(cands, ranker, at):
             for column in range(at, at + 3):
                 ranker.x[c, column] = np.float32(0.0)
         return
-    most = np.float32(-np.inf)
+    affines, most = ranker.affine, np.float32(-np.inf)  # side by side: they are compared with one another
     for c in range(n):
-        most = max(most, cands.affine[ranker.candidate[c]])
+        affines[c] = cands.affine[ranker.candidate[c]]
+        most = max(most, affines[c])
     mass, mixed = np.float32(1e-9), np.float32(1e-9)
     for c in range(n):
-        if cands.affine[ranker.candidate[c]] > -np.inf:
-            mass += exp(cands.affine[ranker.candidate[c]] - most)
+        if affines[c] > -np.inf:
+            mass += exp(affines[c] - most)
             mixed += cands.mixed[ranker.candidate[c]]
     log_mass, log_mixed = log(mass), log(mixed)
     for c in range(n):
-        x, affine = ranker.x[c], cands.affine[ranker.candidate[c]]
+        x, affine = ranker.x[c], affines[c]
         if affine == -np.inf:
             for column in range(at, at + 3):
                 x[column] = np.float32(0.0)
             continue
-        n_better = 0
+        n_better = np.int32(0)
         for other in range(n):
-            n_better += cands.affine[ranker.candidate[other]] > affine
+            n_better += np.int32(affines[other] > affine)
         log_p = max(np.float32(-16.0), affine - most - log_mass)
         x[at] = log_p * np.float32(0.25) + np.float32(1.0)
         x[at + 1] = clip((log_p - ranker.base[c] + log_mixed) * np.float32(0.5))

@@ -5,14 +5,14 @@
     step   Adam (Kingma and Ba 2015), one an event; an event whose item is not among the candidates teaches nothing
 
 Candidates lie in rows, so that every inner loop runs over hidden units and vectorises without reordering sums: the same numbers
-on every machine. Four features go into one pass of that loop (6 times as fast as one). What weighs next to nothing in the
-gradient is left out.
+on every machine. Four features, or four candidates, go into one pass of that loop (6 times as fast as one). What weighs next to
+nothing in the gradient is left out.
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.ranker.state import N_HIDDEN
+from streamer.ranker.state import N_HIDDEN, N_RANKED
 
 RATE = np.float32(1e-3)
 _MOMENTUM, _SPREAD, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-8)
@@ -57,24 +57,20 @@ def learn(ranker, taken):
     gradient.hidden[:] = 0.0
     gradient.bias[:] = 0.0
     gradient.out[:] = 0.0
-    back = gradient.bias  # borrowed below: its own gradient is the sum of what passes through it
-    for c in range(ranker.n[0]):
-        wrong = ranker.probability[c] - np.float32(c == taken)
-        if abs(wrong) < _FAINT:
-            continue
-        x, activation = ranker.x[c], ranker.activation[c]
-        for h in range(N_HIDDEN):
-            lit = np.float32(activation[h] > 0.0) * wrong
-            gradient.out[h] += lit * activation[h]
-            activation[h] = lit * weights.out[h]
-            back[h] += activation[h]
+    n_moving = _push_back(ranker, taken)
+    moving, wrong = ranker.moving, ranker.wrong
+    for at in range(0, n_moving, 4):
+        c_0, c_1, c_2, c_3 = moving[at], moving[at + 1], moving[at + 2], moving[at + 3]
+        x_0, x_1, x_2, x_3 = ranker.x[c_0], ranker.x[c_1], ranker.x[c_2], ranker.x[c_3]
+        wrong_0, wrong_1, wrong_2, wrong_3 = wrong[c_0], wrong[c_1], wrong[c_2], wrong[c_3]
+        back_0, back_1 = ranker.activation[c_0], ranker.activation[c_1]
+        back_2, back_3 = ranker.activation[c_2], ranker.activation[c_3]
         for f in range(n_features):
-            value = x[f]
-            if value != 0.0:
-                gradient.linear[f] += wrong * value
-                own = gradient.hidden[f]
-                for h in range(N_HIDDEN):
-                    own[h] += value * activation[h]
+            v_0, v_1, v_2, v_3 = x_0[f], x_1[f], x_2[f], x_3[f]
+            gradient.linear[f] += wrong_0 * v_0 + wrong_1 * v_1 + wrong_2 * v_2 + wrong_3 * v_3
+            own = gradient.hidden[f]
+            for h in range(N_HIDDEN):
+                own[h] += v_0 * back_0[h] + v_1 * back_1[h] + v_2 * back_2[h] + v_3 * back_3[h]
     ranker.n_updates[0] += 1
     n = np.float32(ranker.n_updates[0])
     unbias_first = np.float32(1.0) / (np.float32(1.0) - _MOMENTUM**n)
@@ -92,6 +88,34 @@ def learn(ranker, taken):
             unbias_first,
             unbias_second,
         )
+
+
+@kernel
+def _push_back(ranker, taken):
+    """Gradients of what lies behind the hidden layer, and in `activation` what goes on through it.
+
+    Returns:
+        How many candidates move the weights, a multiple of four: `ranker.moving` names them, the last of them may be all zero.
+    """
+    weights, gradient, moving = ranker.weights, ranker.gradient, ranker.moving
+    n_moving = 0
+    for c in range(ranker.n[0]):
+        wrong = ranker.probability[c] - np.float32(c == taken)
+        if abs(wrong) < _FAINT:
+            continue
+        activation = ranker.activation[c]
+        for h in range(N_HIDDEN):
+            lit = np.float32(activation[h] > 0.0) * wrong
+            gradient.out[h] += lit * activation[h]
+            activation[h] = lit * weights.out[h]
+            gradient.bias[h] += activation[h]
+        ranker.wrong[c] = wrong
+        moving[n_moving] = c
+        n_moving += 1
+    while n_moving % 4 > 0:
+        moving[n_moving] = N_RANKED
+        n_moving += 1
+    return n_moving
 
 
 @kernel

@@ -30,23 +30,30 @@ def scale(ranker):
 @kernel
 def watch_features(ranker):
     """Count the scaled list at hand in; to be called once it was scored."""
-    scaling = ranker.scaling
-    centre, factor, total, square = scaling.centre, scaling.factor, scaling.total, scaling.square
-    n_features = centre.size
-    scaling.n[0] *= _KEPT
-    for f in range(n_features):
-        total[f] *= _KEPT
-        square[f] *= _KEPT
+    scaling, n_features = ranker.scaling, ranker.scaling.centre.size
+    total, square = ranker.summed[0], ranker.summed[1]
+    ranker.summed[:] = 0.0
+    n_seen = 0.0
     for c in range(0, ranker.n[SHORT], _EVERY):
         x = ranker.x[c]
-        scaling.n[0] += 1.0
+        n_seen += 1.0
         for f in range(n_features):
-            raw = np.float64(x[f] / factor[f] + centre[f])
-            total[f] += raw
-            square[f] += raw * raw
+            total[f] += x[f]
+            square[f] += x[f] * x[f]
+    scaling.n[0] = scaling.n[0] * _KEPT + n_seen
     per_n = 1.0 / (scaling.n[0] + N_BELIEVED)
     for f in range(n_features):
-        mean = total[f] * per_n
-        variance = (square[f] + N_BELIEVED * GUESSED * GUESSED) * per_n - mean * mean
-        centre[f] = np.float32(mean)
-        factor[f] = SCALED / np.float32(max(np.sqrt(max(variance, 0.0)), _LEAST))
+        # from sums of (raw - centre) * factor to those of raw
+        centre, per_factor = np.float64(scaling.centre[f]), 1.0 / np.float64(scaling.factor[f])
+        moved = total[f] * per_factor
+        scaling.total[f] = scaling.total[f] * _KEPT + moved + n_seen * centre
+        scaling.square[f] = (
+            scaling.square[f] * _KEPT
+            + square[f] * per_factor * per_factor
+            + 2.0 * centre * moved
+            + n_seen * centre * centre
+        )
+        mean = scaling.total[f] * per_n
+        variance = (scaling.square[f] + N_BELIEVED * GUESSED * GUESSED) * per_n - mean * mean
+        scaling.centre[f] = np.float32(mean)
+        scaling.factor[f] = SCALED / np.float32(max(np.sqrt(max(variance, 0.0)), _LEAST))

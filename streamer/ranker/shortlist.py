@@ -18,55 +18,59 @@ HALVED = 50.0  # foretold takes of an item above which old ones count half
 
 @kernel
 def shortlist(graph, cands, ranker):
-    """Fill `ranker.candidate`; among equals at an edge, those that came first."""
-    ranker.n[SHORT] = 0
+    """Fill `ranker.candidate`; among equals at an edge, those who wait in front."""
+    waiting, n = cands.waiting, 0
     for at in range(cands.n[N_PROPOSED]):
-        cands.short[cands.final[at]] = False
-    _take(graph, cands, ranker, N_BEST, False)
-    if ranker.n[SHORT] == N_BEST:
-        _take(graph, cands, ranker, N_RANKED, True)
-        _take(graph, cands, ranker, N_RANKED, False)
+        waiting[n] = cands.final[at]
+        n += cands.mixed[cands.final[at]] > 0.0
+    ranker.n[SHORT] = 0
+    n = _take(cands, ranker, n, N_BEST)
+    if n == 0:
+        return
+    # the cold ones to the front
+    n_cold = 0
+    for at in range(n):
+        index = waiting[at]
+        if graph.items[cands.row[index]]["n_events"] < COLD:
+            waiting[at] = waiting[n_cold]
+            waiting[n_cold] = index
+            n_cold += 1
+    if _take(cands, ranker, n_cold, N_RANKED) == 0:
+        for at in range(n - n_cold):
+            waiting[at] = waiting[n_cold + at]
+        _take(cands, ranker, n - n_cold, N_RANKED)
 
 
 @kernel
-def _may_take(graph, cands, index, only_cold):
-    if cands.short[index] or cands.mixed[index] <= 0.0:
-        return False
-    return not only_cold or graph.items[cands.row[index]]["n_events"] < COLD
-
-
-@kernel
-def _take(graph, cands, ranker, n_most, only_cold):
-    """Lengthen the short list to at most n_most by the most probable candidates that are not on it yet.
+def _take(cands, ranker, n_waiting, n_most):
+    """Lengthen the short list to at most n_most by the most probable of those who wait. Returns how many wait still.
 
     As `candidates.choose_best`: the edge is found in a histogram of the float's leading bits.
     """
-    n_proposed, room = cands.n[N_PROPOSED], n_most - ranker.n[SHORT]
-    if room == 0:
-        return
-    bits, bins = cands.mixed.view(np.int32), cands.bins
-    bins[:_N_BINS] = 0
-    for at in range(n_proposed):
-        if _may_take(graph, cands, cands.final[at], only_cold):
-            bins[bits[cands.final[at]] >> 19] += 1
-    edge, n_in = np.int32(_N_BINS), 0
-    while edge > 0 and n_in + bins[edge - 1] <= room:
-        edge -= 1
-        n_in += bins[edge]
-    room_at_edge = room - n_in
-    for at in range(n_proposed):
-        index = cands.final[at]
+    bits, bins, waiting = cands.mixed.view(np.int32), cands.bins, cands.waiting
+    room = n_most - ranker.n[SHORT]
+    edge, room_at_edge = np.int32(0), 0
+    if n_waiting > room:
+        bins[:_N_BINS] = 0
+        for at in range(n_waiting):
+            bins[bits[waiting[at]] >> 19] += 1
+        edge, n_in = np.int32(_N_BINS), 0
+        while edge > 0 and n_in + bins[edge - 1] <= room:
+            edge -= 1
+            n_in += bins[edge]
+        room_at_edge = room - n_in
+    n_left = 0
+    for at in range(n_waiting):
+        index = waiting[at]
         place = bits[index] >> 19
-        if (
-            place < edge - 1
-            or (place < edge and room_at_edge == 0)
-            or not _may_take(graph, cands, index, only_cold)
-        ):
-            continue
-        room_at_edge -= place < edge
-        cands.short[index] = True
-        ranker.candidate[ranker.n[SHORT]] = index
-        ranker.n[SHORT] += 1
+        if place >= edge or (place == edge - 1 and room_at_edge > 0):
+            room_at_edge -= place < edge
+            ranker.candidate[ranker.n[SHORT]] = index
+            ranker.n[SHORT] += 1
+        else:
+            waiting[n_left] = index
+            n_left += 1
+    return n_left
 
 
 @kernel

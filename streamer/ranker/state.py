@@ -62,13 +62,17 @@ class Ranker(NamedTuple):
     # scratch
     gradient: Weights
     candidate: NDArray[np.int64]  # (N_RANKED,)
-    x: NDArray[np.float32]  # (N_RANKED, n_features)
-    activation: NDArray[np.float32]  # (N_RANKED, N_HIDDEN) before the rectifier
+    x: NDArray[np.float32]  # (N_RANKED + 1, n_features); the last one stays zero, as in the next two
+    activation: NDArray[np.float32]  # (N_RANKED + 1, N_HIDDEN) before the rectifier
+    wrong: NDArray[np.float32]  # (N_RANKED + 1,) probability, less one for the taken candidate
+    moving: NDArray[np.int64]  # (N_RANKED + 3,) candidates that move the weights
+    summed: NDArray[np.float32]  # (2, n_features) sums over a list, see `scaling`
     head: NDArray[np.int64]  # (N_KEPT,) the candidates worth remembering
     traits: NDArray[np.float32]  # (N_TRAITS,) of the item at hand
     taste: NDArray[np.float32]  # (2, N_TRAITS) of the user
     company: NDArray[np.int8]  # (3, COMPANY) of the user, see `company`
     company_total: NDArray[np.float32]  # (COMPANY,)
+    affine: NDArray[np.float32]  # (N_RANKED,) score by the attention network
     base: NDArray[np.float32]  # (N_RANKED,) log-probability by the mixture
     score: NDArray[np.float32]  # (N_RANKED,)
     probability: NDArray[np.float32]  # (N_RANKED,) softmax of the scores
@@ -117,13 +121,17 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         np.zeros(4),
         gradient=_weights(n_features),
         candidate=np.zeros(N_RANKED, np.int64),
-        x=np.zeros((N_RANKED, n_features), np.float32),
-        activation=np.zeros((N_RANKED, N_HIDDEN), np.float32),
+        x=np.zeros((N_RANKED + 1, n_features), np.float32),
+        activation=np.zeros((N_RANKED + 1, N_HIDDEN), np.float32),
+        wrong=np.zeros(N_RANKED + 1, np.float32),
+        moving=np.zeros(N_RANKED + 3, np.int64),
+        summed=np.zeros((2, n_features), np.float32),
         head=np.zeros(N_KEPT, np.int64),
         traits=np.zeros(N_TRAITS, np.float32),
         taste=np.zeros((2, N_TRAITS), np.float32),
         company=np.zeros((3, COMPANY), np.int8),
         company_total=np.zeros(COMPANY, np.float32),
+        affine=np.zeros(N_RANKED, np.float32),
         base=np.zeros(N_RANKED, np.float32),
         score=np.zeros(N_RANKED, np.float32),
         probability=np.zeros(N_RANKED, np.float32),
