@@ -63,6 +63,7 @@ class TextProcess:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim) float32 rows of unit norm; raises `Unavailable` when the process ended: the next call starts another one."""
         if not self._process.is_alive():
+            self._end()  # or its pipe would stay open for as long as we live
             self._start()
         answer = self._ask(_encode([encodable(text) for text in texts]))
         if not isinstance(answer, _Made):

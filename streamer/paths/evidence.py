@@ -5,7 +5,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.candidates import N_ALL
 
-_FAINTEST = 1e-30  # evidence that faded further is silence: dividing by what is left would not give a number
+FAINTEST = 1e-30  # evidence that faded further is silence: dividing by what is left would not give a number
 
 
 @kernel
@@ -28,4 +28,4 @@ def score_column(graph, cands, path, column, damped, sharp):
             value *= np.sqrt(value)
         cands.score[path, index] = value
         mass += value
-    cands.mass[path] = mass if mass > _FAINTEST else 0.0
+    cands.mass[path] = mass if mass > FAINTEST else 0.0

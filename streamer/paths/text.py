@@ -13,6 +13,7 @@ from streamer.graph.content import NEARNESS
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
 from streamer.nearest.table import N_NEAR
+from streamer.paths.evidence import FAINTEST
 
 _N_PROPOSING = 4  # of the user's last items, whose neighbours are proposed
 _LEAST = np.float32(0.35)  # similarity worth proposing
@@ -141,4 +142,4 @@ def score_transfer(graph, cands, user_row, path):
                 lent = near.similarity[owner, slot] ** 2 * evidence
                 cands.score[path, index] += lent
                 mass += lent
-    cands.mass[path] = _UNSEEN * mass
+    cands.mass[path] = _UNSEEN * mass if mass > FAINTEST else 0.0

@@ -10,9 +10,8 @@ from streamer.graph.state import COMPANY
 N_BEST, N_COLD = 96, 32  # candidates that are put in order: the most probable ones, then cold items
 N_RANKED = N_BEST + N_COLD
 N_HIDDEN = 32
-WIDTH = (
-    N_RANKED + 16
-)  # of a row of candidates: rows a power of two apart would fight for the same cache lines
+# Of a row of candidates: rows a power of two apart would fight for the same cache lines.
+WIDTH = N_RANKED + 16
 N_ABREAST = 8  # features that go into one pass over a row
 N_LISTS, N_KEPT = 2048, 32  # lists remembered; candidates of each
 N_TRAITS = 4  # see `taste`

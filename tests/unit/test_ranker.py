@@ -191,6 +191,19 @@ def test_features_are_small_numbers_whatever_came(name, repeats):
         assert abs(x).max(initial=0.0) < 20.0, features.FEATURES[int(abs(x).max(axis=0).argmax())]
 
 
+@pytest.mark.parametrize("faded", [1.0, 1e-36, 1e-42])
+def test_evidence_that_faded_away_makes_no_feature_undefined(faded):
+    """Where too little is left to be divided by, the paths that read it are silent, `transfer` too."""
+    state, _ = pipeline.step(new_state(SETTINGS), ODD["everything"])
+    state.graph.evidence[:] *= np.float32(faded)
+    transfer, most = features.FEATURES.index("transfer"), 0.0
+    for _, x in ranked_by_ranker(state):
+        assert np.isfinite(x).all()
+        assert abs(x).max(initial=0.0) < 20.0
+        most = max(most, state.scratch.mass[transfer])
+    assert (most > 0.0) == (faded == 1.0)
+
+
 def test_calibration_counts_what_was_foretold_and_what_came():
     """Every candidate's `expected` grows by its probability, the taken one's `hits` by one; beyond 50 both are halved."""
     state, _ = pipeline.step(new_state(SETTINGS), a_log(44))
