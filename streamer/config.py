@@ -164,6 +164,21 @@ class Settings(BaseSettings):
         10.0, description="Longest pause between tries while Kafka or Redis is away, seconds"
     )
 
+    checkpoint_url: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        None,
+        description="Where checkpoints of the state are kept: a directory or any URL that fsspec knows (s3://...); "
+        "none: in Redis, up to 256 MiB each",
+    )
+    checkpoint_interval_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = Field(
+        300, description="A checkpoint is taken this often, seconds; 0 = never"
+    )
+    checkpoint_interval_events: Annotated[int, Field(ge=1, le=1_000_000_000_000)] = Field(
+        1_000_000, description="And after this many records"
+    )
+    checkpoint_keep: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="Checkpoints kept: the older ones stand in for a damaged one"
+    )
+
     metrics_host: Name = Field("127.0.0.1", description="Address of /metrics, /live and /ready")
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         9464, description="Their port; 0 takes a free one"

@@ -40,7 +40,9 @@ class Fold(NamedTuple):
     number: int  # batches are counted from 1, without holes
     spans: tuple[Span, ...]  # in the order of the fold
     rounds: str = ""  # what the trainer was asked for came to, a digit each
-    served: bytes = b""  # rank of each interaction on the list its user could read, a byte each; none: nothing was served
+    served: bytes = (
+        b""  # rank of each interaction on the list its user could read, a byte each; none: nothing was served
+    )
 
 
 class Source(Protocol):
@@ -153,8 +155,9 @@ class Checkpoints(Protocol):
     Every method raises `Unavailable` while the store is away. Names are lower-case letters, digits and dashes.
     """
 
-    where: str
-    """For messages; no secrets."""
+    @property
+    def where(self) -> str:
+        """For messages; no secrets."""
 
     def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a checkpoint; returns when it is there. `ConfigError` where it is too large for this store."""

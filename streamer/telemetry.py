@@ -247,6 +247,33 @@ class Telemetry:
         self.catching_up.set(1)
         self._declare_cold_start()
         self._declare_training()
+        self._declare_checkpoints()
+
+    def _declare_checkpoints(self) -> None:
+        """What a restart goes on from."""
+        c, g, h = self._counter, self._gauge, self._histogram
+        self.checkpoint_time = g(
+            "checkpoint_timestamp_seconds",
+            "When the newest checkpoint was taken, epoch seconds; time() minus this is its age",
+        )
+        self.checkpoint_bytes = g("checkpoint_bytes", "Size of the newest checkpoint, bytes")
+        self.checkpoint_pause = h(
+            "checkpoint_pause_seconds",
+            "How long the fold stood still for a checkpoint, seconds",
+            WORK_BUCKETS_S,
+        )
+        self.checkpoint_write = h(
+            "checkpoint_write_seconds", "Writing a checkpoint, beside the fold, seconds", WAIT_BUCKETS_S
+        )
+        self.checkpoint_failures = c("checkpoint_failures_total", "Checkpoints that could not be written")
+        self.checkpoint_refused = c(
+            "checkpoint_refused_total", "Checkpoints that a start could not go on from"
+        )
+        self.refolded = c("refolded_total", "Batches that a start repeated as the log of folds has them")
+        self.folds_left = c(
+            "folds_left_total",
+            "Starts that could not repeat all batches of the log of folds: complete, not exact",
+        )
 
     def _declare_cold_start(self) -> None:
         """How soon new items are shown, and to how many."""

@@ -1,7 +1,7 @@
 """What of an item is embedded, and by which key its vector is known; the vector as a message of the topic `texts`."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -88,6 +88,14 @@ class TextRows:
             rows.remove(item_row)
             if not rows:
                 del self._rows_of[key]
+
+    def items(self) -> Iterator[tuple[int, str]]:
+        """(row, key) of every item that has a text."""
+        return iter(self._key_of.items())
+
+    def early_keys(self) -> Iterator[str]:
+        """Keys of the vectors that wait for an item."""
+        return iter(self._early)
 
     def n_bytes(self) -> int:
         """Estimate of the memory held: 300 bytes an item with a text, and the vectors that wait."""

@@ -124,13 +124,14 @@ class ThreadTrainer:
 
     def thaw(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """See `Trainer`."""
-        self._learner.thaw(arrays)
         is_at_hand, has_tables = (bool(flag) for flag in arrays["at_hand"].tolist())
+        parts = {name.removeprefix("tables."): part for name, part in arrays.items()}
+        tables = tables_from_arrays(parts) if has_tables else None
+        self._learner.thaw(arrays)
         self._round = None
         if is_at_hand:
             self._round = Future()
-            parts = {name.removeprefix("tables."): part for name, part in arrays.items()}
-            self._round.set_result(tables_from_arrays(parts) if has_tables else None)
+            self._round.set_result(tables)
 
     def close(self) -> None:
         """Let the round at hand finish, and no other begin. Idempotent."""

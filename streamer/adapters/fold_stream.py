@@ -1,4 +1,4 @@
-"""The log of folds as a Redis stream: an entry a batch, its id the number of the batch. Commands out, replies in; no connection."""
+"""The log of folds as a Redis stream: an entry a batch, its id the number of the batch. Commands and replies alone."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

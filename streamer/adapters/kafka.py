@@ -251,7 +251,9 @@ class KafkaSource:
 
     def _partitions_of(self, topics: Sequence[str]) -> list[KafkaPartition]:
         return [
-            KafkaPartition(*tp) for tp in sorted(self._assigned) if tp.topic in topics and tp not in self._held
+            KafkaPartition(*tp)
+            for tp in sorted(self._assigned)
+            if tp.topic in topics and tp not in self._held
         ]
 
     def _look_for_partitions(self, *, reading: bool = False) -> None:

@@ -29,7 +29,7 @@ RAW, BLOCKS = "raw", "blocks"
 class Meta(msgspec.Struct, frozen=True):
     """What a checkpoint stands for."""
 
-    config: str  # digest of everything that changes what the fold computes
+    config: dict[str, str]  # see `config`
     positions: list[tuple[str, int, int]]  # topic, partition, next offset
     n_batches: int  # folded so far: the number of the last one in the log of spans
     event_time_ms: int  # newest event folded

@@ -96,8 +96,6 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
     vectors = tables_from_arrays(_of(arrays, "vectors"))
     near = _nearest(settings, _of(arrays, "nearest"))
     graph = state.graph._replace(vectors=vectors, near=near.table if near is not None else state.graph.near)
-    if state.trainer is not None:
-        state.trainer.thaw(_of(arrays, "trainer"))
     scoreboard.thaw(_of(arrays, "board"))
     state = state._replace(
         graph=graph,
@@ -114,6 +112,8 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
                 f"table {name}: expected {table.n_used} rows, got {len(arrays[f'table.{name}'])}"
             )
     check_rows(state)
+    if state.trainer is not None:  # last, since it is the caller's, who may try an older checkpoint next
+        state.trainer.thaw(_of(arrays, "trainer"))
     return Restored(state, scoreboard)
 
 

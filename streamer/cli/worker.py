@@ -7,16 +7,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_checkpoints import RedisCheckpoints
+from streamer.adapters.redis_folds import RedisFolds
 from streamer.adapters.redis_vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model, load_text_model
 from streamer.cli.views import write_report
 from streamer.config import Settings
+from streamer.ports import Checkpoints
 from streamer.propagate.learner import Learner
-from streamer.runner import Runner, TextPorts
+from streamer.runner import CheckpointPorts, Runner, TextPorts
 from streamer.telemetry import MetricsServer, Telemetry
 from streamer.training import ThreadTrainer
 
@@ -45,6 +49,10 @@ def work(settings: Settings, report: Path | None) -> None:
         vectors = RedisVectors(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
         stack.callback(vectors.close)
         text_ports = _text_ports(settings)
+        checkpoint_ports = _checkpoint_ports(settings)
+        if checkpoint_ports is not None:
+            stack.callback(checkpoint_ports.store.close)
+            stack.callback(checkpoint_ports.folds.close)
         trainer = _trainer(settings)
         if trainer is not None:
             stack.callback(trainer.close)
@@ -58,6 +66,7 @@ def work(settings: Settings, report: Path | None) -> None:
             text_ports=text_ports,
             trainer=trainer,
             vectors=vectors,
+            checkpoint_ports=checkpoint_ports,
         )
         server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
         stack.callback(server.close)
@@ -77,6 +86,24 @@ def _text_ports(settings: Settings) -> TextPorts | None:
     check_text_model(name, download=download)  # now, not in the background after the first item
     cache = RedisTextCache(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
     return TextPorts(lambda: load_text_model(name, n_threads, download=download), cache)
+
+
+def checkpoint_store(settings: Settings) -> Checkpoints:
+    """Where these settings keep checkpoints.
+
+    Raises:
+        ConfigError: nowhere.
+    """
+    if settings.checkpoint_url is not None:
+        return FileCheckpoints(settings.checkpoint_url)
+    return RedisCheckpoints(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+
+
+def _checkpoint_ports(settings: Settings) -> CheckpointPorts | None:
+    if settings.checkpoint_interval_s == 0:
+        return None
+    folds = RedisFolds(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+    return CheckpointPorts(checkpoint_store(settings), folds)
 
 
 def _trainer(settings: Settings) -> ThreadTrainer | None:

@@ -124,10 +124,11 @@ class Learner:
             ValueError: it is that of another network, or of none.
         """
         prefix = "network."
-        network = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-        self._network = from_arrays(self._network.architecture, TEXT_DIM, network)
-        self._inputs = Inputs(*(arrays[f"inputs.{name}"].copy() for name in Inputs._fields))
-        check_inputs(self._inputs, TEXT_DIM)
+        parts = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        network = from_arrays(self._network.architecture, TEXT_DIM, parts)
+        inputs = Inputs(*(arrays[f"inputs.{name}"].copy() for name in Inputs._fields))
+        check_inputs(inputs, TEXT_DIM)
+        self._network, self._inputs = network, inputs
         self._n_known = self._inputs.known.size
         self._n_rounds = int(arrays["n_rounds"][0])
 

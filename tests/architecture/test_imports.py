@@ -55,7 +55,19 @@ NARROW = {
     "paths": {"errors", "compiled", "fastmath", "graph", "encode", "nearest"},
     # everything that keeps a part of the state, and nothing of what it is for
     "checkpoint": {
-        *("errors", "encode", "graph", "ids", "measure", "nearest", "pipeline", "propagate", "texts"),
+        *(
+            "errors",
+            "encode",
+            "graph",
+            "ids",
+            "measure",
+            "nearest",
+            "paths",
+            "pipeline",
+            "propagate",
+            "ranker",
+            "texts",
+        ),
     },
     "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
     "ports": {"errors"},

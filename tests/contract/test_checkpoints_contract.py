@@ -1,4 +1,4 @@
-"""`ports.Checkpoints`: one suite for the twin in memory, Redis, a cluster, a directory and an object store (fsspec's in memory)."""
+"""`ports.Checkpoints`: one suite for the twin in memory, Redis, a cluster, a directory, a bucket (fsspec's in memory)."""
 
 import uuid
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ from streamer.measure import Scoreboard
 from streamer.propagate.learner import Learner
 from streamer.training import ThreadTrainer
 
-META = checkpoint.Meta("config", [("interactions", 0, 7)], 3, 1, 2, "test")
+META = checkpoint.Meta({"k": "v"}, [("interactions", 0, 7)], 3, 1, 2, "test")
 
 
 def folded(state, scoreboard, log, size=50):
@@ -67,7 +67,7 @@ def test_a_restored_state_goes_on_as_the_one_that_was_kept(seed, share, repeats,
 def test_the_network_in_training_goes_on_too():
     """The real learner, a round at hand when the checkpoint is taken: it is done, and comes in when it is due."""
     log, hashes = a_log(5, n_views=260), []
-    for cut in (None, 130, 170):
+    for cut in (None, 3, 130, 170):
         trainer = ThreadTrainer(Learner())
         state, board = new_state(SETTINGS, trainer), Scoreboard()
         if cut is not None:
