@@ -77,7 +77,7 @@ def ask_for_texts(
         texts.follow(item for record in records if (item := _item(record, settings.text_model, missing)))
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
-            if record.offset >= left.get(tp, record.offset + 1) - 1:
+            if record.offset + 1 >= left.get(tp, record.offset + 2):
                 del left[tp]
 
 

@@ -1,0 +1,60 @@
+"""Fixtures of the tests that kill workers: topics, a shop, and workers on them."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import N_PARTITIONS, Shop
+from workers import Worker
+
+from streamer.embedded import EmbeddedKafka
+
+SEED = 11
+N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "4"))  # ops/bench/kills has more
+PAUSE_S = (
+    0.0125 * N_KILLS
+)  # the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
+
+
+@pytest.fixture
+def shop_topics(mock_cluster: EmbeddedKafka, make_topic: Callable[..., str]) -> dict[str, str]:
+    """Kind -> topic; interactions have two partitions."""
+    n_partitions = {"interactions": N_PARTITIONS}
+    kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
+    return {
+        kind: make_topic(mock_cluster.bootstrap, kind, n_partitions=n_partitions.get(kind, 1))
+        for kind in kinds
+    }
+
+
+@pytest.fixture
+def shop(mock_cluster: EmbeddedKafka, shop_topics: dict[str, str]) -> Iterator[Shop]:
+    """With its catalog on the log, and not open yet."""
+    shop = Shop(mock_cluster.bootstrap, shop_topics, SEED, PAUSE_S)
+    shop.stock(280)
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def make_shop_worker(
+    mock_cluster: EmbeddedKafka, shop_topics: dict[str, str], tmp_path: Path, prefix: str
+) -> Iterator[Any]:
+    """A worker, by the URL of its Redis."""
+    made: list[Worker] = []
+
+    def make(redis_url: str) -> Worker:
+        made.append(Worker(tmp_path, mock_cluster.bootstrap, redis_url, prefix, shop_topics))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.kill()
+
+
+@pytest.fixture
+def n_kills() -> int:
+    """How often the worker is killed."""
+    return N_KILLS
