@@ -14,19 +14,22 @@ All of it is pure: where the bytes go, and when, is up to `runner.checkpoints`.
 from streamer.checkpoint.config import check_config, config_of
 from streamer.checkpoint.file import Header, Meta, Reader, read_header, skim, written
 from streamer.checkpoint.pointer import Kept
-from streamer.checkpoint.state import Restored, freeze, restore
+from streamer.checkpoint.state import Arrays, Restored, Room, freeze, restore, room_for
 
 __all__ = [
+    "Arrays",
     "Header",
     "Kept",
     "Meta",
     "Reader",
     "Restored",
+    "Room",
     "check_config",
     "config_of",
     "freeze",
     "read_header",
     "restore",
+    "room_for",
     "skim",
     "written",
 ]

@@ -20,12 +20,16 @@ from streamer.graph import FoldSettings
 from streamer.ids import IdTable
 from streamer.measure import Scoreboard
 from streamer.nearest import Nearest
-from streamer.pipeline.state import N_EXACT, Ids, State, Table
+from streamer.pipeline.state import N_EXACT, Ids, State
 from streamer.propagate.learner import Trainer
 from streamer.propagate.tables import tables_from_arrays, tables_to_arrays
 from streamer.texts import TextRows
 
 Arrays = dict[str, NDArray[Any]]
+Room = Mapping[str, NDArray[np.uint8]]
+
+_LARGE = 1 << 20  # bytes of a table from which on room is made for its copy
+_SPARE = 0.02  # of it, for what comes until the copy is made
 
 
 class Restored(NamedTuple):
@@ -35,12 +39,39 @@ class Restored(NamedTuple):
     scoreboard: Scoreboard
 
 
-def freeze(state: State, scoreboard: Scoreboard) -> Callable[[], Arrays]:
+def room_for(state: State) -> Callable[[], Room]:
+    """Room for a copy of the large tables; what comes back is called in another thread, and makes it.
+
+    The system gives pages when they are first written, which takes as long as the copy: better before the fold waits for it.
+    """
+    sizes = {name: table.used.nbytes for name, table in pipeline.tables(state).items()}
+
+    def made() -> Room:
+        large = {name: n_bytes for name, n_bytes in sizes.items() if n_bytes >= _LARGE}
+        return {name: _touched(n_bytes + int(n_bytes * _SPARE) + _LARGE) for name, n_bytes in large.items()}
+
+    return made
+
+
+def _touched(n_bytes: int) -> NDArray[np.uint8]:
+    array = np.empty(n_bytes, np.uint8)
+    array.fill(0)
+    return array
+
+
+def freeze(state: State, scoreboard: Scoreboard, room: Room | None = None) -> Callable[[], Arrays]:
     """Copy what the fold moves. Only this is waited for; what comes back may be called in another thread, and gives the arrays.
 
     It waits there for the round of training at hand, whose outcome is part of the state: which event it belongs to is fixed.
+
+    Args:
+        room: As `room_for` made it a short while ago, given away; None: the copy makes its own.
     """
-    arrays = {f"table.{name}": _copied(table) for name, table in pipeline.tables(state).items()}
+    spare = room or {}
+    arrays = {
+        f"table.{name}": _copied(table.used, spare.get(name))
+        for name, table in pipeline.tables(state).items()
+    }
     arrays |= {f"takes.{name}": part.copy() for name, part in state.graph.takes._asdict().items()}
     # not copied: tables of a version are never changed, the next one brings its own
     arrays |= {f"vectors.{name}": part for name, part in tables_to_arrays(state.graph.vectors).items()}
@@ -125,8 +156,13 @@ def _nearest(settings: FoldSettings, arrays: Mapping[str, NDArray[Any]]) -> Near
     return nearest
 
 
-def _copied(table: Table) -> NDArray[Any]:
-    return table.used.copy()
+def _copied(used: NDArray[Any], spare: NDArray[np.uint8] | None) -> NDArray[Any]:
+    flat = (used.view(np.uint8) if used.size else np.zeros(0, np.uint8)).reshape(
+        -1
+    )  # of records numpy would copy one field after the other
+    copy = spare[: flat.size] if spare is not None and spare.size >= flat.size else np.empty_like(flat)
+    np.copyto(copy, flat)
+    return copy.view(used.dtype).reshape(used.shape)
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numpy.typing import NDArray
-
-from streamer.checkpoint import Kept, Meta, pointer, written
+from streamer.checkpoint import Arrays, Kept, Meta, Room, pointer, written
 from streamer.config import Settings
 from streamer.errors import CheckpointRefused, StreamerError
 from streamer.ports import Checkpoints, Clock, Folds
@@ -44,6 +42,7 @@ class Checkpointer:
         self._telemetry = telemetry
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._at_work: Future[None] | None = None
+        self._room: Future[Room] | None = None
         self._n_records = 0  # folded since the last one
         self._due_s = clock.monotonic_s()  # the first as soon as there is something to keep
 
@@ -59,6 +58,12 @@ class Checkpointer:
         is_time = self._clock.monotonic_s() >= self._due_s
         return is_time or self._n_records >= self._settings.checkpoint_interval_events
 
+    def make_room(self, room: Callable[[], Room]) -> bool:
+        """Whether there is room for the copy; until then it is made in the thread, and the fold goes on."""
+        if self._room is None:
+            self._room = self._pool.submit(room)
+        return self._room.done()
+
     @property
     def is_worthwhile(self) -> bool:
         """Whether one may be taken, and would not hold the same as the last one."""
@@ -69,18 +74,18 @@ class Checkpointer:
         """The next one is due now: what it would be repeated from is gone."""
         self._n_records, self._due_s = max(self._n_records, 1), self._clock.monotonic_s()
 
-    def take(
-        self, freeze: Callable[[], Callable[[], dict[str, NDArray[Any]]]], meta: Meta, n_events: int
-    ) -> None:
+    def take(self, freeze: Callable[[Room | None], Callable[[], Arrays]], meta: Meta, n_events: int) -> None:
         """Copy the state now, and write it in the thread.
 
         Args:
-            freeze: See `checkpoint.freeze`.
+            freeze: Copies the state, into this room where there is some: see `checkpoint.freeze`.
             meta: What the state stands for.
             n_events: Interactions in it.
         """
+        made, self._room = self._room, None
+        room = made.result() if made is not None and made.done() and made.exception() is None else None
         began_s = self._clock.monotonic_s()
-        frozen = freeze()
+        frozen = freeze(room)
         now_s = self._clock.monotonic_s()
         self._telemetry.checkpoint_pause.observe(now_s - began_s)
         self._n_records, self._due_s = 0, now_s + self._settings.checkpoint_interval_s
@@ -97,7 +102,7 @@ class Checkpointer:
 
     # --- in the thread ---
 
-    def _try_to_write(self, frozen: Callable[[], dict[str, NDArray[Any]]], meta: Meta, n_events: int) -> None:
+    def _try_to_write(self, frozen: Callable[[], Arrays], meta: Meta, n_events: int) -> None:
         began_s = self._clock.monotonic_s()
         try:
             kept = self._write(frozen(), meta, n_events)
@@ -125,7 +130,7 @@ class Checkpointer:
             },
         )
 
-    def _write(self, arrays: dict[str, NDArray[Any]], meta: Meta, n_events: int) -> Kept:
+    def _write(self, arrays: Arrays, meta: Meta, n_events: int) -> Kept:
         store, folds = self._ports
         name, counted = pointer.new_name(meta.n_batches, meta.made_ms), _Counted(written(meta, arrays))
         store.write(name, counted)

@@ -361,7 +361,7 @@ class Runner:
             if self._due_commit():
                 self._commit()
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None and self._checkpointer.is_due:
-            self._take_checkpoint(self._checkpointer)
+            self._keep(self._checkpointer)
         for topic, n_records in taken.n_usable.items():
             self._telemetry.events.labels(topic, "learned").inc(n_records)
         if records:
@@ -395,6 +395,11 @@ class Runner:
         self._n_batches += 1
         self._checkpointer.folded(len(records))
         return Fold(self._n_batches, spans_of(records), *self._model.take_chances())
+
+    def _keep(self, checkpointer: Checkpointer) -> None:
+        """Take a checkpoint, once there is room for it."""
+        if checkpointer.make_room(self._model.room()):
+            self._take_checkpoint(checkpointer)
 
     def _take_checkpoint(self, checkpointer: Checkpointer) -> None:
         """Of all that was folded: its lists are written by now, and its batch is on the log of folds."""

@@ -112,9 +112,13 @@ class Model:
         self.scoreboard.update(info.outcomes, served if served.size == info.n_interactions else None)
         return info
 
-    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+    def room(self) -> Callable[[], checkpoint.Room]:
+        """Room for a copy of the state: see `checkpoint.room_for`."""
+        return checkpoint.room_for(self.state)
+
+    def freeze(self, room: checkpoint.Room | None) -> Callable[[], checkpoint.Arrays]:
         """Copy the state, for a checkpoint: see `checkpoint.freeze`."""
-        return checkpoint.freeze(self.state, self.scoreboard)
+        return checkpoint.freeze(self.state, self.scoreboard, room)
 
     def restore(self, restored: checkpoint.Restored, time_ms: int) -> None:
         """Go on from a checkpoint; called before anything was folded.
