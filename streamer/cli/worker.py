@@ -53,7 +53,7 @@ def work(settings: Settings, report: Path | None) -> None:
         if checkpoint_ports is not None:
             stack.callback(checkpoint_ports.store.close)
             stack.callback(checkpoint_ports.folds.close)
-        trainer = _trainer(settings)
+        trainer = new_trainer(settings)
         if trainer is not None:
             stack.callback(trainer.close)
         runner = Runner(
@@ -106,7 +106,8 @@ def _checkpoint_ports(settings: Settings) -> CheckpointPorts | None:
     return CheckpointPorts(checkpoint_store(settings), folds)
 
 
-def _trainer(settings: Settings) -> ThreadTrainer | None:
+def new_trainer(settings: Settings) -> ThreadTrainer | None:
+    """A trainer before its first round; None where there are no vectors. To be closed."""
     if "vectors" in settings.without:
         return None
     return ThreadTrainer(Learner(), share=settings.training_share, waits=settings.training_waits)
