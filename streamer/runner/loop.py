@@ -6,7 +6,6 @@ repeats the batches that were folded since, and publishes nothing until it has s
 without a checkpoint it reads the log from its beginning.
 """
 
-import enum
 import logging
 import threading
 from collections.abc import Sequence
@@ -15,24 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer import __version__
-from streamer.checkpoint import Meta, config_of
 from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Fold, Lists, Record, Sink, Source, TopicPartition, Vectors
-from streamer.runner.checkpoints import Checkpointer, CheckpointPorts
+from streamer.ports import Clock, Fold, Lists, Record, Sink, Source, Vectors
+from streamer.runner.checkpoint_writer import CheckpointPorts
+from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake
 from streamer.runner.interval import Every
 from streamer.runner.model import Chances, Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
 from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
+from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Positions
 from streamer.runner.recovery import Found, newest_good
-from streamer.runner.refold import Refolded, Refolding, spans_of
-from streamer.runner.start import LogBounds, ask_for_texts, look
+from streamer.runner.refold import Refolded, Refolding
+from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
 from streamer.runner.texts import TextPorts, Texts
 from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
@@ -44,22 +43,7 @@ _log = logging.getLogger("streamer.runner")
 COMMIT_INTERVAL_S = 0.5
 GAUGES_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 5.0
-# The last offsets of a partition may be markers, or compacted away: this much silence means nothing more is
-# there.
-QUIET_S = 3.0
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
-
-
-class Phase(enum.IntEnum):
-    """What a turn of the loop is for."""
-
-    REFOLDING = enum.auto()  # what was folded since the checkpoint, as the log of folds has it
-    # one kind after the other, so that which rows they get does not depend on how the log hands topics out
-    LOADING_ITEMS = enum.auto()  # catalog and texts only, so that the first interactions find their items
-    LOADING_USERS = enum.auto()  # profiles, too
-    READING = enum.auto()  # everything that was on the log at the start
-    PUBLISHING = enum.auto()  # the lists of all users known by then, beside those that change
-    LIVE = enum.auto()
 
 
 class Runner:
@@ -107,8 +91,9 @@ class Runner:
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING_ITEMS
-        self._n_batches = 0  # folded
-        self._touched: list[NDArray[np.int32]] = []  # users of what was folded before publishing began
+        self._is_touched = np.zeros(
+            settings.max_users, np.bool_
+        )  # by what was folded before publishing began
         self._backlog = NO_USERS  # still to be published after catching up
         self._anonymous_changed = False
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
@@ -138,8 +123,6 @@ class Runner:
         if self._vectors is not None:
             self._writer = VectorWriter(settings, self._vectors, self._patience, self._clock, self._telemetry)
         self._checkpointer: Checkpointer | None = None
-        if self._checkpoint_ports is not None:
-            self._checkpointer = Checkpointer(settings, self._checkpoint_ports, self._clock, self._telemetry)
         try:
             self._work(stop)
         finally:
@@ -153,8 +136,8 @@ class Runner:
             self._start()
             while not stop.is_set():
                 self._telemetry.health.turn()
-                if self._phase is Phase.REFOLDING:
-                    self._refold()
+                if self._phase is Phase.REFOLDING and self._checkpointer is not None:
+                    self._refold(self._checkpointer)
                     continue
                 records = self._poll()
                 with self._lock:
@@ -180,8 +163,7 @@ class Runner:
         if self._vectors is not None:
             self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
         bounds = look(self._source, self._patience, limit_s)
-        self._end_at_start = bounds.end
-        found = self._find_checkpoint(bounds, limit_s)
+        found = self._find(bounds, limit_s)
         begin = {**bounds.begin, **(found.positions if found is not None else {})}
         self._positions = Positions(begin, bounds.committed)
         self._intake = Intake(
@@ -191,26 +173,44 @@ class Runner:
             lambda: self._patience(KAFKA, self._source.begin_offsets),
             self._telemetry,
         )
-        self._look_for_lost(bounds, found)
+        self._intake.look_at_start(*must_read(bounds, found))
         self._committed = self._positions.snapshot()
         self._model.warm_up()
-        if found is not None:
-            self._go_on_from(found, bounds)
+        self._catch_up = CatchUp(
+            self._settings,
+            self._source,
+            self._positions,
+            bounds.end,
+            self._patience,
+            self._clock,
+            on_items_known=self._texts.start if self._texts is not None else lambda: None,
+        )
         if self._checkpoint_ports is None:
-            self._load()
+            self._phase = self._catch_up.begin(seek=False)
             return
-        self._patience(KAFKA, lambda: self._source.seek(begin))
-        self._phase = Phase.REFOLDING
+        self._checkpointer = Checkpointer(
+            self._settings,
+            self._checkpoint_ports,
+            self._model,
+            self._positions,
+            self._outgoing,
+            self._clock,
+            self._telemetry,
+        )
+        if found is not None:
+            self._go_on_from(found, bounds, self._checkpointer)
         self._refolding = Refolding(
             self._source,
             self._checkpoint_ports.folds,
-            self._n_batches,
+            self._checkpointer.n_batches,
             bounds.end,
             self._clock,
             self._stop.is_set,
         )
+        self._patience(KAFKA, lambda: self._source.seek(begin))
+        self._phase = Phase.REFOLDING
 
-    def _find_checkpoint(self, bounds: LogBounds, limit_s: float) -> Found | None:
+    def _find(self, bounds: LogBounds, limit_s: float) -> Found | None:
         if self._checkpoint_ports is None:
             return None
         store, trainer = self._checkpoint_ports.store, self._model.trainer
@@ -220,39 +220,22 @@ class Runner:
             limit_s,
         )
 
-    def _look_for_lost(self, bounds: LogBounds, found: Found | None) -> None:
-        """Tell what the log has lost of what this worker would have to read."""
-        if found is None:
-            self._intake.look_at_start(bounds.begin, bounds.committed)
-            return
-        positions = found.positions
-        lost = {tp: offset for tp, offset in bounds.begin.items() if offset > positions.get(tp, 0)}
-        self._intake.look_at_start(lost, positions)
-
-    def _go_on_from(self, found: Found, bounds: LogBounds) -> None:
+    def _go_on_from(self, found: Found, bounds: LogBounds, checkpointer: Checkpointer) -> None:
         self._model.restore(found.restored, found.meta.event_time_ms)
-        self._n_batches = found.meta.n_batches
+        checkpointer.n_batches = found.meta.n_batches
         self._figures.restored(self._model.state)
         if self._writer is not None:
             self._writer.restored(self._model.state)
-        _log.info("restored", extra={"n_batches": self._n_batches, "positions": self._positions.by_name()})
-        if self._texts is None:
-            return
-        known, missing = self._model.texts()
-        self._texts.known(known)
-        if missing:
+        where = {"n_batches": found.meta.n_batches, "positions": self._positions.by_name()}
+        _log.info("restored", extra=where)
+        if self._texts is not None:
+            known, missing = self._model.texts()
+            self._texts.known(known)
             ask_for_texts(
-                self._settings,
-                self._source,
-                bounds,
-                found.positions,
-                missing,
-                self._texts,
-                self._patience,
-                self._clock,
+                self._settings, self._source, bounds, found, missing, self._texts, self._patience, self._clock
             )
 
-    def _refold(self) -> None:
+    def _refold(self, checkpointer: Checkpointer) -> None:
         """Repeat the next batch of the log of folds; when that is done, read what else there is."""
         try:
             batch = self._patience(KAFKA, self._refolding.next)
@@ -260,12 +243,13 @@ class Runner:
             if self._stop.is_set():
                 return
             raise
-        if batch is None:
-            if not self._stop.is_set():
-                self._end_refolding()
-            return
-        with self._lock:
-            self._fold_again(batch)
+        if batch is not None:
+            with self._lock:
+                self._fold_again(batch)
+            checkpointer.count_again(batch)
+            self._telemetry.refolded.inc()
+        elif not self._stop.is_set():
+            self._end_refolding(checkpointer)
 
     def _fold_again(self, batch: Refolded) -> None:
         events = self._intake.take(batch.records).events
@@ -273,60 +257,26 @@ class Runner:
             chances = Chances(batch.fold.rounds, batch.fold.served)
             info = self._model.refold(events, self._clock.now_ms(), chances)
             self._after_fold(info, events, self._clock.monotonic_s())
-        self._n_batches = batch.fold.number
-        self._telemetry.refolded.inc()
-        if self._checkpointer is not None:
-            self._checkpointer.folded(len(batch.records))
 
-    def _end_refolding(self) -> None:
-        _log.info("refolded", extra={"n_batches": self._n_batches, "was_cut": self._refolding.was_cut})
-        if self._refolding.was_cut and self._checkpoint_ports is not None and self._checkpointer is not None:
+    def _end_refolding(self, checkpointer: Checkpointer) -> None:
+        was_cut = self._refolding.was_cut
+        _log.info("refolded", extra={"n_batches": checkpointer.n_batches, "was_cut": was_cut})
+        if was_cut and self._checkpoint_ports is not None:
             # what comes now is folded in another order than before: there is nothing to be repeated from any more
-            folds = self._checkpoint_ports.folds
-            self._patience(REDIS, folds.clear)
+            self._patience(REDIS, self._checkpoint_ports.folds.clear)
             self._telemetry.folds_left.inc()
-            self._checkpointer.hasten()
-        positions = {**self._positions.snapshot()}
-        self._patience(KAFKA, lambda: self._source.hold([]))
-        self._load(positions)
-
-    def _load(self, positions: dict[TopicPartition, int] | None = None) -> None:
-        """Begin to read: catalog and texts first. `positions` where the source stands anywhere."""
-        later = [self._settings.topic_profiles, self._settings.topic_interactions]
-        self._patience(KAFKA, lambda: self._source.pause(later))
-        if positions is not None:
-            self._patience(KAFKA, lambda: self._source.seek(positions))
-        self._phase = Phase.LOADING_ITEMS
-        self._quiet_since_s = self._clock.monotonic_s()
-        _log.info("catching_up", extra={"n_records": sum(self._positions.lag(self._end_at_start).values())})
+            checkpointer.hasten()
+        self._phase = self._catch_up.begin(seek=True)
 
     def _look_whether_read(self, any_records: bool) -> None:
         """Move on to the next phase once everything that was on the log at the start has been read."""
-        now_s = self._clock.monotonic_s()
-        if any_records:
-            self._quiet_since_s = now_s
-        waits_for = {
-            Phase.LOADING_ITEMS: [self._settings.topic_profiles, self._settings.topic_interactions],
-            Phase.LOADING_USERS: [self._settings.topic_interactions],
-        }
-        paused = waits_for.get(self._phase, [])
-        topics = [topic for topic in self._settings.kinds() if topic not in paused]
-        if now_s - self._quiet_since_s < QUIET_S and not self._positions.reached(self._end_at_start, topics):
-            return
-        self._quiet_since_s = now_s
-        if not paused:
+        self._phase = self._catch_up.look(self._phase, any_records)
+        if self._phase is Phase.PUBLISHING:
             # those whom the last records touched first: their lists are the ones that are wrong
-            touched = np.unique(np.concatenate([NO_USERS, *self._touched]))
-            self._touched = []
-            self._backlog = np.concatenate([touched, np.setdiff1d(self._model.all_users(), touched)])
-            self._phase = Phase.PUBLISHING
+            everyone = self._model.all_users()
+            is_touched = self._is_touched[everyone]
+            self._backlog = np.concatenate([everyone[is_touched], everyone[~is_touched]])
             _log.info("caught_up", extra={"n_users": len(self._backlog)})
-            return
-        self._patience(KAFKA, lambda: self._source.resume(paused[:1]))
-        if self._phase is Phase.LOADING_USERS and self._texts is not None:
-            self._texts.start()
-        self._phase = Phase(self._phase + 1)
-        self._look_whether_read(any_records=False)  # there may be nothing on the topic at all
 
     # --- one turn ---
 
@@ -345,7 +295,7 @@ class Runner:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
         touched = self._fold(taken.events, received_s, received_ms)
-        fold = self._count_batch(records)
+        fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
             self._texts.send()
         if self._phase < Phase.PUBLISHING:
@@ -360,8 +310,8 @@ class Runner:
                 self._writer.write(self._model.state)
             if self._due_commit():
                 self._commit()
-        if self._phase >= Phase.PUBLISHING and self._checkpointer is not None and self._checkpointer.is_due:
-            self._keep(self._checkpointer)
+        if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
+            self._checkpointer.turn()
         for topic, n_records in taken.n_usable.items():
             self._telemetry.events.labels(topic, "learned").inc(n_records)
         if records:
@@ -385,31 +335,8 @@ class Runner:
         if self._texts is not None:
             self._texts.follow(events)
         if self._phase < Phase.PUBLISHING:
-            self._touched.append(info.touched_users)
+            self._is_touched[info.touched_users] = True
         self._anonymous_changed = True
-
-    def _count_batch(self, records: Sequence[Record]) -> Fold | None:
-        """The batch just folded, for the log of folds; None where there is none, or nothing was read."""
-        if self._checkpointer is None or not records:
-            return None
-        self._n_batches += 1
-        self._checkpointer.folded(len(records))
-        return Fold(self._n_batches, spans_of(records), *self._model.take_chances())
-
-    def _keep(self, checkpointer: Checkpointer) -> None:
-        """Take a checkpoint, once there is room for it."""
-        if checkpointer.make_room(self._model.room()):
-            self._take_checkpoint(checkpointer)
-
-    def _take_checkpoint(self, checkpointer: Checkpointer) -> None:
-        """Of all that was folded: its lists are written by now, and its batch is on the log of folds."""
-        self._outgoing.settle()  # what is behind the positions is not read again: its dead letters must be on the log
-        positions = [(tp.topic, tp.partition, offset) for tp, offset in self._positions.snapshot().items()]
-        config = config_of(self._settings.fold(), self._settings.measure_share)
-        meta = Meta(
-            config, positions, self._n_batches, self._model.time_ms, self._clock.now_ms(), __version__
-        )
-        checkpointer.take(self._model.freeze, meta, self._model.scoreboard.n_events)
 
     def _publish(self, touched: NDArray[np.int32], fold: Fold | None) -> None:
         """Write the lists of these users, of those who left, of the next ones of the backlog, and the anonymous one if due."""
@@ -480,22 +407,14 @@ class Runner:
         if self._phase is Phase.LIVE:
             self._write(NO_USERS, self._anonymous_changed)
             self._commit()
-            self._keep_at_the_end()
+            if self._checkpointer is not None:
+                self._checkpointer.at_the_end()
         else:
             self._outgoing.settle()
         self._show_model()
         _log.info(
             "stopped", extra={"phase": self._phase.name.lower(), "positions": self._positions.by_name()}
         )
-
-    def _keep_at_the_end(self) -> None:
-        """A checkpoint, so that the next start has nothing to repeat."""
-        checkpointer, limit_s = self._checkpointer, self._settings.drain_timeout_s
-        if checkpointer is not None:
-            checkpointer.wait(limit_s)
-            if checkpointer.is_worthwhile:
-                self._take_checkpoint(checkpointer)
-                checkpointer.wait(limit_s)
 
     # --- figures ---
 

@@ -9,6 +9,7 @@ from streamer.errors import InvalidEvent
 from streamer.events import CatalogItem, decode
 from streamer.ports import Clock, Record, Source, TopicPartition
 from streamer.runner.patience import KAFKA, Patience
+from streamer.runner.recovery import Found
 from streamer.runner.texts import Texts
 from streamer.texts import content_key, content_of
 
@@ -41,28 +42,35 @@ def look(source: Source, patience: Patience, limit_s: float) -> LogBounds:
     )
 
 
+def must_read(bounds: LogBounds, found: Found | None) -> tuple[Offsets, Offsets]:
+    """What a worker that goes on from there would have to read and cannot: for `Intake.look_at_start`."""
+    if found is None:
+        return bounds.begin, bounds.committed
+    positions = found.positions
+    return {tp: offset for tp, offset in bounds.begin.items() if offset > positions.get(tp, 0)}, positions
+
+
 def ask_for_texts(
     settings: Settings,
     source: Source,
     bounds: LogBounds,
-    positions: Offsets,
+    found: Found,
     missing: set[str],
     texts: Texts,
     patience: Patience,
     clock: Clock,
 ) -> None:
-    """Read the catalog before these positions once more, for texts that a checkpoint knows by their key alone.
+    """Read the catalog that a checkpoint holds once more, for texts that it knows by their key alone.
 
     Nothing is folded. Afterwards the source stands anywhere: seek.
 
     Args:
-        positions: Where the fold goes on.
         missing: Keys of the texts that no vector came for.
     """
     left = {
         tp: offset
-        for tp, offset in positions.items()
-        if tp.topic == settings.topic_catalog and bounds.begin.get(tp, 0) < offset
+        for tp, offset in found.positions.items()
+        if missing and tp.topic == settings.topic_catalog and bounds.begin.get(tp, 0) < offset
     }
     if not left:
         return

@@ -1,12 +1,11 @@
 """Fixtures of the tests that kill workers: topics, a shop, and workers on them."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import N_PARTITIONS, Shop
+from shop import N_PARTITIONS, PAUSE_S, Shop
 from workers import Worker
 
 from streamer.embedded import EmbeddedKafka
@@ -52,9 +51,3 @@ def make_shop_worker(
     yield make
     for worker in made:
         worker.kill()
-
-
-@pytest.fixture
-def n_kills() -> int:
-    """How often the worker is killed."""
-    return N_KILLS

@@ -1,6 +1,7 @@
 """A shop whose events keep coming, a watch over the log of folds, and what a worker's log of folds comes to from nothing."""
 
 import json
+import os
 import random
 import threading
 import time
@@ -25,6 +26,10 @@ from streamer.runner.refold import spans_of
 from streamer.training import ThreadTrainer
 
 N_PARTITIONS = 2
+N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "4"))  # ops/bench/kills has more
+PAUSE_S = (
+    0.0125 * N_KILLS
+)  # the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
 START_TIMEOUT_S = 100  # the first start on a machine compiles the kernels
 SETTINGS: dict[str, Any] = {
     "text_model": "wordllama",

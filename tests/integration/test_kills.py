@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from shop import (
+    N_KILLS,
     OFTEN,
     SETTINGS,
     START_TIMEOUT_S,
@@ -25,17 +26,17 @@ from shop import (
 
 SEED = 11
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(200 + 25 * N_KILLS)
 
 
 def test_any_kill_is_survived(
-    make_shop_worker: Any, shop: Shop, redis_url: str, prefix: str, poll_until: Poll, n_kills: int
+    make_shop_worker: Any, shop: Shop, redis_url: str, prefix: str, poll_until: Poll
 ) -> None:
     """Killed again and again, at any moment: hash and report of the batches it logged; what no order changes, of any order."""
     rng, worker, watch = random.Random(SEED), make_shop_worker(redis_url), Watch(redis_url, prefix)
     shop.open()
     n_restored = n_refolded = 0
-    for n in range(n_kills):
+    for n in range(N_KILLS):
         worker.start(**SETTINGS, **OFTEN)
         if n % 2 == 0:
             wait_until_live(worker, poll_until)
