@@ -11,10 +11,6 @@ from workers import Worker
 from streamer.embedded import EmbeddedKafka
 
 SEED = 11
-N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "4"))  # ops/bench/kills has more
-PAUSE_S = (
-    0.0125 * N_KILLS
-)  # the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
 
 
 @pytest.fixture
