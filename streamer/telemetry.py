@@ -242,7 +242,7 @@ class Telemetry:
         self.table_bytes = g("table_bytes", "Memory of a table of the model, bytes", "table")
         self.users = g("users", "Users the model knows")
         self.items = g("items", "Items the model knows")
-        self.catching_up = g("catching_up", "1 while the log is read from its beginning, else 0")
+        self.catching_up = g("catching_up", "1 while a start reads what is on the log already, else 0")
         self.last_batch = g("last_batch_timestamp_seconds", "When the last batch was done, epoch seconds")
         self.catching_up.set(1)
         self._declare_cold_start()
