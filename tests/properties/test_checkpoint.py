@@ -1,12 +1,16 @@
 """A checkpoint is the state: what is restored has the same hash, and goes on as if nothing had happened."""
 
+import msgspec
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole_model import SETTINGS, DrawnTables, a_log, new_state
 
 from streamer import checkpoint, pipeline
+from streamer.encode import Encoders
+from streamer.encode.encoders import _MAGIC
 from streamer.errors import CheckpointRefused
 from streamer.measure import Scoreboard
 from streamer.propagate.learner import Learner
@@ -113,3 +117,85 @@ def test_tables_of_other_sizes_are_refused(kept, change):
     """What does not fit into the tables of the settings is never put there; the sentence names the array."""
     with pytest.raises(CheckpointRefused, match=r"expected .*, got"):
         restored(kept, DrawnTables(), SETTINGS._replace(**change), piece=1 << 20)
+
+
+def huge(array):
+    """Every number far out of range."""
+    changed = array.copy()
+    if changed.dtype.names is None:
+        changed[...] = np.iinfo(changed.dtype).max if changed.dtype.kind in "iu" else np.inf
+        return changed
+    for name in ("ring", "nodes", "top"):
+        if name in changed.dtype.names:
+            changed[name][...] = 2**31 - 1
+    return changed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("table.users", "table.items", "table.nodes", "table.neighbours", "table.taken", "table.taken_free"),
+        *(
+            "table.taken_used",
+            "table.clock_lists",
+            "table.clock_lengths",
+            "table.rates_ring",
+            "table.rates_arrived",
+        ),
+        *("table.rates_n", "table.fresh", "table.ranker_memory_n", "table.ranker_memory_taken"),
+        *("takes.target", "takes.items", "changed", "segments", "nearest.table.item", "texts.rows"),
+        *("ids.users.rows", "ids.items.lengths", "ids.nodes.n_rows", "ids.users.text", "texts.early_sizes"),
+    ],
+)
+def test_rows_that_are_not_there_are_refused(name):
+    """A checkpoint whose hashes are right and whose numbers are not: kernels look nothing up twice, so it must not reach them."""
+    state, board = new_state(), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+    assert arrays[name].size
+    arrays[name] = huge(arrays[name])
+    data = b"".join(checkpoint.written(META, arrays))
+    with pytest.raises(CheckpointRefused):
+        restored(data, DrawnTables(), piece=1 << 20)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "twice as long", "other type"])
+def test_arrays_that_are_not_ours_are_refused(change):
+    """One too few, one too many, of another shape, of another type: with the name in the sentence."""
+    state, board = new_state(), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+    values = arrays.pop("table.values")
+    if change == "unknown":
+        arrays |= {"table.values": values, "table.of_others": values}
+    elif change == "twice as long":
+        arrays["table.values"] = np.concatenate([values, values])
+    elif change == "other type":
+        arrays["table.values"] = values.astype(np.float32)
+    with pytest.raises(CheckpointRefused, match=r"table\.(values|of_others)"):
+        restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
+def test_a_newer_format_is_told(kept):
+    """By its number, whatever else it holds."""
+    header = msgspec.json.encode({"format": 2, "and": "whatever"})
+    data = kept[:20] + len(header).to_bytes(4, "little") + xxhash.xxh3_128_digest(header) + header
+    with pytest.raises(CheckpointRefused, match="newer format: expected 1, got 2"):
+        restored(data, DrawnTables())
+
+
+def test_no_bytes_are_run_or_believed_by_the_encoders(kept):
+    """River's parts in Rust panic over bytes that are not theirs; that is a refusal, too."""
+    state, board = new_state(), Scoreboard()
+    state = folded(state, board, a_log(3))
+    plain = state.encoders.freeze()
+    parts = msgspec.msgpack.decode(plain[len(_MAGIC) + 8 :])
+
+    def spoil(value):
+        if isinstance(value, bytes):
+            return value[:5]
+        if isinstance(value, list):
+            return [spoil(part) for part in value]
+        return {key: spoil(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+    payload = msgspec.msgpack.encode(spoil(parts))
+    with pytest.raises(ValueError, match="expected its own bytes"):
+        Encoders.from_bytes(_MAGIC + xxhash.xxh3_64_digest(payload) + payload)
