@@ -37,7 +37,7 @@ _SECRET_NAME = re.compile(r"password|passwd|secret|key|token|jaas|oauthbearer\.c
 NO_TEXT_MODEL = "none"
 _SERVER = re.compile(r"(?:[A-Za-z]+://)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/,\[\]]+):(?P<port>\d{1,5})")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
-_NEVER_SHOWN = ("redis", "kafka_config")  # a refused value may hold a password
+_NEVER_SHOWN = ("redis", "kafka_config", "checkpoint_url")  # a refused value may hold a password
 _MAX_SHOWN = 80  # characters of a refused value that an error message repeats
 
 # What the fold depends on is not up to a pass-through.
@@ -325,6 +325,8 @@ class Settings(BaseSettings):
         """Every setting, ready to print: passwords and keys are masked."""
         values = self.model_dump()
         values["redis"] = mask_url(self.redis) if self.redis is not None else None
+        if self.checkpoint_url is not None and "://" in self.checkpoint_url:
+            values["checkpoint_url"] = mask_url(self.checkpoint_url)
         values["kafka_config"] = {
             name: _MASK if _SECRET_NAME.search(name) else value for name, value in self.kafka_config.items()
         }

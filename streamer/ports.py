@@ -39,6 +39,7 @@ class Fold(NamedTuple):
 
     number: int  # batches are counted from 1, without holes
     spans: tuple[Span, ...]  # in the order of the fold
+    n_records: int  # in them; fewer are there once the topic was compacted
     rounds: str = ""  # what the trainer was asked for came to, a digit each
     served: bytes = (
         b""  # rank of each interaction on the list its user could read, a byte each; none: nothing was served

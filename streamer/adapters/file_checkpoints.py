@@ -44,14 +44,16 @@ class FileCheckpoints:
 
     def read(self, name: str) -> Iterator[bytes]:
         """The bytes of a checkpoint, in pieces."""
-        try:
-            with self._fs.open(self._path(name), "rb") as file:
-                while piece := file.read(_PIECE):
-                    yield piece
-        except FileNotFoundError:
-            raise CheckpointRefused("it is gone") from None
-        except OSError as exc:
-            raise Unavailable(f"checkpoints at {self.where}: {exc}") from exc
+
+        def opened() -> Any:
+            try:
+                return self._fs.open(self._path(name), "rb")
+            except FileNotFoundError:
+                raise CheckpointRefused("it is gone") from None
+
+        with self._do(opened) as file:
+            while piece := self._do(lambda: file.read(_PIECE)):
+                yield piece
 
     def delete(self, name: str) -> None:
         """Remove a checkpoint, or what there is of it."""

@@ -24,7 +24,16 @@ def key_of(prefix: str) -> str:
 
 def append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
     """The command that appends a batch; Redis refuses to append it twice."""
-    entry = ("spans", msgspec.json.encode(fold.spans), "rounds", fold.rounds, "served", fold.served)
+    entry = (
+        "spans",
+        msgspec.json.encode(fold.spans),
+        "n",
+        fold.n_records,
+        "rounds",
+        fold.rounds,
+        "served",
+        fold.served,
+    )
     return ("XADD", key_of(prefix), "MAXLEN", "~", MAX_ENTRIES, f"{fold.number}-0", *entry)
 
 
@@ -58,6 +67,8 @@ def _fold(entry_id: bytes, fields: Any) -> Fold:
     try:
         spans = _SPANS.decode(fields[b"spans"])
         rounds, served = fields[b"rounds"].decode("ascii"), fields[b"served"]
-        return Fold(int(entry_id.partition(b"-")[0]), spans, rounds, served)
+        return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served)
     except (KeyError, ValueError, msgspec.DecodeError):
-        return Fold(0, ())  # none of our making: its number follows none, so nothing is repeated from here on
+        return Fold(
+            0, (), 0
+        )  # none of our making: its number follows none, so nothing is repeated from here on

@@ -56,7 +56,7 @@ class Checkpointer:
             return None
         self.n_batches += 1
         self._n_records += len(records)
-        return Fold(self.n_batches, spans_of(records), *self._model.take_chances())
+        return Fold(self.n_batches, spans_of(records), len(records), *self._model.take_chances())
 
     def count_again(self, batch: Refolded) -> None:
         """A batch of the log of folds was folded once more."""

@@ -164,7 +164,8 @@ class Runner:
             self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
         bounds = look(self._source, self._patience, limit_s)
         found = self._find(bounds, limit_s)
-        begin = {**bounds.begin, **(found.positions if found is not None else {})}
+        folded = found.positions if found is not None else {}
+        begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
         self._positions = Positions(begin, bounds.committed)
         self._intake = Intake(
             self._settings,
@@ -259,8 +260,10 @@ class Runner:
             self._after_fold(info, events, self._clock.monotonic_s())
 
     def _end_refolding(self, checkpointer: Checkpointer) -> None:
-        was_cut = self._refolding.was_cut
-        _log.info("refolded", extra={"n_batches": checkpointer.n_batches, "was_cut": was_cut})
+        was_cut, n_gone = self._refolding.was_cut, self._refolding.n_gone
+        _log.info(
+            "refolded", extra={"n_batches": checkpointer.n_batches, "was_cut": was_cut, "n_gone": n_gone}
+        )
         if was_cut and self._checkpoint_ports is not None:
             # what comes now is folded in another order than before: there is nothing to be repeated from any more
             self._patience(REDIS, self._checkpoint_ports.folds.clear)

@@ -72,6 +72,7 @@ class Refolding:
         self._number = after
         self._next: deque[Fold] = deque()
         self._waiting: dict[TopicPartition, deque[Record]] = {}
+        self.n_gone = 0  # records that were folded then, and are not on the log any more
         self.was_cut = False  # there are batches that cannot be repeated
 
     def next(self) -> Refolded | None:
@@ -98,6 +99,7 @@ class Refolding:
             return None
         self._next.popleft()
         self._number = fold.number
+        self.n_gone += fold.n_records - len(records)
         return Refolded(fold, records)
 
     def _why_not(self, fold: Fold) -> str | None:

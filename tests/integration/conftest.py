@@ -8,26 +8,27 @@ import pytest
 from shop import N_PARTITIONS, PAUSE_S, Shop
 from workers import Worker
 
-from streamer.embedded import EmbeddedKafka
-
 SEED = 11
 
 
 @pytest.fixture
-def shop_topics(mock_cluster: EmbeddedKafka, make_topic: Callable[..., str]) -> dict[str, str]:
-    """Kind -> topic; interactions have two partitions."""
-    n_partitions = {"interactions": N_PARTITIONS}
-    kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
-    return {
-        kind: make_topic(mock_cluster.bootstrap, kind, n_partitions=n_partitions.get(kind, 1))
-        for kind in kinds
-    }
+def shop_kafka(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers: of the mock cluster, or of a real broker where a test asks for "real"."""
+    return str(request.getfixturevalue(f"{getattr(request, 'param', 'mock')}_kafka"))
 
 
 @pytest.fixture
-def shop(mock_cluster: EmbeddedKafka, shop_topics: dict[str, str]) -> Iterator[Shop]:
+def shop_topics(shop_kafka: str, make_topic: Callable[..., str]) -> dict[str, str]:
+    """Kind -> topic; interactions have two partitions."""
+    n_partitions = {"interactions": N_PARTITIONS}
+    kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
+    return {kind: make_topic(shop_kafka, kind, n_partitions=n_partitions.get(kind, 1)) for kind in kinds}
+
+
+@pytest.fixture
+def shop(shop_kafka: str, shop_topics: dict[str, str]) -> Iterator[Shop]:
     """With its catalog on the log, and not open yet."""
-    shop = Shop(mock_cluster.bootstrap, shop_topics, SEED, PAUSE_S)
+    shop = Shop(shop_kafka, shop_topics, SEED, PAUSE_S)
     shop.stock(280)
     yield shop
     shop.close()
@@ -35,13 +36,13 @@ def shop(mock_cluster: EmbeddedKafka, shop_topics: dict[str, str]) -> Iterator[S
 
 @pytest.fixture
 def make_shop_worker(
-    mock_cluster: EmbeddedKafka, shop_topics: dict[str, str], tmp_path: Path, prefix: str
+    shop_kafka: str, shop_topics: dict[str, str], tmp_path: Path, prefix: str
 ) -> Iterator[Any]:
     """A worker, by the URL of its Redis."""
     made: list[Worker] = []
 
     def make(redis_url: str) -> Worker:
-        made.append(Worker(tmp_path, mock_cluster.bootstrap, redis_url, prefix, shop_topics))
+        made.append(Worker(tmp_path, shop_kafka, redis_url, prefix, shop_topics))
         return made[-1]
 
     yield make

@@ -29,6 +29,7 @@ SEED = 11
 pytestmark = pytest.mark.timeout(200 + 25 * N_KILLS)
 
 
+@pytest.mark.parametrize("shop_kafka", ["mock", pytest.param("real", marks=pytest.mark.kafka)], indirect=True)
 def test_any_kill_is_survived(
     make_shop_worker: Any, shop: Shop, redis_url: str, prefix: str, poll_until: Poll
 ) -> None:

@@ -65,7 +65,7 @@ def test_a_worker_that_ends_leaves_nothing_to_repeat(
     wait_until_live(worker, poll_until)
     (restored,), (refolded,) = worker.logged("restored"), worker.logged("refolded")
     assert refolded["n_batches"] == restored["n_batches"] > 0
-    assert not refolded["was_cut"]
+    assert (refolded["was_cut"], refolded["n_gone"]) == (False, 0)
     assert end_all_read(worker, watch, poll_until) == from_nothing(worker, watch)
 
 
