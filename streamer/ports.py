@@ -140,6 +140,9 @@ class Folds(Protocol):
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order, at most `n_max`."""
 
+    def last(self) -> int:
+        """Number of the newest batch that was ever appended since the last `clear`, dropped or not; 0 before the first."""
+
     def trim(self, until: int) -> None:
         """Drop the batches up to and with this number."""
 

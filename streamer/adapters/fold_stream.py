@@ -48,6 +48,14 @@ def read(run: Run, prefix: str, first: str, last: str, n_max: int) -> list[Fold]
     return [_fold(entry_id, fields) for entry_id, fields in entries]
 
 
+def last_of(about: Any) -> int:
+    """Number of the newest batch that was ever appended, from what Redis says about the stream."""
+    if not isinstance(about, dict):  # as the server lists it, where the client does not know the command
+        about = dict(zip(about[::2], about[1::2], strict=True))
+    last_id = about.get("last-generated-id", about.get(b"last-generated-id", b"0-0"))
+    return int(last_id.partition(b"-")[0])
+
+
 def check_same(run: Run, prefix: str, fold: Fold, where: str) -> None:
     """Return when this batch is in the stream as it is here: an earlier try, whose answer was lost, wrote it.
 

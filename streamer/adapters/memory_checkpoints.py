@@ -12,17 +12,25 @@ class MemoryFolds:
     def __init__(self) -> None:
         self.down = False
         self._folds: dict[int, Fold] = {}
+        self._last = 0
 
     def append(self, fold: Fold) -> None:
         """Put a batch at the end; the same again does nothing."""
         self._check()
-        if self._folds.setdefault(fold.number, fold) != fold:
+        if self._folds.get(fold.number, None if fold.number <= self._last else fold) != fold:
             raise ConfigError(f"batch {fold.number} was folded by another worker")
+        self._folds[fold.number] = fold
+        self._last = max(self._last, fold.number)
 
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order."""
         self._check()
         return [self._folds[number] for number in sorted(self._folds) if number > after][:n_max]
+
+    def last(self) -> int:
+        """Number of the newest batch that was ever appended since the last `clear`."""
+        self._check()
+        return self._last
 
     def trim(self, until: int) -> None:
         """Drop the batches up to and with this number."""
@@ -32,7 +40,7 @@ class MemoryFolds:
     def clear(self) -> None:
         """Drop all."""
         self._check()
-        self._folds = {}
+        self._folds, self._last = {}, 0
 
     def close(self) -> None:
         """Nothing to leave."""

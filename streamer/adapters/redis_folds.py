@@ -1,6 +1,6 @@
 """The log of folds on Redis, Valkey or a cluster of either."""
 
-from streamer.adapters.fold_stream import append_command, check_same, key_of, read, was_refused
+from streamer.adapters.fold_stream import append_command, check_same, key_of, last_of, read, was_refused
 from streamer.adapters.redis import RedisConnection
 from streamer.errors import Unavailable
 from streamer.ports import Fold
@@ -25,6 +25,14 @@ class RedisFolds(RedisConnection):
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order, at most `n_max`."""
         return read(self._run, self._prefix, f"{after + 1}-0", "+", n_max)
+
+    def last(self) -> int:
+        """Number of the newest batch that was ever appended since the last `clear`, dropped or not; 0 before the first."""
+        key = key_of(self._prefix)
+        if not self._run([("EXISTS", key)])[0]:
+            return 0
+        (about,) = self._run([("XINFO STREAM", key)])
+        return last_of(about)
 
     def trim(self, until: int) -> None:
         """Drop the batches up to and with this number."""

@@ -264,11 +264,14 @@ class Runner:
         _log.info(
             "refolded", extra={"n_batches": checkpointer.n_batches, "was_cut": was_cut, "n_gone": n_gone}
         )
-        if was_cut and self._checkpoint_ports is not None:
-            # what comes now is folded in another order than before: there is nothing to be repeated from any more
-            self._patience(REDIS, self._checkpoint_ports.folds.clear)
+        if was_cut:
             self._telemetry.folds_left.inc()
             checkpointer.hasten()
+        if self._checkpoint_ports is not None:
+            folds = self._checkpoint_ports.folds
+            if self._patience(REDIS, folds.last) > checkpointer.n_batches:
+                # what comes now is folded in another order than before: there is nothing to be repeated from any more
+                self._patience(REDIS, folds.clear)
         self._phase = self._catch_up.begin(seek=True)
 
     def _look_whether_read(self, any_records: bool) -> None:

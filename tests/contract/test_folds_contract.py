@@ -81,7 +81,10 @@ def test_what_a_checkpoint_holds_is_dropped(stores: _Stores) -> None:
     assert [fold.number for fold in stores.folds.read(0, 500)] == list(range(201, 251))
     stores.folds.trim(250)
     assert stores.folds.read(0, 9) == []
+    assert stores.folds.last() == 250
     stores.folds.append(a_fold(251))
     stores.folds.clear()
+    assert stores.folds.last() == 0
     stores.folds.append(a_fold(1))
+    assert stores.folds.last() == 1
     assert stores.folds.read(0, 9) == [a_fold(1)]

@@ -59,7 +59,7 @@ class Shop:
         self._topics = topics
         self._rng = random.Random(seed)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write_on)
+        self._thread = threading.Thread(target=self._write_on, daemon=True)
         self.n_interactions = 0
 
     def stock(self, n_items: int) -> None:
@@ -142,7 +142,7 @@ class Watch:
         self._folds = RedisFolds(redis_url, prefix)
         self.seen: dict[int, Fold] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look_on)
+        self._thread = threading.Thread(target=self._look_on, daemon=True)  # a test that fails leaves it
         self._thread.start()
 
     def close(self) -> None:

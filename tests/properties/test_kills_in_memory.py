@@ -215,3 +215,22 @@ def test_every_record_once_whatever_is_interrupted(seed: int) -> None:
     report = runner.report()
     assert report["state_hash"] == pipeline.state_hash(state)
     assert report["counted"] == scoreboard.n_counted
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "folds", "both"])
+def test_what_is_lost_is_folded_from_the_log(lost: str) -> None:
+    """Without the checkpoints, the log of folds, or both, every record is still folded once; in which order is another matter."""
+    world = World(3)
+    world.work(Fate(float("inf")))
+    n_batches = max(world.folds.all)
+    if lost != "folds":
+        world.store.held.clear()
+    if lost != "checkpoints":
+        world.folds.clear()
+    world.folds.all.clear()
+    runner = world.work(Fate(float("inf")))
+    assert runner.report()["events"] == len(world.log.records("interactions"))
+    world.log.append("interactions", 0, *encoded(Interaction("u1", "i1", "view", 1))[1:])  # type: ignore[index]
+    assert world.work(Fate(float("inf"))).report()["events"] == len(world.log.records("interactions"))
+    if lost == "folds":
+        assert min(world.folds.all) == n_batches + 1, "the checkpoint held the rest"
