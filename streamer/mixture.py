@@ -11,7 +11,6 @@ from streamer.compiled import kernel
 from streamer.graph.candidates import (
     N_ALL,
     N_CHOSEN,
-    N_FINAL,
     N_PROPOSED,
     choose,
     choose_best,
@@ -71,12 +70,13 @@ def _share(cands, weights):
 
 
 @kernel
-def mix(graph, cands, user_row, gap_ms, target):
+def mix(graph, cands, user_row, gap_ms, target, n_best):
     """Fill the last stage with candidates and their probabilities.
 
     Args:
         user_row: -1 for a user nobody knows.
         target: Row of an item that is scored too, without counting as proposed; -1 for none.
+        n_best: Candidates by evidence that survive to the last stage, beside those that lists propose.
 
     Returns:
         The context: row of `graph.weights`. Afterwards `cands.final[:n[N_PROPOSED]]` are the candidates for the list,
@@ -92,14 +92,16 @@ def mix(graph, cands, user_row, gap_ms, target):
         score_evidence_paths(graph, cands, user_row)
         cands.mixed[: cands.n[N_ALL]] = 0.0
         _mix(cands, weights, 0, N_EVIDENCE_PATHS, False)
-        choose_best(cands, cands.mixed, N_FINAL)
-    cands.score[N_EVIDENCE_PATHS:, : cands.n[N_ALL]] = 0.0
+        choose_best(cands, cands.mixed, n_best)
+    n_gathered = cands.n[N_ALL]
     if user_row >= 0 and graph.switches[WITH_CONTENT]:
         weigh_interests(graph, cands, user_row)
     propose_lists(graph, cands, user_row)
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
     if target >= 0:
         choose(graph, cands, user_row, target)
+    cands.score[:N_EVIDENCE_PATHS, n_gathered : cands.n[N_ALL]] = 0.0  # they were scored without these
+    cands.score[N_EVIDENCE_PATHS:, : cands.n[N_ALL]] = 0.0
     compare(graph, cands, user_row)
     compare_texts(graph, cands, user_row)  # also for the ranker, who knows no switch for it
     read_clocks(graph, cands)

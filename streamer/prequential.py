@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.compiled import entry_kernel, kernel
-from streamer.graph.candidates import N_PROPOSED, find, may_list
+from streamer.graph.candidates import N_FINAL, N_PROPOSED, find, may_list
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, is_new_session
 from streamer.graph.learning import learn
@@ -31,6 +31,7 @@ from streamer.ranker.memory import keep, learn_again
 from streamer.ranker.network import learn as learn_order
 from streamer.ranker.scaling import watch_features
 from streamer.ranker.shortlist import calibrate, place_of
+from streamer.ranker.state import SHORT
 
 # Bits of Outcomes.flags.
 COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
@@ -120,6 +121,8 @@ def _rank_on_clock(graph, clock, user_row, target):
 
     0 when it lies beyond the items that the clock keeps in order.
     """
+    if graph.items[target]["position"][clock] == 0:
+        return 0
     weight = clock_weight(graph, clock, target)
     rank, seen = 1, False
     for place in range(graph.clocks.n_top[clock]):
@@ -159,7 +162,7 @@ def _test(graph, cands, ranker, out, n, is_counted):
     user = graph.users[user_row]
     # nobody's first event comes after a gap: the anonymous list is ranked with what it teaches
     gap_ms = max(np.int64(0), time_ms - user["last_time_ms"]) if user["n_events"] > 0 else np.int64(0)
-    context = mix(graph, cands, user_row, gap_ms, item_row)
+    context = mix(graph, cands, user_row, gap_ms, item_row, N_FINAL)
     out.rank_mixture[n] = _rank_among(cands, item_row)
     index = find(cands, item_row)
     if index >= 0 and cands.chosen[index]:
@@ -185,7 +188,7 @@ def _test(graph, cands, ranker, out, n, is_counted):
             _explore(graph, cands, out, n)
         watch_features(ranker)
         if taken >= 0:
-            learn_order(ranker, taken)
+            learn_order(ranker, ranker.x, ranker.n[SHORT], taken)
             keep(ranker, taken)
             learn_again(ranker)
         if is_counted:

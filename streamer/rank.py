@@ -9,7 +9,7 @@ import numpy as np
 
 from streamer.compiled import entry_kernel, kernel
 from streamer.fastmath import scramble
-from streamer.graph.candidates import N_PROPOSED, may_list
+from streamer.graph.candidates import N_FINAL, N_PROPOSED, may_list
 from streamer.graph.rates import COLD
 from streamer.graph.state import EVENTS
 from streamer.mixture import main_path, mix
@@ -30,10 +30,10 @@ _N_NEWEST = 256  # arrivals that are drawn from
 @kernel
 def order_shortlist(graph, cands, ranker, user_row, gap_ms):
     """Describe, scale and score the short list."""
-    shortlist(graph, cands, ranker)
+    shortlist(cands, ranker)
     describe(graph, cands, ranker, user_row, gap_ms)
     scale(ranker)
-    score(ranker)
+    score(ranker, ranker.x, ranker.base, ranker.n[SHORT])
 
 
 @kernel
@@ -114,7 +114,7 @@ def rank_users(graph, cands, ranker, user_rows, gaps_ms, items, scores, paths):
     order = cands.order
     for n in range(user_rows.size):
         user_row = np.int64(user_rows[n])
-        mix(graph, cands, user_row, gaps_ms[n], np.int64(-1))
+        mix(graph, cands, user_row, gaps_ms[n], np.int64(-1), max(N_FINAL, k))
         if is_on(ranker):
             order_shortlist(graph, cands, ranker, user_row, gaps_ms[n])
             deal_out(cands, ranker)

@@ -124,7 +124,7 @@ class _Transformer:
         """
         rows = np.empty((len(texts), self.dim), np.float32)
         with _as_unavailable(self.name):
-            readable = [_readable(text) for text in texts]
+            readable = [encodable(text) for text in texts]
             for n_tokens, chosen in self._by_length(readable):
                 batch = [readable[n] for n in chosen]
                 n_fill = max(0, math.ceil(MIN_BATCH_TOKENS / n_tokens) - len(batch))
@@ -169,12 +169,12 @@ class _WordLlama:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim) float32 rows of unit norm."""
         with _as_unavailable(self.name):
-            rows = self._model.embed([_readable(text) for text in texts], batch_size=BATCH_SIZE)
+            rows = self._model.embed([encodable(text) for text in texts], batch_size=BATCH_SIZE)
         return unit_rows(np.asarray(rows, np.float32), texts)
 
 
-def _readable(text: str) -> str:
-    """Without halves of surrogate pairs, which tokenizers refuse."""
+def encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which tokenizers refuse."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -15,7 +15,8 @@ from streamer.adapters.redis_checkpoints import RedisCheckpoints
 from streamer.adapters.redis_folds import RedisFolds
 from streamer.adapters.redis_vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
-from streamer.adapters.text_model import check_text_model, load_text_model
+from streamer.adapters.text_model import check_text_model
+from streamer.adapters.text_process import TextProcess
 from streamer.cli.views import write_report
 from streamer.config import Settings
 from streamer.ports import Checkpoints
@@ -85,7 +86,7 @@ def _text_ports(settings: Settings) -> TextPorts | None:
     name, n_threads, download = settings.text_model, settings.text_threads, settings.text_download
     check_text_model(name, download=download)  # now, not in the background after the first item
     cache = RedisTextCache(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
-    return TextPorts(lambda: load_text_model(name, n_threads, download=download), cache)
+    return TextPorts(lambda: TextProcess(name, n_threads, download=download), cache)
 
 
 def checkpoint_store(settings: Settings) -> Checkpoints:

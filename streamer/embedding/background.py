@@ -125,6 +125,7 @@ class Embedder:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         if not self._thread.is_alive():
+            self._model = None  # a process of its own ends with it
             self._waiting.close()
             self._cache.close()
 

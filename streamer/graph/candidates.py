@@ -16,12 +16,24 @@ from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import BACK, CO, DIM, HISTORY, LAG, N_CLOCKS, N_HEADS, N_NUMBERS, NODES, SEQ
+from streamer.graph.state import (
+    BACK,
+    CO,
+    DIM,
+    HISTORY,
+    LAG,
+    MAX_NEIGHBOURS,
+    N_CLOCKS,
+    N_HEADS,
+    N_NUMBERS,
+    NODES,
+    SEQ,
+)
 
 CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
 _SLOTS = 16384
 DEPTH = 20  # how many of the user's last items are looked at
-N_FINAL = 200  # candidates by evidence that survive to the last stage
+N_FINAL = 128  # candidates by evidence that survive to the last stage; more where a list is to be longer
 MAX_K = 200  # longest list
 _N_BINS = 4096
 N_INTERESTS = 4  # columns of a user's interest in a node
@@ -42,7 +54,10 @@ _DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # of NEAR, F
 _BAYES_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 _CATEGORY_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 
-N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE, N_HISTORY, N_INTERESTED = range(6)  # indices of Candidates.n
+N_LENDING = 8  # candidates with the most evidence, which lend it to others
+
+# indices of Candidates.n
+N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE, N_HISTORY, N_INTERESTED, N_LENDERS = range(7)
 
 
 class Candidates(NamedTuple):
@@ -61,12 +76,14 @@ class Candidates(NamedTuple):
     ]  # (CAPACITY, N_INTERESTS) of an item's features to the user's, see `graph.content`, last stage only
     text: NDArray[np.float32]  # (CAPACITY,) nearness by text to the user's last items, last stage only
     current: NDArray[np.float32]  # (CAPACITY, N_CLOCKS) its weight on every clock, last stage only
+    n_events: NDArray[np.int32]  # (CAPACITY,) of the item, last stage only
     rate: NDArray[np.float32]  # (CAPACITY,) its rate as a share of all items' rates, last stage only
     taken_weight: NDArray[np.float64]  # (N_CLOCKS,) of what the user cannot be listed any more
     final: NDArray[np.int32]
     n: NDArray[np.int64]
     row_mass: NDArray[np.float32]  # (DEPTH,) see `gather`
     back_mass: NDArray[np.float32]  # (DEPTH,) the same, of BACK
+    row_bayes: NDArray[np.float32]  # (MAX_NEIGHBOURS,) scratch of `gather`
     together_mass: NDArray[np.float32]  # (DEPTH,) the same, of CO
     interest: NDArray[
         np.float32
@@ -77,12 +94,14 @@ class Candidates(NamedTuple):
     unlisted: NDArray[
         np.float32
     ]  # (2,) of items that nobody proposed: mean squared likeness; nearness by text of all together
-    proposing: NDArray[np.int32]  # (8,) nodes, or candidates, that propose others
+    proposing: NDArray[np.int32]  # (8,) nodes that propose items
+    lending: NDArray[np.int32]  # (N_LENDING,) candidates with the most evidence
     gap_ms: NDArray[np.int64]  # (1,) since the user's last event
     affine: NDArray[
         np.float32
     ]  # (CAPACITY,) score by the attention network, -inf = no vector yet, last stage only
     has_vector: NDArray[np.bool_]  # (1,) whether `affine` was filled in for this list
+    in_turn: NDArray[np.float32]  # (CAPACITY,) scratch: numbers of the last stage side by side
     h_u: NDArray[np.float32]  # (DIM,) the user's vector
     pooled: NDArray[np.float32]  # (N_HEADS, DIM) scratch of `user_vector`
     past_items: NDArray[np.int32]  # (HISTORY,) newest first
@@ -114,9 +133,10 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         text=np.zeros(CAPACITY, np.float32),
         current=np.zeros((CAPACITY, N_CLOCKS), np.float32),
         taken_weight=np.zeros(N_CLOCKS),
+        n_events=np.zeros(CAPACITY, np.int32),
         rate=np.zeros(CAPACITY, np.float32),
         final=np.zeros(CAPACITY, np.int32),
-        n=np.zeros(6, np.int64),
+        n=np.zeros(N_LENDERS + 1, np.int64),
         interest=np.zeros((max_nodes, N_INTERESTS), np.float32),
         interested=np.zeros(DEPTH * NODES, np.int32),
         interest_norm=np.zeros(N_INTERESTS, np.float32),
@@ -125,6 +145,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         gap_ms=np.zeros(1, np.int64),
         affine=np.zeros(CAPACITY, np.float32),
         has_vector=np.zeros(1, np.bool_),
+        in_turn=np.zeros(CAPACITY, np.float32),
         h_u=np.zeros(DIM, np.float32),
         pooled=np.zeros((N_HEADS, DIM), np.float32),
         past_items=np.zeros(HISTORY, np.int32),
@@ -134,8 +155,10 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         text_recent=np.zeros(MAX_DIM, np.int8),
         user_numbers=np.zeros((2, N_NUMBERS), np.float32),
         proposing=np.zeros(8, np.int32),
+        lending=np.zeros(N_LENDING, np.int32),
         row_mass=np.zeros(DEPTH, np.float32),
         back_mass=np.zeros(DEPTH, np.float32),
+        row_bayes=np.zeros(MAX_NEIGHBOURS, np.float32),
         together_mass=np.zeros(DEPTH, np.float32),
         node=np.zeros(N_AFFINITIES, np.int32),
         affinity=np.zeros(N_AFFINITIES, np.float32),
@@ -170,8 +193,8 @@ def find(cands, item_row):
 
 
 @kernel
-def admit(graph, cands, user_row, item_row):
-    """Index of the candidate, new or not; -1 when the scratch is full."""
+def admit(graph, cands, item_row):
+    """Index of the candidate, new or not; -1 when the scratch is full. Closed where it is unlistable for everyone."""
     at = _slot_of(cands, item_row)
     if cands.slot[at] != 0:
         return np.int64(cands.slot[at]) - 1
@@ -181,7 +204,7 @@ def admit(graph, cands, user_row, item_row):
     cands.n[N_ALL] += 1
     cands.slot[at] = index + 1
     cands.row[index] = item_row
-    cands.closed[index] = not may_list(graph, user_row, item_row)
+    cands.closed[index] = graph.unlistable[item_row]
     cands.chosen[index] = False
     for column in range(N_COLUMNS):
         cands.evidence[index, column] = 0.0
@@ -192,10 +215,9 @@ def admit(graph, cands, user_row, item_row):
 def choose(graph, cands, user_row, item_row):
     """Bring an item to the last stage, if it may be listed. Returns its index, or -1."""
     n_before = cands.n[N_ALL]
-    index = admit(graph, cands, user_row, item_row)
-    if index == n_before:  # new: the evidence paths have been scored without it
-        for path in range(cands.score.shape[0]):
-            cands.score[path, index] = 0.0
+    index = admit(graph, cands, item_row)
+    if index == n_before:
+        cands.closed[index] = not may_list(graph, user_row, item_row)
     if index < 0 or cands.closed[index]:
         return np.int64(-1)
     if not cands.chosen[index]:
@@ -225,6 +247,15 @@ def clear(cands):
 
 
 @kernel
+def _weigh_bayes(evidence, per_smooth, decay, weights):
+    """weights[slot] = decay * log(1 + seen / SMOOTH), for a whole row at once, and gathered first: so it vectorises."""
+    for slot in range(evidence.shape[0]):
+        weights[slot] = evidence[slot, SEQ]
+    for slot in range(evidence.shape[0]):
+        weights[slot] = decay * log(np.float32(1.0) + weights[slot] * per_smooth)
+
+
+@kernel
 def gather(graph, cands, user_row):
     """Sum the evidence of the neighbour rows of the user's last items, decayed by how many events ago he took each.
 
@@ -238,16 +269,18 @@ def gather(graph, cands, user_row):
         far = unit * _DECAYS[FAR, k]
         together = unit * _DECAYS[TOGETHER, k]
         ids, evidence = graph.neighbour[owner], graph.evidence[owner]
-        bayes = _BAYES_DECAYS[k]
+        _weigh_bayes(evidence, unit * _PER_SMOOTH, _BAYES_DECAYS[k], cands.row_bayes)
         mass, back_mass, together_mass = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for slot in range(n_neighbours):
             if ids[slot] == 0:
                 continue
-            index = admit(graph, cands, user_row, ids[slot] - 1)
-            if index < 0:
-                return
             seq = evidence[slot, SEQ]
             mass += seq
+            back_mass += evidence[slot, BACK]
+            together_mass += evidence[slot, CO]
+            index = admit(graph, cands, np.int64(ids[slot]) - 1)
+            if index < 0:
+                continue  # no room
             own = cands.evidence[index]
             own[NEAR] += near * seq
             own[FAR] += far * seq
@@ -255,9 +288,7 @@ def gather(graph, cands, user_row):
             own[TOGETHER] += together * evidence[slot, CO]
             own[MOST] = max(own[MOST], unit * seq)
             own[N_ROWS] += np.float32(1.0)
-            own[BAYES] += bayes * log(np.float32(1.0) + unit * seq * _PER_SMOOTH)
-            back_mass += evidence[slot, BACK]
-            together_mass += evidence[slot, CO]
+            own[BAYES] += cands.row_bayes[slot]
             if k == 0:
                 own[LAST] = unit * evidence[slot, LAG]
                 own[FIRST] = unit * seq
@@ -268,13 +299,34 @@ def gather(graph, cands, user_row):
         cands.back_mass[k] = back_mass * unit
         cands.together_mass[k] = together_mass * unit
         cands.n[N_HISTORY] = k + 1
+    if not graph.repeats:
+        _close_taken(graph, cands, user_row)
+
+
+@kernel
+def _close_taken(graph, cands, user_row):
+    """Close what the user took: the smaller of both sets is looked up in the other."""
+    user = graph.users[user_row]
+    if user["taken_class"] == 0:
+        return
+    n_slots = 1 << np.int64(user["taken_class"])
+    if n_slots > cands.n[N_ALL]:
+        for index in range(cands.n[N_ALL]):
+            cands.closed[index] |= has_taken(graph, user_row, cands.row[index])
+        return
+    for slot in range(user["taken_start"], user["taken_start"] + n_slots):
+        if graph.taken.item[slot] != 0:
+            index = find(cands, np.int64(graph.taken.item[slot]) - 1)
+            if index >= 0:
+                cands.closed[index] = True
 
 
 @kernel
 def read_clocks(graph, cands):
-    """Weights of the last stage on every clock, in one pass: an item's record is far away, and read once."""
+    """Events of the last stage, and weights on every clock, in one pass: an item's record is far away, and read once."""
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
+        cands.n_events[index] = graph.items[cands.row[index]]["n_events"]
         for clock in range(N_CLOCKS):
             cands.current[index, clock] = clock_weight(graph, clock, cands.row[index])
 

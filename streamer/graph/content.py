@@ -140,19 +140,22 @@ def compare_texts(graph, cands, user_row):
 @kernel
 def _compare_one(graph, cands, item_row, likeness):
     """Likeness of one item, (N_INTERESTS,), written."""
-    for column in range(N_INTERESTS):
-        likeness[column] = 0.0
+    likeness[:] = 0.0
     if cands.n[N_INTERESTED] == 0 and cands.n[N_AFFINE] == 0:
         return
     item = graph.items[item_row]
     if item["n_nodes"] == 0:
         return
+    fast = slow = newest = category = np.float32(0.0)
     for q in range(item["n_nodes"]):
         interest = cands.interest[item["nodes"][q]]
-        for column in range(N_INTERESTS):
-            likeness[column] += interest[column]
+        fast += interest[FAST]
+        slow += interest[SLOW]
+        newest += interest[NEWEST]
+        category += interest[CATEGORY]
     per_length = np.float32(1.0) / item["length"]
-    for column in range(CATEGORY):
-        likeness[column] = min(
-            np.float32(1.0), likeness[column] * per_length
-        )  # its length may be of long ago
+    # at most one: its length may be of long ago
+    likeness[FAST] = min(np.float32(1.0), fast * per_length)
+    likeness[SLOW] = min(np.float32(1.0), slow * per_length)
+    likeness[NEWEST] = min(np.float32(1.0), newest * per_length)
+    likeness[CATEGORY] = category

@@ -39,10 +39,8 @@ def _bin_of(n_events):
 
 @kernel
 def _age_bin(since):
-    at = 0
-    while at < N_AGES - 1 and since >= 2 << at:
-        at += 1
-    return at
+    # exponent of the float: log2 of a positive whole number, rounded down
+    return min((np.float64(since).view(np.int64) >> 52) - 1023, N_AGES - 1)
 
 
 @kernel
@@ -187,7 +185,7 @@ def log_lift(graph, item):
     """Logarithm of what a cold item inherits from its nodes, within +-3."""
     n_cold_all = np.float32(max(graph.rates.n[1], 1))
     now = graph.rates.cold_events[0]
-    total = np.float32(0.0)
+    seen, foreseen = 1.0, 1.0  # products, so that one logarithm is enough
     for q in range(item["n_nodes"]):
         node = graph.nodes[item["nodes"][q]]
         taken, expected = node["cold_taken"], node["cold_expected"]
@@ -196,6 +194,7 @@ def log_lift(graph, item):
             share = np.float32(node["n_cold"]) / n_cold_all
             expected = expected * kept + share * (np.float32(1.0) - kept) / np.float32(1.0 - _LIFT_KEPT)
             taken *= kept
-        total += log((taken + _LIFT_PRIOR) / (expected + _LIFT_PRIOR))
-    total *= _PER_NODES[item["n_nodes"]]
+        seen *= taken + _LIFT_PRIOR
+        foreseen *= expected + _LIFT_PRIOR
+    total = log(np.float32(min(max(seen / foreseen, 1e-12), 1e12))) * _PER_NODES[item["n_nodes"]]
     return max(-_MOST_LIFT, min(_MOST_LIFT, total))

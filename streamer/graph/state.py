@@ -17,6 +17,7 @@ HISTORY = 20  # last items kept in order, a user, with the time and value of eac
 LANES = 16  # slots of a bucket: ids of one bucket fill one cache line
 DIM, N_HEADS = 64, 2  # of the co-propagated vectors
 COMPANY = 64  # numbers of a sketch of the company an item keeps: one bit of a word each
+MAX_NEIGHBOURS = 256  # kept, an item
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
 SEQ, CO, LAG, BACK = range(CHANNELS)
 HALF_LIVES = (30.0, 300.0, 3000.0, np.inf)  # of the popularity clocks, in events
@@ -317,9 +318,9 @@ def _has_path(settings: FoldSettings, name: str) -> bool:
 
 
 def _check(settings: FoldSettings) -> None:
-    if settings.n_neighbours % LANES or not LANES <= settings.n_neighbours <= 256:
+    if settings.n_neighbours % LANES or not LANES <= settings.n_neighbours <= MAX_NEIGHBOURS:
         raise ValueError(
-            f"n_neighbours: expected a multiple of {LANES} up to 256, got {settings.n_neighbours}"
+            f"n_neighbours: expected a multiple of {LANES} up to {MAX_NEIGHBOURS}, got {settings.n_neighbours}"
         )
     if not 1 <= settings.pair_window <= HISTORY:
         raise ValueError(f"pair_window: expected 1 to {HISTORY}, got {settings.pair_window}")

@@ -66,7 +66,7 @@ def _score_pool(graph, cands, path, pool, n_below):
     mass, listed = 0.0, 0.0
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
-        if graph.items[cands.row[index]]["n_events"] < n_below:
+        if cands.n_events[index] < n_below:
             cands.score[path, index] = cands.likeness[index, SLOW] ** 2 * cands.rate[index]
             mass += cands.score[path, index]
             listed += cands.rate[index]

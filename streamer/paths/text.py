@@ -8,7 +8,7 @@ sequence evidence that neighbours by text lend to cold items.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import N_ALL, N_CHOSEN, NEAR, choose, find
+from streamer.graph.candidates import N_ALL, N_CHOSEN, N_LENDERS, N_LENDING, NEAR, choose, find
 from streamer.graph.content import NEARNESS
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
@@ -16,7 +16,6 @@ from streamer.nearest.table import N_NEAR
 
 _N_PROPOSING = 4  # of the user's last items, whose neighbours are proposed
 _LEAST = np.float32(0.35)  # similarity worth proposing
-_N_LENDING = 8  # candidates with the most evidence, whose cold neighbours are proposed
 _LEAST_LENT = np.float32(0.15)  # similarity that lends
 _UNSEEN = 2.0  # evidence lent to cold items in all, for one unit lent to those that are listed
 
@@ -68,7 +67,7 @@ def _score_pool(graph, cands, user_row, path, pool, n_below):
     mass, rate_listed = 0.0, 0.0
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
-        if graph.items[cands.row[index]]["n_events"] < n_below:
+        if cands.n_events[index] < n_below:
             cands.score[path, index] = cands.text[index] * cands.rate[index]
             mass += cands.score[path, index]
         rate_listed += cands.rate[index]
@@ -90,19 +89,19 @@ def score_new(graph, cands, user_row, path):
 
 @kernel
 def _find_lenders(cands):
-    """The candidates with the most sequence evidence into `cands.proposing`; how many."""
-    lending, n = cands.proposing, 0
+    """The candidates with the most sequence evidence into `cands.lending`."""
+    lending, n = cands.lending, 0
     for index in range(cands.n[N_ALL]):
         evidence = cands.evidence[index, NEAR]
-        if evidence <= 0.0 or (n == _N_LENDING and evidence <= cands.evidence[lending[n - 1], NEAR]):
+        if evidence <= 0.0 or (n == N_LENDING and evidence <= cands.evidence[lending[n - 1], NEAR]):
             continue
-        place = n if n < _N_LENDING else n - 1
+        place = n if n < N_LENDING else n - 1
         while place > 0 and evidence > cands.evidence[lending[place - 1], NEAR]:
             lending[place] = lending[place - 1]
             place -= 1
         lending[place] = index
-        n = min(n + 1, _N_LENDING)
-    return n
+        n = min(n + 1, N_LENDING)
+    cands.n[N_LENDERS] = n
 
 
 @kernel
@@ -110,9 +109,9 @@ def propose_borrowers(graph, cands, user_row, path):
     """The cold neighbours by text of the candidates with the most sequence evidence."""
     if not _has_rows(graph, user_row):
         return
-    n = _find_lenders(cands)
-    for at in range(n):
-        owner = cands.row[cands.proposing[at]]
+    _find_lenders(cands)
+    for at in range(cands.n[N_LENDERS]):
+        owner = cands.row[cands.lending[at]]
         for slot in range(N_NEAR):
             row = np.int64(graph.near.item[owner, slot]) - 1
             if (
@@ -129,8 +128,8 @@ def score_transfer(graph, cands, user_row, path):
     if not _has_rows(graph, user_row):
         return
     near, mass = graph.near, 0.0
-    for at in range(_find_lenders(cands)):
-        lender = cands.proposing[at]
+    for at in range(cands.n[N_LENDERS]):
+        lender = cands.lending[at]
         owner = cands.row[lender]
         evidence = cands.evidence[lender, NEAR] * graph.damping[owner]
         for slot in range(N_NEAR):

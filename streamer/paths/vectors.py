@@ -27,21 +27,22 @@ def score(graph, cands, user_row, path):
     time_ms = graph.users[user_row]["last_time_ms"] + cands.gap_ms[0]
     copy_history(graph, user_row, time_ms, cands.past_items, cands.past_gap_s, cands.past_z)
     user_vector(tables, cands.past_items, cands.past_gap_s, cands.past_z, cands.pooled, cands.h_u)
-    most = np.float32(-np.inf)
+    most, n_scored = np.float32(-np.inf), 0
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         row = cands.row[index]
-        cands.affine[index] = _score_of(tables, cands.h_u, row) if row < n_items else np.float32(-np.inf)
-        most = max(most, cands.affine[index])
+        affine = _score_of(tables, cands.h_u, row) if row < n_items else np.float32(-np.inf)
+        n_scored += row < n_items
+        cands.affine[index] = cands.in_turn[at] = affine
+        most = max(most, affine)
     if most == -np.inf:
         return
-    mass, n_scored = 0.0, 0
+    for at in range(cands.n[N_CHOSEN]):  # side by side, so that it vectorises
+        cands.in_turn[at] = exp(cands.in_turn[at] - most)
+    mass = 0.0
     for at in range(cands.n[N_CHOSEN]):
-        index = cands.final[at]
-        if cands.affine[index] > -np.inf:
-            cands.score[path, index] = exp(cands.affine[index] - most)
-            mass += cands.score[path, index]
-            n_scored += 1
+        cands.score[path, cands.final[at]] = cands.in_turn[at]
+        mass += cands.in_turn[at]
     drawn = np.uint64(user_row) * np.uint64(1000003) + np.uint64(graph.users[user_row]["n_events"])
     other = 0.0
     for _ in range(_N_DRAWN):

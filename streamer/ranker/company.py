@@ -8,6 +8,7 @@ from streamer.graph.company import point
 from streamer.graph.histories import past_item
 from streamer.graph.state import COMPANY
 from streamer.nearest.table import ONE, dot_of
+from streamer.ranker.state import SHORT
 
 NAMES = ("company_fast", "company_slow", "company_last")
 FAST, SLOW, NEWEST = range(3)  # rows of Ranker.company
@@ -31,7 +32,9 @@ def weigh_company(graph, ranker, user_row, n_history):
 
 
 @kernel
-def compare_company(graph, ranker, item_row, x):
-    """Write the features of one candidate, cosines, into `x[: len(NAMES)]`."""
-    for row in range(3):
-        x[row] = np.float32(dot_of(graph.company.code, item_row, ranker.company[row])) / np.float32(ONE)
+def compare_company(graph, ranker, x):
+    """Write the features of the short list, cosines, into x[: len(NAMES)]."""
+    code = graph.company.code
+    for c in range(ranker.n[SHORT]):
+        for row in range(3):
+            x[row, c] = np.float32(dot_of(code, ranker.row[c], ranker.company[row])) / np.float32(ONE)

@@ -8,7 +8,7 @@ from streamer.graph.company import point
 from streamer.graph.content import FAST, NEWEST, SLOW
 from streamer.graph.histories import past_item
 from streamer.graph.state import N_NUMBERS, WITH_CONTENT
-from streamer.nearest.table import ONE, dot_of, similarity
+from streamer.nearest.table import ONE, dot_of
 from streamer.ranker.state import SHORT
 
 CONTENT_NAMES = ("likeness_fast", "likeness_slow", "likeness_last", "log_rate")
@@ -35,53 +35,61 @@ def weigh_content(graph, cands, user_row, n_history):
 
 
 @kernel
-def describe_content(graph, cands, index, x):
-    """Write a candidate's CONTENT_NAMES into x[:4]."""
+def describe_content(graph, cands, ranker, x):
+    """Write CONTENT_NAMES of the short list into x[:4]."""
+    n = ranker.n[SHORT]
     if not graph.switches[WITH_CONTENT]:
-        x[:] = 0.0
+        x[:4, :n] = 0.0
         return
-    likeness = cands.likeness[index]
-    x[0] = np.float32(2.0) * likeness[FAST]
-    x[1] = np.float32(2.0) * likeness[SLOW]
-    x[2] = np.float32(2.0) * likeness[NEWEST]
-    x[3] = (log(cands.rate[index] + np.float32(1e-8)) + np.float32(8.0)) / np.float32(4.0)
+    for c in range(n):
+        likeness = cands.likeness[ranker.candidate[c]]
+        x[0, c] = np.float32(2.0) * likeness[FAST]
+        x[1, c] = np.float32(2.0) * likeness[SLOW]
+        x[2, c] = np.float32(2.0) * likeness[NEWEST]
+        x[3, c] = cands.rate[ranker.candidate[c]] + np.float32(1e-8)
+    rate = x[3]
+    for c in range(n):
+        rate[c] = (log(rate[c]) + np.float32(8.0)) / np.float32(4.0)
 
 
 @kernel
-def describe_text(graph, cands, index, last_row, x):
-    """Write a candidate's TEXT_NAMES into x[:3]; `last_row` is the user's last item, -1 = none."""
+def describe_text(graph, cands, ranker, last_row, x):
+    """Write TEXT_NAMES of the short list into x[:3]; `last_row` is the user's last item, -1 = none."""
+    n, vectors = ranker.n[SHORT], graph.near.vector
     if last_row < 0 or graph.near.item.shape[0] == 0:
-        x[:] = 0.0
+        x[:3, :n] = 0.0
         return
-    row = cands.row[index]
-    x[0] = log(cands.text[index] + np.float32(0.01)) * np.float32(0.25) + np.float32(1.0)
-    x[1] = np.float32(2.0) * similarity(graph.near, last_row, row)
-    x[2] = np.float32(dot_of(graph.near.vector, row, cands.text_recent)) * np.float32(2.0 / ONE)
+    last = vectors[last_row]
+    for c in range(n):
+        x[0, c] = cands.text[ranker.candidate[c]] + np.float32(0.01)
+        x[1, c] = np.float32(dot_of(vectors, ranker.row[c], last)) * np.float32(2.0 / ONE)
+        x[2, c] = np.float32(dot_of(vectors, ranker.row[c], cands.text_recent)) * np.float32(2.0 / ONE)
+    near = x[0]
+    for c in range(n):
+        near[c] = log(near[c]) * np.float32(0.25) + np.float32(1.0)
 
 
 @kernel
-def describe_numbers(graph, cands, index, x):
-    """Write a candidate's NUMBER_NAMES: each number, and how far it is from those of the user's last items."""
-    item = graph.items[cands.row[index]]
-    x[:] = 0.0
-    for n in range(N_NUMBERS):
-        number = item["number"][n]
-        if not np.isnan(number):
-            x[3 * n] = number * np.float32(0.5)
-            x[3 * n + 1] = _apart(number, cands.user_numbers[0, n])
-            x[3 * n + 2] = _apart(number, cands.user_numbers[1, n])
+def describe_numbers(graph, cands, ranker, x):
+    """Write NUMBER_NAMES of the short list: each number, and how far it is from those of the user's last items."""
+    for c in range(ranker.n[SHORT]):
+        item = graph.items[ranker.row[c]]
+        for n in range(N_NUMBERS):
+            number = item["number"][n]
+            is_there = not np.isnan(number)
+            x[3 * n, c] = number * np.float32(0.5) if is_there else np.float32(0.0)
+            x[3 * n + 1, c] = _apart(number, cands.user_numbers[0, n]) if is_there else np.float32(0.0)
+            x[3 * n + 2, c] = _apart(number, cands.user_numbers[1, n]) if is_there else np.float32(0.0)
 
 
 @kernel
-def describe_vectors(cands, ranker, at):
-    """Write three columns for the whole short list: log-probability by the attention network, over the mixture's, and place."""
+def describe_vectors(cands, ranker, x):
+    """Write VECTOR_NAMES of the short list into x[:3]: log-probability by the network, over the mixture's, and place."""
     n = ranker.n[SHORT]
     if not cands.has_vector[0]:
-        for c in range(n):
-            for column in range(at, at + 3):
-                ranker.x[c, column] = np.float32(0.0)
+        x[:3, :n] = 0.0
         return
-    affines, most = ranker.affine, np.float32(-np.inf)  # side by side: they are compared with one another
+    affines, most = ranker.affine, np.float32(-np.inf)
     for c in range(n):
         affines[c] = cands.affine[ranker.candidate[c]]
         most = max(most, affines[c])
@@ -92,18 +100,17 @@ def describe_vectors(cands, ranker, at):
             mixed += cands.mixed[ranker.candidate[c]]
     log_mass, log_mixed = log(mass), log(mixed)
     for c in range(n):
-        x, affine = ranker.x[c], affines[c]
+        affine = affines[c]
         if affine == -np.inf:
-            for column in range(at, at + 3):
-                x[column] = np.float32(0.0)
+            x[0, c] = x[1, c] = x[2, c] = np.float32(0.0)
             continue
         n_better = np.int32(0)
         for other in range(n):
             n_better += np.int32(affines[other] > affine)
         log_p = max(np.float32(-16.0), affine - most - log_mass)
-        x[at] = log_p * np.float32(0.25) + np.float32(1.0)
-        x[at + 1] = clip((log_p - ranker.base[c] + log_mixed) * np.float32(0.5))
-        x[at + 2] = np.float32(1.0) - log(np.float32(n_better + 1)) * np.float32(0.5)
+        x[0, c] = log_p * np.float32(0.25) + np.float32(1.0)
+        x[1, c] = clip((log_p - ranker.base[c] + log_mixed) * np.float32(0.5))
+        x[2, c] = np.float32(1.0) - log(np.float32(n_better + 1)) * np.float32(0.5)
 
 
 @kernel

@@ -22,6 +22,7 @@ from streamer.graph.candidates import (
     TOGETHER,
 )
 from streamer.graph.learning import BACKWARD
+from streamer.ranker.state import SHORT
 
 EVIDENCE_NAMES = (
     "lift_first",
@@ -56,41 +57,67 @@ def weigh_rows(cands, n_history, masses):
 
 
 @kernel
-def describe_evidence(cands, index, share, n_history, masses, x):
-    """Write a candidate's EVIDENCE_NAMES; n_history >= 1."""
-    evidence = cands.evidence[index]
-    x[0] = lift(evidence[FIRST], share * cands.row_mass[0])
-    x[1] = lift(evidence[SECOND], share * cands.row_mass[1]) if n_history > 1 else np.float32(0.0)
-    x[2] = max(np.float32(0.0), lift(evidence[MOST], share * masses[_MOST]))
-    x[3] = lift(evidence[NEAR], share * masses[_NEAR])
-    x[4] = lift(evidence[FAR], share * masses[_FAR])
-    x[5] = lift(evidence[TOGETHER], share * masses[_TOGETHER])
-    x[6] = (evidence[BAYES] - _expected(cands, share, n_history)) * np.float32(0.25)
-    x[7] = evidence[N_ROWS] / np.float32(10.0)
+def describe_evidence(cands, ranker, n_history, x):
+    """Write EVIDENCE_NAMES of the short list into x[:8]; n_history >= 1."""
+    n, masses, row_mass = ranker.n[SHORT], ranker.masses, cands.row_mass
+    for c in range(n):
+        evidence = cands.evidence[ranker.candidate[c]]
+        x[0, c] = evidence[FIRST]
+        x[1, c] = evidence[SECOND]
+        x[2, c] = evidence[MOST]
+        x[3, c] = evidence[NEAR]
+        x[4, c] = evidence[FAR]
+        x[5, c] = evidence[TOGETHER]
+        x[6, c] = evidence[BAYES]
+        x[7, c] = evidence[N_ROWS] / np.float32(10.0)
+    _take_lift(x[0], ranker.share, row_mass[0], n)
+    if n_history > 1:
+        _take_lift(x[1], ranker.share, row_mass[1], n)
+    else:
+        x[1, :n] = 0.0
+    _take_lift(x[2], ranker.share, masses[_MOST], n)
+    for c in range(n):
+        x[2, c] = max(np.float32(0.0), x[2, c])
+    _take_lift(x[3], ranker.share, masses[_NEAR], n)
+    _take_lift(x[4], ranker.share, masses[_FAR], n)
+    _take_lift(x[5], ranker.share, masses[_TOGETHER], n)
+    _take_expected(cands, ranker, n_history, x[6])
 
 
 @kernel
-def describe_order(cands, index, share, masses, x):
-    """Write a candidate's ORDER_NAMES: it may follow the last item, or be what that one follows."""
-    evidence = cands.evidence[index]
+def describe_order(cands, ranker, x):
+    """Write ORDER_NAMES of the short list into x[:4]: it may follow the last item, or be what that one follows."""
+    n, masses = ranker.n[SHORT], ranker.masses
     back = np.float32(BACKWARD)  # what SEQ counts of it
-    x[0] = log(np.float32(1.0) + evidence[LAST]) * np.float32(0.5)
-    seen = max(np.float32(0.0), evidence[FIRST] - back * evidence[BACK_FIRST])
-    x[1] = lift(seen, share * max(np.float32(0.0), cands.row_mass[0] - back * cands.back_mass[0]))
-    x[2] = lift(evidence[BACK_FIRST], share * cands.back_mass[0])
-    x[3] = lift(evidence[BACK_NEAR], share * masses[_BACK])
+    for c in range(n):
+        evidence = cands.evidence[ranker.candidate[c]]
+        x[0, c] = np.float32(1.0) + evidence[LAST]
+        x[1, c] = max(np.float32(0.0), evidence[FIRST] - back * evidence[BACK_FIRST])
+        x[2, c] = evidence[BACK_FIRST]
+        x[3, c] = evidence[BACK_NEAR]
+    lag_one = x[0]
+    for c in range(n):
+        lag_one[c] = log(lag_one[c]) * np.float32(0.5)
+    ahead = max(np.float32(0.0), cands.row_mass[0] - back * cands.back_mass[0])
+    _take_lift(x[1], ranker.share, ahead, n)
+    _take_lift(x[2], ranker.share, cands.back_mass[0], n)
+    _take_lift(x[3], ranker.share, masses[_BACK], n)
 
 
 @kernel
-def _expected(cands, share, n_history):
-    """What `evidence[BAYES]` would be, were the item seen in each row as often as its share of all events says."""
-    total = np.float32(0.0)
+def _take_lift(seen, share, mass, n):
+    """Turn amounts of evidence into half their log ratio to what is expected, smoothed."""
+    for c in range(n):
+        seen[c] = log((seen[c] + _SMOOTH) / (share[c] * mass + _SMOOTH)) * np.float32(0.5)
+
+
+@kernel
+def _take_expected(cands, ranker, n_history, bayes):
+    """Take from `evidence[BAYES]` what it would be, were the item seen in each row as often as its share of all events says."""
+    n, share = ranker.n[SHORT], ranker.share
     for k in range(n_history):
-        total += _BAYES_DECAYS[k] * log(np.float32(1.0) + share * cands.row_mass[k] * _PER_SMOOTH)
-    return total
-
-
-@kernel
-def lift(seen, expected):
-    """Half the log ratio of two amounts of evidence, smoothed."""
-    return log((seen + _SMOOTH) / (expected + _SMOOTH)) * np.float32(0.5)
+        per_share, decay = cands.row_mass[k] * _PER_SMOOTH, _BAYES_DECAYS[k]
+        for c in range(n):
+            bayes[c] -= decay * log(np.float32(1.0) + share[c] * per_share)
+    for c in range(n):
+        bayes[c] *= np.float32(0.25)

@@ -33,12 +33,6 @@ def _choose_head(ranker):
 
 
 @kernel
-def _copy(to, features):
-    for f in range(to.size):
-        to[f] = features[f]
-
-
-@kernel
 def keep(ranker, taken):
     """Remember the list at hand, in the place of the oldest one; to be called before the scores change."""
     n = _choose_head(ranker)
@@ -51,9 +45,11 @@ def keep(ranker, taken):
     memory = ranker.memory
     place = memory.n_kept[0] % N_LISTS
     for at in range(n):
-        c = ranker.head[at]
-        memory.base[place, at] = ranker.base[c]
-        _copy(memory.x[place, at], ranker.x[c])
+        memory.base[place, at] = ranker.base[ranker.head[at]]
+    for f in range(ranker.x.shape[0]):
+        to, x = memory.x[place, f], ranker.x[f]
+        for at in range(n):
+            to[at] = x[ranker.head[at]]
     memory.n[place] = n
     memory.taken[place] = taken_at
     memory.n_kept[0] += 1
@@ -67,10 +63,6 @@ def learn_again(ranker):
     if n_kept == 0:
         return
     place = np.int64(scramble(np.uint64(ranker.n_updates[0])) % np.uint64(min(n_kept, N_LISTS)))
-    n = np.int64(memory.n[place])
-    for c in range(n):
-        ranker.base[c] = memory.base[place, c]
-        _copy(ranker.x[c], memory.x[place, c])
-    ranker.n[SHORT] = n
-    score(ranker)
-    learn(ranker, np.int64(memory.taken[place]))
+    n, x = np.int64(memory.n[place]), memory.x[place]
+    score(ranker, x, memory.base[place], n)
+    learn(ranker, x, n, np.int64(memory.taken[place]))

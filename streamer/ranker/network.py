@@ -4,15 +4,16 @@
     loss   -log q_taken                       (Cao et al. 2007, ListNet with one relevant item)
     step   Adam (Kingma and Ba 2015), one an event; an event whose item is not among the candidates teaches nothing
 
-Candidates lie in rows, so that every inner loop runs over hidden units and vectorises without reordering sums: the same numbers
-on every machine. Four features, or four candidates, go into one pass of that loop (6 times as fast as one). What weighs next to
-nothing in the gradient is left out.
+A feature of all candidates is a row, so that every inner loop runs over candidates, or over hidden units, and vectorises without
+reordering sums: the same numbers on every machine. Eight features, or four candidates, go into one pass of that loop. What weighs
+next to nothing in the gradient is left out.
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.ranker.state import N_HIDDEN, N_RANKED
+from streamer.fastmath import exp
+from streamer.ranker.state import N_ABREAST, N_HIDDEN
 
 RATE = np.float32(1e-3)
 _MOMENTUM, _SPREAD, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-8)
@@ -20,61 +21,75 @@ _FAINT = np.float32(1e-4)  # gradient of a score below which a candidate is not 
 
 
 @kernel
-def score(ranker):
-    """Scores and probabilities of the `ranker.n[0]` candidates described in `ranker.x`."""
-    weights, n = ranker.weights, ranker.n[0]
-    n_features, linear, hidden = weights.linear.size, weights.linear, weights.hidden
+def score(ranker, x, base, n):
+    """Scores and probabilities of n candidates.
+
+    Args:
+        x: (n_features, n or more) float32, scaled features.
+        base: (n or more,) float32, log-probabilities by the mixture.
+    """
+    weights, total = ranker.weights, ranker.score
+    for c in range(n):
+        total[c] = base[c]
+    _add_weighted(x, weights.linear, total, n)
+    for h in range(N_HIDDEN):
+        activation, bias, out = ranker.activation[h], weights.bias[h], weights.out[h]
+        for c in range(n):
+            activation[c] = bias
+        _add_weighted(x, weights.hidden[:, h], activation, n)
+        for c in range(n):
+            total[c] += out * max(activation[c], np.float32(0.0))
     most = np.float32(-np.inf)
     for c in range(n):
-        x, activation = ranker.x[c], ranker.activation[c]
-        total = ranker.base[c]
-        for h in range(N_HIDDEN):
-            activation[h] = weights.bias[h]
-        for f in range(0, n_features, 4):
-            x_0, x_1, x_2, x_3 = x[f], x[f + 1], x[f + 2], x[f + 3]
-            w_0, w_1, w_2, w_3 = hidden[f], hidden[f + 1], hidden[f + 2], hidden[f + 3]
-            total += x_0 * linear[f] + x_1 * linear[f + 1] + x_2 * linear[f + 2] + x_3 * linear[f + 3]
-            for h in range(N_HIDDEN):
-                activation[h] += x_0 * w_0[h] + x_1 * w_1[h] + x_2 * w_2[h] + x_3 * w_3[h]
-        for h in range(N_HIDDEN):
-            total += weights.out[h] * max(activation[h], np.float32(0.0))
-        ranker.score[c] = total
-        most = max(most, total)
+        most = max(most, total[c])
+    for c in range(n):
+        ranker.probability[c] = exp(total[c] - most)
     mass = np.float32(0.0)
     for c in range(n):
-        ranker.probability[c] = np.exp(ranker.score[c] - most)
         mass += ranker.probability[c]
     for c in range(n):
         ranker.probability[c] /= mass
 
 
 @kernel
-def learn(ranker, taken):
-    """One step towards the taken candidate, from the scores at hand."""
+def _add_weighted(x, w, total, n):
+    """total[c] += sum over features f of w[f] * x[f, c], N_ABREAST features in a pass."""
+    for f in range(0, w.size, N_ABREAST):
+        w_0, w_1, w_2, w_3 = w[f], w[f + 1], w[f + 2], w[f + 3]
+        w_4, w_5, w_6, w_7 = w[f + 4], w[f + 5], w[f + 6], w[f + 7]
+        x_0, x_1, x_2, x_3 = x[f], x[f + 1], x[f + 2], x[f + 3]
+        x_4, x_5, x_6, x_7 = x[f + 4], x[f + 5], x[f + 6], x[f + 7]
+        for c in range(n):
+            first = (w_0 * x_0[c] + w_1 * x_1[c]) + (w_2 * x_2[c] + w_3 * x_3[c])
+            second = (w_4 * x_4[c] + w_5 * x_5[c]) + (w_6 * x_6[c] + w_7 * x_7[c])
+            total[c] += first + second
+
+
+@kernel
+def learn(ranker, x, n, taken):
+    """One step towards the taken candidate, from the scores at hand; x and n as they were scored."""
     weights, gradient = ranker.weights, ranker.gradient
     n_features = weights.linear.size
     gradient.linear[:] = 0.0
     gradient.hidden[:] = 0.0
     gradient.bias[:] = 0.0
     gradient.out[:] = 0.0
-    n_moving = _push_back(ranker, taken)
-    moving, wrong = ranker.moving, ranker.wrong
+    n_moving = _push_back(ranker, n, taken)
+    moving, wrong, back = ranker.moving, ranker.wrong, ranker.back
     for at in range(0, n_moving, 4):
         c_0, c_1, c_2, c_3 = moving[at], moving[at + 1], moving[at + 2], moving[at + 3]
-        x_0, x_1, x_2, x_3 = ranker.x[c_0], ranker.x[c_1], ranker.x[c_2], ranker.x[c_3]
-        wrong_0, wrong_1, wrong_2, wrong_3 = wrong[c_0], wrong[c_1], wrong[c_2], wrong[c_3]
-        back_0, back_1 = ranker.activation[c_0], ranker.activation[c_1]
-        back_2, back_3 = ranker.activation[c_2], ranker.activation[c_3]
+        wrong_0, wrong_1, wrong_2, wrong_3 = wrong[at], wrong[at + 1], wrong[at + 2], wrong[at + 3]
+        back_0, back_1, back_2, back_3 = back[at], back[at + 1], back[at + 2], back[at + 3]
         for f in range(n_features):
-            v_0, v_1, v_2, v_3 = x_0[f], x_1[f], x_2[f], x_3[f]
+            v_0, v_1, v_2, v_3 = x[f, c_0], x[f, c_1], x[f, c_2], x[f, c_3]
             gradient.linear[f] += wrong_0 * v_0 + wrong_1 * v_1 + wrong_2 * v_2 + wrong_3 * v_3
             own = gradient.hidden[f]
             for h in range(N_HIDDEN):
                 own[h] += v_0 * back_0[h] + v_1 * back_1[h] + v_2 * back_2[h] + v_3 * back_3[h]
     ranker.n_updates[0] += 1
-    n = np.float32(ranker.n_updates[0])
-    unbias_first = np.float32(1.0) / (np.float32(1.0) - _MOMENTUM**n)
-    unbias_second = np.float32(1.0) / (np.float32(1.0) - _SPREAD**n)
+    n_updates = np.float32(ranker.n_updates[0])
+    unbias_first = np.float32(1.0) / (np.float32(1.0) - _MOMENTUM**n_updates)
+    unbias_second = np.float32(1.0) / (np.float32(1.0) - _SPREAD**n_updates)
     first, second = ranker.first_moment, ranker.second_moment
     _adam(weights.linear, gradient.linear, first.linear, second.linear, unbias_first, unbias_second)
     _adam(weights.bias, gradient.bias, first.bias, second.bias, unbias_first, unbias_second)
@@ -91,29 +106,32 @@ def learn(ranker, taken):
 
 
 @kernel
-def _push_back(ranker, taken):
-    """Gradients of what lies behind the hidden layer, and in `activation` what goes on through it.
+def _push_back(ranker, n, taken):
+    """Gradients of what lies behind the hidden layer, and in `back` what goes on through it.
 
     Returns:
-        How many candidates move the weights, a multiple of four: `ranker.moving` names them, the last of them may be all zero.
+        How many candidates move the weights, a multiple of four: `ranker.moving` names them, the last of them may move nothing.
     """
-    weights, gradient, moving = ranker.weights, ranker.gradient, ranker.moving
+    weights, gradient, back = ranker.weights, ranker.gradient, ranker.back
     n_moving = 0
-    for c in range(ranker.n[0]):
+    for c in range(n):
         wrong = ranker.probability[c] - np.float32(c == taken)
         if abs(wrong) < _FAINT:
             continue
-        activation = ranker.activation[c]
+        own = back[n_moving]
         for h in range(N_HIDDEN):
-            lit = np.float32(activation[h] > 0.0) * wrong
-            gradient.out[h] += lit * activation[h]
-            activation[h] = lit * weights.out[h]
-            gradient.bias[h] += activation[h]
-        ranker.wrong[c] = wrong
-        moving[n_moving] = c
+            activation = ranker.activation[h, c]
+            lit = np.float32(activation > 0.0) * wrong
+            gradient.out[h] += lit * activation
+            own[h] = lit * weights.out[h]
+            gradient.bias[h] += own[h]
+        ranker.wrong[n_moving] = wrong
+        ranker.moving[n_moving] = c
         n_moving += 1
     while n_moving % 4 > 0:
-        moving[n_moving] = N_RANKED
+        back[n_moving] = 0.0
+        ranker.wrong[n_moving] = 0.0
+        ranker.moving[n_moving] = 0
         n_moving += 1
     return n_moving
 

@@ -21,35 +21,43 @@ _LEAST = 0.05  # spread that is scaled: what hardly ever differs stays small
 def scale(ranker):
     """Scale the features of the short list in place."""
     scaling = ranker.scaling
-    for c in range(ranker.n[SHORT]):
-        x = ranker.x[c]
-        for f in range(x.size):
-            x[f] = (x[f] - scaling.centre[f]) * scaling.factor[f]
+    for f in range(ranker.x.shape[0]):
+        x, centre, factor = ranker.x[f], scaling.centre[f], scaling.factor[f]
+        for c in range(ranker.n[SHORT]):
+            x[c] = (x[c] - centre) * factor
+
+
+@kernel
+def _sums(x, n):
+    """Sum of every _EVERY-th number, and of their squares; four at a time, since one sum would wait for itself."""
+    t_0 = t_1 = t_2 = t_3 = q_0 = q_1 = q_2 = q_3 = np.float32(0.0)
+    n_fours = n - n % (4 * _EVERY)
+    for c in range(0, n_fours, 4 * _EVERY):
+        x_0, x_1, x_2, x_3 = x[c], x[c + _EVERY], x[c + 2 * _EVERY], x[c + 3 * _EVERY]
+        t_0, t_1, t_2, t_3 = t_0 + x_0, t_1 + x_1, t_2 + x_2, t_3 + x_3
+        q_0, q_1, q_2, q_3 = q_0 + x_0 * x_0, q_1 + x_1 * x_1, q_2 + x_2 * x_2, q_3 + x_3 * x_3
+    for c in range(n_fours, n, _EVERY):
+        t_0 += x[c]
+        q_0 += x[c] * x[c]
+    return (t_0 + t_1) + (t_2 + t_3), (q_0 + q_1) + (q_2 + q_3)
 
 
 @kernel
 def watch_features(ranker):
     """Count the scaled list at hand in; to be called once it was scored."""
-    scaling, n_features = ranker.scaling, ranker.scaling.centre.size
-    total, square = ranker.summed[0], ranker.summed[1]
-    ranker.summed[:] = 0.0
-    n_seen = 0.0
-    for c in range(0, ranker.n[SHORT], _EVERY):
-        x = ranker.x[c]
-        n_seen += 1.0
-        for f in range(n_features):
-            total[f] += x[f]
-            square[f] += x[f] * x[f]
+    scaling = ranker.scaling
+    n_seen = np.float64((ranker.n[SHORT] + _EVERY - 1) // _EVERY)
     scaling.n[0] = scaling.n[0] * _KEPT + n_seen
     per_n = 1.0 / (scaling.n[0] + N_BELIEVED)
-    for f in range(n_features):
+    for f in range(ranker.x.shape[0]):
+        total, square = _sums(ranker.x[f], ranker.n[SHORT])
         # from sums of (raw - centre) * factor to those of raw
         centre, per_factor = np.float64(scaling.centre[f]), 1.0 / np.float64(scaling.factor[f])
-        moved = total[f] * per_factor
+        moved = total * per_factor
         scaling.total[f] = scaling.total[f] * _KEPT + moved + n_seen * centre
         scaling.square[f] = (
             scaling.square[f] * _KEPT
-            + square[f] * per_factor * per_factor
+            + square * per_factor * per_factor
             + 2.0 * centre * moved
             + n_seen * centre * centre
         )

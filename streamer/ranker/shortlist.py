@@ -17,7 +17,7 @@ HALVED = 50.0  # foretold takes of an item above which old ones count half
 
 
 @kernel
-def shortlist(graph, cands, ranker):
+def shortlist(cands, ranker):
     """Fill `ranker.candidate`; among equals at an edge, those who wait in front."""
     waiting, n = cands.waiting, 0
     for at in range(cands.n[N_PROPOSED]):
@@ -31,7 +31,7 @@ def shortlist(graph, cands, ranker):
     n_cold = 0
     for at in range(n):
         index = waiting[at]
-        if graph.items[cands.row[index]]["n_events"] < COLD:
+        if cands.n_events[index] < COLD:
             waiting[at] = waiting[n_cold]
             waiting[n_cold] = index
             n_cold += 1

@@ -1,5 +1,7 @@
 """The real models, from their wheels, without a network."""
 
+import gc
+import multiprocessing
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 from streamer.adapters.text_model import check_text_model, load_text_model, unit_rows
-from streamer.errors import ConfigError
+from streamer.adapters.text_process import TextProcess
+from streamer.errors import ConfigError, Unavailable
 
 ODD = ["", "  ", "\x00", "\ud800", "😀", "?!", "x" * 1024, "word " * 200]
 TITLES = ["red desk lamp", "reading light for a table", "frozen chicken soup", "RED DESK LAMP", "lamp", *ODD]
@@ -59,3 +62,29 @@ def test_a_text_without_words_has_a_direction_of_its_own() -> None:
     assert (unit[1] == unit[3]).all()
     assert abs(unit[1] @ unit[2]) < 0.2
     assert np.isnan(rows[1, 0])
+
+
+@pytest.mark.timeout(300)
+def test_a_process_of_its_own_gives_the_same_rows_and_comes_back_when_killed() -> None:
+    """Bit for bit those of the model in this process; a killed one is said, the next call works; none outlives its model."""
+    rows = load_text_model("wordllama").embed(TITLES)
+    apart = TextProcess("wordllama")
+    assert (apart.name, apart.dim) == ("wordllama", 256)
+    assert (apart.embed(TITLES) == rows).all()
+    assert apart.embed([]).shape == (0, 256)
+    (child,) = multiprocessing.active_children()
+    child.kill()
+    child.join()
+    with pytest.raises(Unavailable, match="its process ended, exit code -9"):
+        apart._ask(b"\x90")
+    assert (apart.embed(TITLES[:2]) == rows[:2]).all()
+    del apart
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_says_why_it_cannot_load(tmp_path: Path) -> None:
+    """A directory that holds no model: the sentence of the process, not a traceback; nothing is left running."""
+    with pytest.raises(Unavailable, match=r"text model .* cannot be used"):
+        TextProcess(str(tmp_path))
+    gc.collect()
+    assert not multiprocessing.active_children()

@@ -7,6 +7,7 @@ from streamer.ranker.guard import watch
 from streamer.ranker.network import learn, score
 from streamer.ranker.scaling import scale, watch_features
 from streamer.ranker.shortlist import calibrate, shortlist
+from streamer.ranker.state import SHORT
 
 
 @entry_kernel
@@ -24,22 +25,23 @@ def settle(graph, node_row):
 
 
 @entry_kernel
-def take_shortlist(graph, cands, ranker):
+def take_shortlist(cands, ranker):
     """Fill the ranker's short list."""
-    shortlist(graph, cands, ranker)
+    shortlist(cands, ranker)
 
 
 @entry_kernel
 def score_list(ranker):
     """Score what lies in the scratch."""
-    score(ranker)
+    score(ranker, ranker.x, ranker.base, ranker.n[SHORT])
 
 
 @entry_kernel
 def learn_list(ranker, taken):
     """Score what lies in the scratch, and learn that this candidate was taken."""
-    score(ranker)
-    learn(ranker, taken)
+    n = ranker.n[SHORT]
+    score(ranker, ranker.x, ranker.base, n)
+    learn(ranker, ranker.x, n, taken)
 
 
 @entry_kernel
@@ -64,7 +66,9 @@ def scale_list(ranker):
 
 @entry_kernel
 def company_of(graph, ranker, user_row, n_history, rows, x):
-    """The features of company of each item, for this user."""
+    """The features of company of each item, for this user: (features, items)."""
     weigh_company(graph, ranker, user_row, n_history)
+    ranker.n[SHORT] = rows.size
     for n in range(rows.size):
-        compare_company(graph, ranker, rows[n], x[n])
+        ranker.row[n] = rows[n]
+    compare_company(graph, ranker, x)

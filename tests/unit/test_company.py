@@ -49,17 +49,17 @@ def test_items_that_keep_the_same_company_are_alike_though_nobody_took_both():
         users += [user] * 5
         items += [*range(start, start + 4), last]
     learn_all(graph, users, items, range(len(users)))
-    x = np.zeros((2, len(NAMES)), np.float32)
+    x = np.zeros((len(NAMES), 2), np.float32)
     company_of(graph, new_ranker(8), 0, 1, np.array([6, 15]), x)  # user 0 took 5 last
-    assert (x[0] > 0.9).all()
-    assert (np.abs(x[1]) < 0.5).all()
+    assert (x[:, 0] > 0.9).all()
+    assert (np.abs(x[:, 1]) < 0.5).all()
 
 
 def test_an_item_without_company_is_like_nothing():
     """Neither as a candidate nor as what the user took."""
     graph = new_graph(SIZES, 1, ["one"])
     learn_all(graph, [0, 1, 1], [1, 2, 3], range(3))
-    x = np.ones((1, len(NAMES)), np.float32)
+    x = np.ones((len(NAMES), 1), np.float32)
     company_of(graph, new_ranker(8), 0, 1, np.array([3]), x)
     assert not x.any()
     company_of(graph, new_ranker(8), 1, 2, np.array([1]), x)

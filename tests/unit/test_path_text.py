@@ -9,7 +9,7 @@ from twins import history_of, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
 from streamer import pipeline
-from streamer.graph.candidates import N_ALL, NEAR
+from streamer.graph.candidates import N_ALL, N_LENDING, NEAR
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
 from streamer.nearest.table import BANDWIDTH
 from streamer.paths import text
@@ -80,7 +80,7 @@ def lenders(state):
     scratch = state.scratch
     found = [index for index in range(scratch.n[N_ALL]) if scratch.evidence[index, NEAR] > 0.0]
     found.sort(key=lambda index: -scratch.evidence[index, NEAR])
-    return [(index, int(scratch.row[index])) for index in found[: text._N_LENDING]]
+    return [(index, int(scratch.row[index])) for index in found[:N_LENDING]]
 
 
 def test_cold_neighbours_borrow_sequence_evidence(state):

@@ -9,7 +9,6 @@ from whole_model import SETTINGS, a_log, new_state
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
-from streamer.graph import FoldSettings, new_graph
 from streamer.graph.candidates import N_PROPOSED, new_candidates
 from streamer.graph.rates import COLD
 from streamer.prequential import COUNTED
@@ -18,9 +17,6 @@ from streamer.ranker.guard import IS_ON
 from streamer.ranker.state import N_COLD, N_RANKED, SHORT
 
 KEPT = 1.0 - 1.0 / 2000.0
-
-
-SIZES = FoldSettings(max_items=1_024, max_users=2, max_nodes=4, max_taken=1_024, n_neighbours=16)
 
 
 def proposed(values):
@@ -34,10 +30,10 @@ def proposed(values):
 
 def shortlisted(values, cold=()):
     """Numbers of the candidates on the short list, ascending; all items but those in `cold` had five events."""
-    graph, ranker = new_graph(SIZES, 1, ["one"]), new_ranker(4)
-    graph.items["n_events"] = COLD
-    graph.items["n_events"][list(cold)] = COLD - 1
-    take_shortlist(graph, proposed(np.array(values, np.float32)), ranker)
+    cands, ranker = proposed(np.array(values, np.float32)), new_ranker(4)
+    cands.n_events[:] = COLD
+    cands.n_events[list(cold)] = COLD - 1
+    take_shortlist(cands, ranker)
     return sorted(ranker.candidate[: ranker.n[SHORT]].tolist())
 
 
@@ -156,7 +152,7 @@ def ranked_by_ranker(state):
         ranking = pipeline.rank_users(state, np.array([user], np.int32), 20, np.array([10**13], np.int64))
         assert np.isfinite(ranking.scores).all()
         assert ranking.scores.sum() <= 1.0 + 1e-4
-        yield user, state.ranker.x[: state.ranker.n[SHORT]]
+        yield user, state.ranker.x[:, : state.ranker.n[SHORT]].T
 
 
 HUGE = 1.7e308

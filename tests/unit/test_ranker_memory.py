@@ -14,9 +14,9 @@ N_FEATURES = 8
 def listed(ranker, rng, n):
     """Put a list of n candidates into the scratch, and score it."""
     ranker.n[SHORT] = n
-    ranker.x[:n] = rng.normal(size=(n, N_FEATURES))
+    ranker.x[:, :n] = rng.normal(size=(N_FEATURES, n))
     ranker.base[:n] = rng.normal(size=n)
-    score(ranker)
+    score(ranker, ranker.x, ranker.base, n)
 
 
 @pytest.mark.parametrize("n", [3, N_KEPT, N_RANKED])
@@ -28,7 +28,7 @@ def test_the_most_probable_candidates_are_kept_best_first(n):
     keep(ranker, int(best[2]))
     memory = ranker.memory
     assert (memory.n[0], memory.taken[0], memory.n_kept[0]) == (min(n, N_KEPT), 2, 1)
-    np.testing.assert_array_equal(memory.x[0, : best.size], ranker.x[best])
+    np.testing.assert_array_equal(memory.x[0, :, : best.size], ranker.x[:, best])
     np.testing.assert_array_equal(memory.base[0, : best.size], ranker.base[best])
 
 
@@ -52,7 +52,7 @@ def test_a_second_look_is_the_step_that_the_list_itself_would_be():
     keep(again, taken)
     listed(again, np.random.default_rng(6), N_RANKED)  # another list in the scratch must not matter
     learn_again(again)
-    learn(anew, taken)
+    learn(anew, anew.x, N_KEPT, taken)
     assert np.abs(anew.weights.linear).max() > 0.0
     np.testing.assert_allclose(again.weights.linear, anew.weights.linear, rtol=1e-4)
 

@@ -7,7 +7,7 @@ from entries import learn_list, score_list
 from streamer.ranker import network, new_ranker
 from streamer.ranker.state import N_HIDDEN, N_RANKED, SHORT, Weights
 
-N_FEATURES = 10  # not a multiple of four: the rest of the arrays must stay zero
+N_FEATURES = 10  # not a multiple of eight: the rest of the arrays must stay zero
 
 
 def filled(seed, n=20, moved=True):
@@ -24,8 +24,8 @@ def filled(seed, n=20, moved=True):
 def describe(ranker, rng, n):
     """Another list into the scratch."""
     ranker.n[SHORT] = n
-    ranker.x[:n, :N_FEATURES] = rng.normal(0.0, 1.0, (n, N_FEATURES))
-    ranker.x[:n, 3] = 0.0
+    ranker.x[:N_FEATURES, :n] = rng.normal(0.0, 1.0, (N_FEATURES, n))
+    ranker.x[3, :n] = 0.0
     ranker.base[:n] = np.log(rng.dirichlet(np.ones(n)))
 
 
@@ -37,7 +37,7 @@ def copied(weights):
 def scores_of(ranker, weights):
     """log p + linear.x + out.relu(hidden'x + bias), in float64."""
     n = int(ranker.n[SHORT])
-    x = ranker.x[:n].astype(np.float64)
+    x = ranker.x[:, :n].T.astype(np.float64)
     activation = np.maximum(x @ weights.hidden + weights.bias, 0.0)
     return ranker.base[:n].astype(np.float64) + x @ weights.linear + activation @ weights.out
 
@@ -112,13 +112,13 @@ def test_a_new_ranker_says_what_the_mixture_says():
 
 
 def test_features_that_do_not_exist_are_never_learned():
-    """Arrays are rounded up to four features: weights beyond the last one stay as they began."""
+    """Arrays are rounded up to eight features: weights beyond the last one stay as they began."""
     ranker, rng = filled(7, moved=False), np.random.default_rng(7)
     began = copied(ranker.weights)
     for _ in range(50):
         describe(ranker, rng, 30)
         learn_list(ranker, 4)
-    assert ranker.weights.linear.size == 12
+    assert ranker.weights.linear.size == 16
     np.testing.assert_array_equal(ranker.weights.linear[N_FEATURES:], 0.0)
     np.testing.assert_array_equal(ranker.weights.hidden[N_FEATURES:], began.hidden[N_FEATURES:])
     assert abs(ranker.weights.linear[0] - began.linear[0]) > 0.0
@@ -132,8 +132,8 @@ def test_a_planted_preference_is_learned(rule):
     for _ in range(3_000 if rule == "linear" else 12_000):
         describe(ranker, rng, 20)
         ranker.base[:20] = np.log(1 / 20)
-        x = ranker.x[:20]
-        taken = int(np.argmax(x[:, 1] if rule == "linear" else x[:, 1] * x[:, 2]))
+        x = ranker.x[:, :20]
+        taken = int(np.argmax(x[1] if rule == "linear" else x[1] * x[2]))
         learn_list(ranker, taken)
         losses.append(-np.log(max(float(ranker.probability[taken]), 1e-9)))
     assert losses[0] == pytest.approx(np.log(20), abs=0.01)
@@ -144,6 +144,6 @@ def test_the_first_layer_starts_at_random_and_seeded():
     """Two rankers are equal to the last bit; another seed is another one. Nothing listens to the first layer yet."""
     one, same, other = new_ranker(N_FEATURES), new_ranker(N_FEATURES), new_ranker(N_FEATURES, seed=2)
     assert one.weights.hidden.tobytes() == same.weights.hidden.tobytes() != other.weights.hidden.tobytes()
-    assert one.weights.hidden.shape == (12, N_HIDDEN)
+    assert one.weights.hidden.shape == (16, N_HIDDEN)
     assert not one.weights.out.any()
     assert not one.weights.linear.any()

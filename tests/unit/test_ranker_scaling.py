@@ -7,13 +7,13 @@ from streamer.ranker import new_ranker
 from streamer.ranker.scaling import GUESSED, SCALED
 from streamer.ranker.state import N_RANKED, SHORT
 
-N_FEATURES = 4
+N_FEATURES = 8
 
 
 def fill(ranker, rng, mean, spread):
     """A list of 128 candidates with features of this mean and spread in the scratch."""
     ranker.n[SHORT] = N_RANKED
-    ranker.x[:N_RANKED] = rng.normal(mean, spread, (N_RANKED, N_FEATURES))
+    ranker.x[:, :N_RANKED] = rng.normal(mean, spread, (N_RANKED, N_FEATURES)).T
 
 
 def test_the_first_list_is_scaled_by_the_first_guess_alone():
@@ -28,15 +28,16 @@ def test_the_first_list_is_scaled_by_the_first_guess_alone():
 def test_features_of_any_size_come_out_alike():
     """After many lists, each feature has mean 0 and the spread that is aimed for; a constant one is 0."""
     ranker, rng = new_ranker(N_FEATURES), np.random.default_rng(1)
-    mean, spread = np.array([5.0, -0.2, 0.1, 3.0]), np.array([4.0, 0.2, 1.0, 0.0])
+    mean, spread = np.tile([5.0, -0.2, 0.1, 3.0], 2), np.tile([4.0, 0.2, 1.0, 0.0], 2)
     for _ in range(2000):
         fill(ranker, rng, mean, spread)
         scale_list(ranker)
     fill(ranker, rng, mean, spread)
     scale_list(ranker)
-    np.testing.assert_allclose(ranker.x[:N_RANKED].mean(axis=0), 0.0, atol=0.25 * SCALED)
-    np.testing.assert_allclose(ranker.x[:N_RANKED].std(axis=0)[:3], SCALED, rtol=0.15)
-    assert ranker.x[:N_RANKED].std(axis=0)[3] < 1e-6
+    x = ranker.x[:, :N_RANKED]
+    np.testing.assert_allclose(x.mean(axis=1), 0.0, atol=0.25 * SCALED)
+    np.testing.assert_allclose(x.std(axis=1)[:3], SCALED, rtol=0.15)
+    assert x.std(axis=1)[3] < 1e-6
 
 
 def test_sums_are_of_raw_features():
@@ -45,7 +46,7 @@ def test_sums_are_of_raw_features():
     raw = []
     for _ in range(3):
         fill(ranker, rng, 1.0, 2.0)
-        raw.append(ranker.x[:N_RANKED:4].astype(np.float64))
+        raw.append(ranker.x[:, :N_RANKED:4].T.astype(np.float64))
         scale_list(ranker)
     kept = 1.0 - 1.0 / 10_000.0
     total = sum(x.sum(axis=0) * kept ** (2 - n) for n, x in enumerate(raw))

@@ -9,7 +9,8 @@ from streamer.graph import FoldSettings, new_graph
 from streamer.graph.clocks import clock_weight
 from streamer.graph.state import EVENTS, TRENDING
 from streamer.ranker import new_ranker
-from streamer.ranker.taste import NAMES, compare_taste, traits_of, weigh_taste
+from streamer.ranker.state import SHORT, WIDTH
+from streamer.ranker.taste import NAMES, compare_taste, weigh_taste, weigh_traits
 
 SIZES = FoldSettings(max_items=16, max_users=8, max_nodes=4, max_taken=1_024, n_neighbours=16)
 
@@ -27,9 +28,10 @@ def test_features_are_distances_from_the_mean_and_from_the_last_item():
     graph = new_graph(SIZES, 1, ["one"])
     users, items = [1, 2, 3, 0, 4, 0, 5, 0], [5, 5, 1, 1, 5, 2, 2, 3]
     learn_all(graph, users, items, range(len(users)))
-    ranker, x = new_ranker(8), np.zeros(len(NAMES), np.float32)
+    ranker, x = new_ranker(8), np.zeros((len(NAMES), WIDTH), np.float32)
     weigh_taste(graph, ranker, 0, 3)
-    traits_of(graph, 5, ranker.traits)
+    ranker.row[0], ranker.n[SHORT] = 5, 1
+    weigh_traits(graph, ranker)
     compare_taste(ranker, x)
     past = [traits_by_hand(graph, row) for row in (3, 2, 1)]  # newest first
     weights = [0.95**k for k in range(3)]
@@ -37,4 +39,4 @@ def test_features_are_distances_from_the_mean_and_from_the_last_item():
     own = traits_by_hand(graph, 5)
     by_mean = [abs(own[t] - mean[t]) * scale for t, scale in enumerate((0.5, 0.5, 0.5, 0.25))]
     by_last = [abs(own[t] - past[0][t]) * 0.5 for t in range(3)]
-    np.testing.assert_allclose(x, by_mean + by_last, atol=1e-4)
+    np.testing.assert_allclose(x[:, 0], by_mean + by_last, atol=1e-4)

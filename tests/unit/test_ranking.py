@@ -19,6 +19,7 @@ from streamer.graph.candidates import (
     new_candidates,
 )
 from streamer.graph.state import KNOWN, LANES
+from streamer.paths import LIST_PATHS
 from streamer.rank import top_k
 
 SMALL = FoldSettings(
@@ -195,7 +196,7 @@ def test_ranks_of_measured_events_are_places_on_the_list():
         time_ms = int(state.graph.users[user]["last_time_ms"])  # no gap, as lists are ranked for
         if item in taken_of(state.graph, user) or state.graph.items[item]["n_events"] == 0:
             continue
-        ranking = ranked(state, user, 200)
+        ranking = ranked(state, user, N_FINAL)
         listed, scores = ranking.items[0].tolist(), ranking.scores[0]
         rank = int(fold_all(state, [user], [item], [time_ms]).rank[0])
         if item in listed:
@@ -203,7 +204,7 @@ def test_ranks_of_measured_events_are_places_on_the_list():
             assert rank == pytest.approx(tied, abs=1), item  # an item nobody proposed may join the fresh ones
             n_found += 1
         else:
-            assert rank == 0 or rank > 200 or -1 not in listed
+            assert rank == 0 or rank > N_FINAL or -1 not in listed
     assert n_found > 20
 
 
@@ -307,9 +308,22 @@ def test_top_k_breaks_ties_by_row(k):
     assert [(-float(cands.mixed[i]), int(cands.row[i])) for i in order[:n]] == expected[:k]
 
 
-def test_the_last_stage_is_at_least_as_wide_as_the_longest_list():
-    """A list of the greatest length can be filled from evidence alone."""
-    assert N_FINAL >= 200
+@pytest.mark.parametrize("k", [20, 200])
+def test_a_list_of_any_length_is_filled_from_evidence_alone(k):
+    """Where more items have evidence than the list is long, and no other path proposes any, no place stays empty."""
+    settings = SMALL._replace(
+        max_items=512,
+        n_neighbours=64,
+        without=(*(path.name for path in LIST_PATHS), "ranker", "vectors"),
+    )
+    rng = np.random.default_rng(3)
+    log = [Interaction(f"u{n % 40}", f"i{rng.integers(400)}", "view", n) for n in range(4_000)]
+    state, _ = pipeline.step(pipeline.new_state(settings), log)
+    ranking = pipeline.rank_users(state, np.array([0], np.int32), k)
+    scratch = state.scratch
+    n_open = np.count_nonzero(~scratch.closed[: scratch.n[N_ALL]])
+    assert n_open > 200
+    assert (ranking.items >= 0).all()
 
 
 @pytest.mark.parametrize("k", [0, 201, -1])
