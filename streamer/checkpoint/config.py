@@ -7,6 +7,8 @@ from streamer.errors import CheckpointRefused
 from streamer.graph import FoldSettings
 from streamer.ranker.features import N_FEATURES
 
+# To be raised when the numbers of a table come to mean something else and its shape does not tell: then the log is folded anew.
+STATE_VERSION = 1
 _MAX_NAMED = 5
 _MAX_SHOWN = 60
 
@@ -16,6 +18,7 @@ def config_of(settings: FoldSettings, measure_share: float) -> dict[str, str]:
     own = {name: repr(value) for name, value in settings._asdict().items()}
     return {
         **own,
+        "state_version": str(STATE_VERSION),
         "measure_share": repr(measure_share),
         "paths": ",".join(paths.NAMES),
         "ranker_features": str(N_FEATURES),
