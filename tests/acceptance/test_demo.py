@@ -119,7 +119,7 @@ def kept(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """What the demo has started: the server and the worker."""
+    """What the demo has started: the server and the worker, with the process of its text model."""
     return psutil.Process(pid).children(recursive=True)
 
 
@@ -144,7 +144,7 @@ def test_nothing_is_left_behind(
     )
     assert kept.poll() is None, out.read_text()
     children = family(kept.pid)
-    assert len(children) == 2
+    assert len(children) >= 2
     kept.send_signal(how)
     assert kept.wait(timeout=60) == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     poll_until(
