@@ -48,9 +48,8 @@ def test_any_kill_is_survived(
         worker.end(signal.SIGKILL)
         restored, refolded = worker.logged_at_all("restored"), worker.logged_at_all("refolded")
         n_restored += len(restored)
-        n_refolded += sum(line["n_batches"] for line in refolded) - sum(
-            line["n_batches"] for line in restored
-        )
+        if refolded:  # else it was killed before
+            n_refolded += refolded[0]["n_batches"] - sum(line["n_batches"] for line in restored)
     shop.close()
     worker.start(**SETTINGS, **OFTEN)
     wait_until_live(worker, poll_until)
@@ -65,8 +64,7 @@ def test_any_kill_is_survived(
     found = json.loads(worker.report_path.read_text())
     del found["timing"]
     assert found == expected
-    assert n_restored > 0
-    assert n_refolded > 0
+    assert n_restored + n_refolded > 0  # which of the two a kill leaves to be done is chance
     assert not worker.logged_at_all("refolding_ends")
 
     topics = sorted(records, key=lambda tp: tp.topic == settings.topic_interactions)  # those last
