@@ -12,6 +12,7 @@ only that moment knows), with k items each:
     cold share             lists with at least one item of fewer than five events / n
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ class Beyond:
             "cold_share": self._n_cold / n if n else None,
         }
 
+    def freeze(self) -> dict[str, NDArray[Any]]:
+        """The state as arrays of its own: which item rows were listed, (n,) bool; six counts and sums, int64."""
+        means = (self._novelty, self._similarity)
+        sums = [self._n_lists, self._n_cold, *(part for mean in means for part in mean.freeze())]
+        return {"is_listed": self._is_listed.copy(), "sums": np.array(sums, np.int64)}
+
+    def thaw(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state that `freeze` gave."""
+        self._is_listed = arrays["is_listed"].copy()
+        self._n_lists, self._n_cold, *means = arrays["sums"].tolist()
+        self._novelty.thaw(*means[:2])
+        self._similarity.thaw(*means[2:])
+
     def _mark(self, listed: NDArray[np.int32]) -> None:
         rows = listed[listed >= 0]
         n_needed = int(rows.max(initial=-1)) + 1
@@ -80,6 +94,12 @@ class _Mean:
         defined = values[np.isfinite(values)].astype(np.float64)
         self._n += defined.size
         self._n_units += int(np.rint(defined / _UNIT).astype(np.int64).sum())
+
+    def freeze(self) -> tuple[int, int]:
+        return self._n, self._n_units
+
+    def thaw(self, n: int, n_units: int) -> None:
+        self._n, self._n_units = n, n_units
 
     def value(self) -> float | None:
         return self._n_units / self._n * _UNIT if self._n else None

@@ -37,7 +37,7 @@ _SECRET_NAME = re.compile(r"password|passwd|secret|key|token|jaas|oauthbearer\.c
 NO_TEXT_MODEL = "none"
 _SERVER = re.compile(r"(?:[A-Za-z]+://)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/,\[\]]+):(?P<port>\d{1,5})")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
-_NEVER_SHOWN = ("redis", "kafka_config")  # a refused value may hold a password
+_NEVER_SHOWN = ("redis", "kafka_config", "checkpoint_url")  # a refused value may hold a password
 _MAX_SHOWN = 80  # characters of a refused value that an error message repeats
 
 # What the fold depends on is not up to a pass-through.
@@ -162,6 +162,21 @@ class Settings(BaseSettings):
     )
     backoff_max_s: Pause = Field(
         10.0, description="Longest pause between tries while Kafka or Redis is away, seconds"
+    )
+
+    checkpoint_url: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        None,
+        description="Where checkpoints of the state are kept: a directory or any URL that fsspec knows (s3://...); "
+        "none: in Redis, up to 256 MiB each",
+    )
+    checkpoint_interval_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = Field(
+        300, description="A checkpoint is taken this often, seconds; 0 = never"
+    )
+    checkpoint_interval_events: Annotated[int, Field(ge=1, le=1_000_000_000_000)] = Field(
+        1_000_000, description="And after this many records"
+    )
+    checkpoint_keep: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="Checkpoints kept: the older ones stand in for a damaged one"
     )
 
     metrics_host: Name = Field("127.0.0.1", description="Address of /metrics, /live and /ready")
@@ -310,6 +325,8 @@ class Settings(BaseSettings):
         """Every setting, ready to print: passwords and keys are masked."""
         values = self.model_dump()
         values["redis"] = mask_url(self.redis) if self.redis is not None else None
+        if self.checkpoint_url is not None and "://" in self.checkpoint_url:
+            values["checkpoint_url"] = mask_url(self.checkpoint_url)
         values["kafka_config"] = {
             name: _MASK if _SECRET_NAME.search(name) else value for name, value in self.kafka_config.items()
         }

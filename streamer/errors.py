@@ -58,3 +58,9 @@ class InvalidEvent(StreamerError):
         self.reason = reason
         self.path = path
         self.detail = detail
+
+
+class CheckpointRefused(StreamerError):
+    """A checkpoint that cannot be gone on from: damaged, of another configuration, or of a newer version."""
+
+    exit_code = 8

@@ -1,6 +1,13 @@
 """Outside ids <-> rows of the tables. Rows are given in the order of first sight, so a replay gives the same ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK = 16_384  # ids joined at once: no longer than that is the interpreter held
 
 
 class IdTable:
@@ -67,3 +74,62 @@ class IdTable:
     def items(self) -> Iterator[tuple[str, int]]:
         """(id, row) of all, in the order of admission."""
         return iter(self._row_of.items())
+
+    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """The ids as they are now; what comes back may be called later, in another thread, and gives them as arrays.
+
+        text: (n_bytes,) uint8, all ids one after the other in UTF-8, in the order of admission.
+        lengths: (n_ids,) int32, characters of each. rows: (n_ids,) int32. released: (n,) int32, the next one last.
+        n_rows: (1,) int64.
+        """
+        row_of, released, n_rows = dict(self._row_of), list(self._released), self.n_rows
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            names, parts, lengths = iter(row_of), [], np.empty(len(row_of), np.int32)
+            for begin in range(0, len(row_of), _CHUNK):
+                some = list(islice(names, _CHUNK))
+                parts.append("".join(some).encode())
+                lengths[begin : begin + len(some)] = list(map(len, some))
+            return {
+                "text": np.frombuffer(b"".join(parts), np.uint8),
+                "lengths": lengths,
+                "rows": np.fromiter(row_of.values(), np.int32, len(row_of)),
+                "released": np.array(released, np.int32),
+                "n_rows": np.array([n_rows], np.int64),
+            }
+
+        return arrays
+
+    @classmethod
+    def thaw(cls, max_rows: int, arrays: Mapping[str, NDArray[Any]]) -> "IdTable":
+        """The table whose `freeze` this is.
+
+        Raises:
+            ValueError: the arrays contradict each other, or do not fit into `max_rows`.
+        """
+        lengths, rows, released = arrays["lengths"], arrays["rows"], arrays["released"]
+        n_rows = int(arrays["n_rows"][0])
+        text = arrays["text"].tobytes().decode()
+        ends = np.cumsum(lengths, dtype=np.int64)
+        everyone = np.concatenate([rows, released])
+        if (
+            not 0 <= n_rows <= max_rows
+            or lengths.min(initial=1) < 0
+            or int(lengths.sum(dtype=np.int64)) != len(text)
+        ):
+            raise ValueError(
+                f"ids: expected at most {max_rows} rows and a text as long as its ids, got {n_rows} rows"
+            )
+        if lengths.size != rows.size or not np.array_equal(np.sort(everyone), np.arange(n_rows)):
+            raise ValueError(f"ids: expected each of {n_rows} rows once, owned or released")
+        ids = cls(max_rows)
+        bounds = zip((ends - lengths).tolist(), ends.tolist(), rows.tolist(), strict=True)
+        ids._row_of = {text[begin:end]: row for begin, end, row in bounds}
+        if len(ids._row_of) != rows.size:
+            raise ValueError("ids: expected different ones, got one twice")
+        ids._id_of = [None] * n_rows
+        for outside_id, row in ids._row_of.items():
+            ids._id_of[row] = outside_id
+        ids._released = released.tolist()
+        ids.is_full = not ids._released and n_rows == max_rows
+        return ids

@@ -9,6 +9,7 @@ no rank when it was not a candidate) and lists of k = 10:
     MRR@k       = mean [r <= k] / r: with one relevant item the same number as MAP@k, reported under both names
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,6 +152,37 @@ class Scoreboard:
         """What the lists are like beside their hits, of `n_items` known by now: see `beyond.Beyond.figures`."""
         return self._beyond.figures(n_items)
 
+    def freeze(self) -> dict[str, NDArray[Any]]:
+        """The state as arrays of its own."""
+        rows = _joined(self._waiting) if self._waiting else _no_rows()
+        months = sorted(self._months)
+        n_metrics = (len(LISTS), len(METRICS))
+        arrays = {
+            "counts": np.array([self.n_events, self.n_counted, self._n_summed, self._block_size], np.int64),
+            "totals": self._totals,
+            "blocks": np.array(self._blocks).reshape(-1, *n_metrics),
+            "month_names": np.array(months, "datetime64[M]").astype(np.int64),
+            "month_sums": np.array([self._months[month] for month in months]).reshape(-1, *n_metrics),
+            "paths": self._paths,
+            **{f"waiting_{name}": column for name, column in rows._asdict().items()},
+            **{f"recent_{name}": ring for name, ring in self._recent.arrays().items()},
+        }
+        beyond = {f"beyond_{name}": array for name, array in self._beyond.freeze().items()}
+        return {name: array.copy() for name, array in arrays.items()} | beyond
+
+    def thaw(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state that `freeze` gave; what is measured from then on is added to it."""
+        self.n_events, self.n_counted, self._n_summed, self._block_size = arrays["counts"].tolist()
+        self._totals, self._paths = arrays["totals"].copy(), arrays["paths"].copy()
+        self._blocks = list(arrays["blocks"].copy())
+        months = map(str, arrays["month_names"].astype("datetime64[M]"))
+        self._months = dict(zip(months, arrays["month_sums"].copy(), strict=True))
+        self._waiting = [_Rows(*(arrays[f"waiting_{name}"].copy() for name in _Rows._fields))]
+        self._n_waiting = self._waiting[0].flags.size
+        for name, ring in self._recent.arrays().items():
+            ring[:] = arrays[f"recent_{name}"]
+        self._beyond.thaw({name: arrays[f"beyond_{name}"] for name in self._beyond.freeze()})
+
     def _sum_full_blocks(self) -> None:
         rows = _joined(self._waiting)
         n_full = self._n_waiting // BLOCK * BLOCK
@@ -183,6 +215,9 @@ class _Recent:
         self._ranks = np.zeros((len(LISTS), len(SLICES), max(WINDOWS)), np.uint8)  # 0 = not among the first K
         self._n = np.zeros((len(LISTS), len(SLICES)), np.int64)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"ranks": self._ranks, "n": self._n}
+
     def update(self, flags: NDArray[np.uint8], ranks: NDArray[np.int32]) -> None:
         for slice_at, in_slice in enumerate(_slice_masks(flags)):
             for list_at in range(len(LISTS)):
@@ -208,6 +243,15 @@ class _Recent:
                             zip(WINDOW_METRICS, means.tolist(), strict=True)
                         )
         return found
+
+
+def _no_rows() -> _Rows:
+    return _Rows(
+        np.zeros(0, np.uint8),
+        np.zeros((0, len(LISTS)), np.int32),
+        np.zeros(0, np.int8),
+        np.zeros(0, np.int64),
+    )
 
 
 def _joined(rows: list[_Rows]) -> _Rows:

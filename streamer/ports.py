@@ -1,6 +1,6 @@
 """What the shell needs from the world: Protocols that adapters fill, each with a memory twin in `adapters.memory`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +23,27 @@ class Record(NamedTuple):
     timestamp_ms: int  # the log's own time (create or append), epoch milliseconds; -1 when the log has none
     key: bytes | None
     value: bytes | None  # None is a tombstone
+
+
+class Span(NamedTuple):
+    """Records of one partition, one after the other."""
+
+    topic: str
+    partition: int
+    begin: int  # offset of the first one
+    end: int  # offset behind the last one
+
+
+class Fold(NamedTuple):
+    """One batch as it was folded: all that the log of events does not say of it, and a repetition needs."""
+
+    number: int  # batches are counted from 1, without holes
+    spans: tuple[Span, ...]  # in the order of the fold
+    n_records: int  # in them; fewer are there once the topic was compacted
+    rounds: str = ""  # what the trainer was asked for came to, a digit each
+    served: bytes = (
+        b""  # rank of each interaction on the list its user could read, a byte each; none: nothing was served
+    )
 
 
 class Source(Protocol):
@@ -52,6 +73,12 @@ class Source(Protocol):
     def resume(self, topics: Sequence[str]) -> None:
         """Deliver the topics again, from where they were paused."""
 
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Go on reading at these offsets, whatever was fetched; partitions that are not named stay where they are."""
+
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """From now on deliver no records of exactly these partitions, beside those of paused topics."""
+
     def close(self) -> None:
         """Leave the log. Idempotent."""
 
@@ -74,8 +101,13 @@ class Sink(Protocol):
 class Lists(Protocol):
     """Published lists, by user id. Every method raises `Unavailable` while the store is away."""
 
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged.
+
+        Args:
+            fold: The batch that these lists are made after: appended to the log of folds before any list is written, once,
+                however often the call is repeated.
+        """
 
     def delete(self, user_ids: Sequence[str]) -> None:
         """Remove the lists of these users; unknown ones are ignored."""
@@ -94,6 +126,60 @@ class Lists(Protocol):
 
     def ping(self) -> None:
         """Return when the store answers."""
+
+    def close(self) -> None:
+        """Leave the store. Idempotent."""
+
+
+class Folds(Protocol):
+    """The log of folds since the last checkpoint. Methods raise `Unavailable` while the store is away."""
+
+    def append(self, fold: Fold) -> None:
+        """Put a batch at the end. The same again does nothing; another one of its number is a `ConfigError`."""
+
+    def read(self, after: int, n_max: int) -> list[Fold]:
+        """The next batches behind this number, in order, at most `n_max`."""
+
+    def last(self) -> int:
+        """Number of the newest batch that was ever appended since the last `clear`, dropped or not; 0 before the first."""
+
+    def trim(self, until: int) -> None:
+        """Drop the batches up to and with this number."""
+
+    def clear(self) -> None:
+        """Drop all; numbers may begin anew."""
+
+    def close(self) -> None:
+        """Leave the store. Idempotent."""
+
+
+class Checkpoints(Protocol):
+    """Checkpoints by name, and the one pointer that says which of them count.
+
+    Every method raises `Unavailable` while the store is away. Names are lower-case letters, digits and dashes.
+    """
+
+    @property
+    def where(self) -> str:
+        """For messages; no secrets."""
+
+    def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Store a checkpoint; returns when it is there. `ConfigError` where it is too large for this store."""
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """The bytes of a checkpoint, in pieces; `CheckpointRefused` when it is gone, or a part of it."""
+
+    def delete(self, name: str) -> None:
+        """Remove a checkpoint, or what there is of it."""
+
+    def names(self) -> set[str]:
+        """All that there are, whole or not."""
+
+    def write_pointer(self, pointer: bytes) -> None:
+        """Overwrite the pointer: readers find the old one or the new one, nothing between."""
+
+    def read_pointer(self) -> bytes | None:
+        """The pointer, None where none was written."""
 
     def close(self) -> None:
         """Leave the store. Idempotent."""

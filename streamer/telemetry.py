@@ -242,11 +242,38 @@ class Telemetry:
         self.table_bytes = g("table_bytes", "Memory of a table of the model, bytes", "table")
         self.users = g("users", "Users the model knows")
         self.items = g("items", "Items the model knows")
-        self.catching_up = g("catching_up", "1 while the log is read from its beginning, else 0")
+        self.catching_up = g("catching_up", "1 while a start reads what is on the log already, else 0")
         self.last_batch = g("last_batch_timestamp_seconds", "When the last batch was done, epoch seconds")
         self.catching_up.set(1)
         self._declare_cold_start()
         self._declare_training()
+        self._declare_checkpoints()
+
+    def _declare_checkpoints(self) -> None:
+        """What a restart goes on from."""
+        c, g, h = self._counter, self._gauge, self._histogram
+        self.checkpoint_time = g(
+            "checkpoint_timestamp_seconds",
+            "When the newest checkpoint was taken, epoch seconds; time() minus this is its age",
+        )
+        self.checkpoint_bytes = g("checkpoint_bytes", "Size of the newest checkpoint, bytes")
+        self.checkpoint_pause = h(
+            "checkpoint_pause_seconds",
+            "How long the fold stood still for a checkpoint, seconds",
+            WORK_BUCKETS_S,
+        )
+        self.checkpoint_write = h(
+            "checkpoint_write_seconds", "Writing a checkpoint, beside the fold, seconds", WAIT_BUCKETS_S
+        )
+        self.checkpoint_failures = c("checkpoint_failures_total", "Checkpoints that could not be written")
+        self.checkpoint_refused = c(
+            "checkpoint_refused_total", "Checkpoints that a start could not go on from"
+        )
+        self.refolded = c("refolded_total", "Batches that a start repeated as the log of folds has them")
+        self.folds_left = c(
+            "folds_left_total",
+            "Starts that could not repeat all batches of the log of folds: complete, not exact",
+        )
 
     def _declare_cold_start(self) -> None:
         """How soon new items are shown, and to how many."""

@@ -1,8 +1,12 @@
 """What of an item is embedded, and by which key its vector is known; the vector as a message of the topic `texts`."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from streamer.events import CatalogItem, TextEmbedded
 
@@ -10,6 +14,7 @@ MAX_CONTENT_CHARS = 1024
 """The models look at 128 tokens. What comes later would only make a new key of an equal vector."""
 
 _ENCODER = msgspec.json.Encoder()
+_KEY_BYTES = 32  # of a SHA-256
 
 
 def content_of(item: CatalogItem) -> str:
@@ -84,6 +89,14 @@ class TextRows:
             if not rows:
                 del self._rows_of[key]
 
+    def items(self) -> Iterator[tuple[int, str]]:
+        """(row, key) of every item that has a text."""
+        return iter(self._key_of.items())
+
+    def early_keys(self) -> Iterator[str]:
+        """Keys of the vectors that wait for an item."""
+        return iter(self._early)
+
     def n_bytes(self) -> int:
         """Estimate of the memory held: 300 bytes an item with a text, and the vectors that wait."""
         return 300 * len(self._key_of) + sum(map(len, self._early.values()))
@@ -96,3 +109,53 @@ class TextRows:
         for key, vector in sorted(self._early.items()):
             digest.update(key.encode() + vector)
         return digest.digest()
+
+    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """The state as it is now; what comes back may be called later, in another thread, and gives it as arrays.
+
+        rows: (n,) int32, keys: (n, 32) uint8, which item has which text, in the order of description.
+        early_keys: (m, 32) uint8, early_sizes: (m,) int32, early: uint8, the vectors that wait, the oldest first.
+        """
+        key_of, early = dict(self._key_of), dict(self._early)
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            return {
+                "rows": np.fromiter(key_of, np.int32, len(key_of)),
+                "keys": _packed(list(key_of.values())),
+                "early_keys": _packed(list(early)),
+                "early_sizes": np.fromiter(map(len, early.values()), np.int32, len(early)),
+                "early": np.frombuffer(b"".join(early.values()), np.uint8),
+            }
+
+        return arrays
+
+    @classmethod
+    def thaw(cls, max_early: int, arrays: Mapping[str, NDArray[Any]]) -> "TextRows":
+        """The state whose `freeze` this is.
+
+        Raises:
+            ValueError: the arrays contradict each other.
+        """
+        rows, keys = arrays["rows"].tolist(), _unpacked(arrays["keys"])
+        early_keys, sizes, early = _unpacked(arrays["early_keys"]), arrays["early_sizes"], arrays["early"]
+        if sizes.size != len(early_keys) or sizes.min(initial=0) < 0 or int(sizes.sum()) != early.size:
+            raise ValueError("texts: expected a vector for each key that waits")
+        if len(rows) != len(keys) or len(set(rows)) != len(rows) or len(early_keys) > max_early:
+            raise ValueError("texts: expected each item once, and a key for it")
+        texts = cls(max_early)
+        for row, key in zip(rows, keys, strict=True):
+            texts.describe(row, key)
+        vectors, end = early.tobytes(), 0
+        for key, size in zip(early_keys, sizes.tolist(), strict=True):
+            texts._early[key] = vectors[end : end + size]
+            end += size
+        return texts
+
+
+def _packed(keys: list[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, _KEY_BYTES)
+
+
+def _unpacked(keys: NDArray[np.uint8]) -> list[str]:
+    digits, width = keys.tobytes().hex(), 2 * _KEY_BYTES
+    return [digits[at : at + width] for at in range(0, len(digits), width)]

@@ -11,13 +11,21 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamer.graph.vectors import Tables
 from streamer.propagate.learner import Learner, Round
+from streamer.propagate.tables import tables_from_arrays, tables_to_arrays
 
 _log = logging.getLogger("streamer.training")
 _NICER = 10  # priority below that of the thread that folds, where threads have one of their own
+# What `take` came to: the round at hand was late, it came in, and whether the next one may begin.
+LATE, RESTS, FREE = "013"
 _MAX_SECONDS = 1000  # rounds whose duration nobody has asked for yet
 
 
@@ -42,6 +50,8 @@ class ThreadTrainer:
         self._pool = ThreadPoolExecutor(1, "training", initializer=_be_nice)
         self._round: Future[Tables | None] | None = None
         self._seconds: deque[float] = deque(maxlen=_MAX_SECONDS)
+        self._decisions: list[str] = []
+        self._planned: deque[str] = deque()
         self._rested_at_s = 0.0  # monotonic: when the next round may begin
         self.n_rounds = 0
         self.n_late = 0
@@ -56,14 +66,32 @@ class ThreadTrainer:
 
     def take(self) -> tuple[bool, Tables | None]:
         """See `Trainer`."""
-        waits = self._waits or self.patient
-        if self._round is not None and not waits and not self._round.done():
+        decision = self._planned.popleft() if self._planned else self._decided()
+        self._decisions.append(decision)
+        if decision == LATE:
             self.n_late += 1
             _log.info("weights_late", extra={"version": self._learner.network.version})
             return False, None
         tables = self._round.result() if self._round is not None else None
         self._round = None
-        return waits or time.monotonic() >= self._rested_at_s, tables
+        return decision == FREE, tables
+
+    def _decided(self) -> str:
+        waits = self._waits or self.patient
+        if waits:
+            return FREE
+        if self._round is not None and not self._round.done():
+            return LATE
+        return FREE if time.monotonic() >= self._rested_at_s else RESTS
+
+    def take_decisions(self) -> str:
+        """What each `take` since the last call came to, a digit each: all that a repetition needs to come to the same."""
+        decisions, self._decisions = "".join(self._decisions), []
+        return decisions
+
+    def plan(self, decisions: str) -> None:
+        """What the next calls of `take` must come to, as `take_decisions` gave it, in place of what was planned before."""
+        self._planned = deque(decision for decision in decisions if decision in (LATE, RESTS, FREE))
 
     def take_seconds(self) -> list[float]:
         """How long each round took that ended since the last call, of the last thousand."""
@@ -78,6 +106,32 @@ class ThreadTrainer:
     def n_bytes(self) -> int:
         """See `Trainer`."""
         return self._learner.n_bytes()
+
+    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """See `Trainer`."""
+        at_hand = self._round
+        # its place in the queue makes it exact: behind the round at hand, before any other that the fold may submit meanwhile
+        learned = self._pool.submit(self._learner.freeze)
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            tables = at_hand.result() if at_hand is not None else None
+            found = {"at_hand": np.array([at_hand is not None, tables is not None], np.uint8)}
+            if tables is not None:
+                found |= {f"tables.{name}": part for name, part in tables_to_arrays(tables).items()}
+            return {**found, **learned.result()}
+
+        return arrays
+
+    def thaw(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """See `Trainer`."""
+        is_at_hand, has_tables = (bool(flag) for flag in arrays["at_hand"].tolist())
+        parts = {name.removeprefix("tables."): part for name, part in arrays.items()}
+        tables = tables_from_arrays(parts) if has_tables else None
+        self._learner.thaw(arrays)
+        self._round = None
+        if is_at_hand:
+            self._round = Future()
+            self._round.set_result(tables)
 
     def close(self) -> None:
         """Let the round at hand finish, and no other begin. Idempotent."""

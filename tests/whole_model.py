@@ -16,6 +16,7 @@ from streamer.events import (
 from streamer.graph import FoldSettings
 from streamer.graph.state import DIM, HISTORY, N_HEADS
 from streamer.graph.vectors import N_GAPS, Tables
+from streamer.propagate.tables import tables_from_arrays, tables_to_arrays
 from streamer.texts import content_key, content_of
 
 MODEL = "made-up"
@@ -41,7 +42,7 @@ class DrawnTables:
 
     def __init__(self, late=()):
         self.rounds, self.late = [], set(late)
-        self._state, self._tables, self._n_asked = b"", None, 0
+        self._state, self._tables, self._n_asked, self._n_before = b"", None, 0, 0
 
     def submit(self, job):
         """Begin a round, and end it."""
@@ -50,7 +51,7 @@ class DrawnTables:
         arrays = [*job.examples, job.rows, job.text, job.nodes, job.known, job.neighbours]
         parts = [self._state, job.n_items.to_bytes(8, "little"), *(array.tobytes() for array in arrays)]
         self._state = hashlib.sha256(b"".join(parts)).digest()
-        self._tables = drawn_tables(int.from_bytes(self._state[:8], "little"), job.n_items, len(self.rounds))
+        self._tables = drawn_tables(int.from_bytes(self._state[:8], "little"), job.n_items, self._n_rounds())
 
     def take(self):
         """The tables of the last round."""
@@ -63,6 +64,25 @@ class DrawnTables:
     def digest(self):
         """Of all rounds."""
         return self._state
+
+    def freeze(self):
+        """The bytes of all rounds so far, how often it was asked, and the tables that nobody took yet."""
+        arrays = {
+            "state": np.frombuffer(self._state, np.uint8),
+            "counts": np.array([self._n_asked, self._n_rounds()]),
+        }
+        if self._tables is not None:
+            arrays |= {f"tables.{name}": part for name, part in tables_to_arrays(self._tables).items()}
+        return lambda: arrays
+
+    def thaw(self, arrays):
+        """As it was; of the rounds only how many there were."""
+        self._state, (self._n_asked, self._n_before) = arrays["state"].tobytes(), arrays["counts"].tolist()
+        tables = {name.removeprefix("tables."): a for name, a in arrays.items() if name.startswith("tables.")}
+        self._tables = tables_from_arrays(tables) if tables else None
+
+    def _n_rounds(self):
+        return self._n_before + len(self.rounds)
 
     def n_bytes(self):
         """Nothing worth counting."""

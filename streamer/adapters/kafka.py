@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from confluent_kafka import (
@@ -154,6 +154,7 @@ class KafkaSource:
         self._metadata_due_s = 0.0
         self._assigned: set[TopicPartition] = set()
         self._paused: set[str] = set()
+        self._held: set[TopicPartition] = set()
         self._trouble: KafkaError | None = None  # came among records: told when there are none
         self._closed = False
         self._kafka = _Connection(bootstrap)
@@ -226,6 +227,21 @@ class KafkaSource:
         self._paused.difference_update(topics)
         self._consumer.resume(self._partitions_of(topics))
 
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Go on reading at these offsets, whatever was fetched; partitions that are not named stay where they are."""
+        self._look_for_partitions()
+        known = {tp: offset for tp, offset in positions.items() if tp in self._assigned}
+        self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in known])
+        self._assign(known)
+
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """From now on deliver no records of exactly these partitions, beside those of paused topics."""
+        self._look_for_partitions()
+        held_prev, self._held = self._held, self._assigned.intersection(partitions)
+        self._consumer.pause([KafkaPartition(*tp) for tp in self._held - held_prev])
+        freed = (tp for tp in held_prev - self._held if tp.topic not in self._paused)
+        self._consumer.resume([KafkaPartition(*tp) for tp in freed])
+
     def close(self) -> None:
         """Leave the log. Idempotent."""
         if not self._closed:
@@ -234,7 +250,11 @@ class KafkaSource:
             self._committer.close()
 
     def _partitions_of(self, topics: Sequence[str]) -> list[KafkaPartition]:
-        return [KafkaPartition(*tp) for tp in sorted(self._assigned) if tp.topic in topics]
+        return [
+            KafkaPartition(*tp)
+            for tp in sorted(self._assigned)
+            if tp.topic in topics and tp not in self._held
+        ]
 
     def _look_for_partitions(self, *, reading: bool = False) -> None:
         """Assign what is new: everything on first use, partitions added to a topic later.
@@ -262,12 +282,12 @@ class KafkaSource:
             raise Unavailable(f"topic {names} {does} not exist on {self._kafka.bootstrap}; create {it}")
         new = sorted(present - self._assigned)
         if new:
-            self._assign(new)
+            self._assign(dict.fromkeys(new, OFFSET_BEGINNING))
             self._assigned.update(new)
 
-    def _assign(self, partitions: list[TopicPartition]) -> None:
-        self._consumer.incremental_assign([KafkaPartition(*tp, OFFSET_BEGINNING) for tp in partitions])
-        paused = [KafkaPartition(*tp) for tp in partitions if tp.topic in self._paused]
+    def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._consumer.incremental_assign([KafkaPartition(*tp, offset) for tp, offset in offsets.items()])
+        paused = [KafkaPartition(*tp) for tp in offsets if tp.topic in self._paused or tp in self._held]
         if paused:
             self._consumer.pause(paused)
 
@@ -324,7 +344,7 @@ class KafkaSource:
             )
             # Not `seek`: the partition has stopped, and librdkafka seeks only in those that run.
             self._consumer.incremental_unassign([KafkaPartition(topic, partition)])
-            self._assign([TopicPartition(topic, partition)])
+            self._assign({TopicPartition(topic, partition): OFFSET_BEGINNING})
         else:
             if self._trouble is None:  # told now, too: other topics may keep `poll` from coming to it
                 _log.warning(

@@ -6,10 +6,11 @@ Those of texts are in `memory_texts`.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from streamer.adapters.memory_checkpoints import MemoryFolds
 from streamer.errors import ConfigError, Unavailable
-from streamer.ports import Clock, Record, TopicPartition
+from streamer.ports import Clock, Fold, Record, TopicPartition
 
 MAX_RECORDS = 1_000_000
 
@@ -227,6 +228,7 @@ class MemorySource:
         self._clock = clock or SystemClock()
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[str] = set()
+        self._held: set[TopicPartition] = set()
         self._turn = 0
         self._closed = False
 
@@ -244,7 +246,7 @@ class MemorySource:
         self._turn += 1  # begin with another partition each time, so that a busy one cannot starve the rest
         for i in range(len(assigned)):
             tp = assigned[(self._turn + i) % len(assigned)]
-            if tp.topic in self._paused:
+            if tp.topic in self._paused or tp in self._held:
                 continue
             log = self._log.partition(tp)
             position = self._positions.get(tp, log.begin)
@@ -282,6 +284,16 @@ class MemorySource:
         """Deliver the topics again, from where they were paused."""
         self._assigned()
         self._paused.difference_update(topics)
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Go on reading at these offsets."""
+        self._assigned()
+        self._positions.update(positions)
+
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """From now on deliver no records of exactly these partitions, beside those of paused topics."""
+        self._assigned()
+        self._held = set(partitions)
 
     def close(self) -> None:
         """Leave the log. Idempotent."""
@@ -333,9 +345,12 @@ class MemoryLists:
     Args:
         clock: Decides when lists expire.
         max_bytes: Most bytes of values held; more is refused as a full server refuses it.
+        folds: Where batches are appended that come with their lists. None: lists come without.
     """
 
-    def __init__(self, *, clock: Clock | None = None, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, *, clock: Clock | None = None, max_bytes: int = 1 << 30, folds: MemoryFolds | None = None
+    ) -> None:
         if max_bytes <= 0:
             raise ConfigError(f"MemoryLists: max_bytes must be positive, got {max_bytes}")
         self.down = False
@@ -345,12 +360,15 @@ class MemoryLists:
         self._lists: dict[str, tuple[bytes, float]] = {}  # user -> (list, expires at)
         self._retired: set[str] = set()
         self._closed = False
+        self._folds = folds or MemoryFolds()
 
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`."""
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; before that, append the batch they are made after."""
         self.ping()
         if ttl_s <= 0:
             raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        if fold is not None:
+            self._folds.append(fold)
         for user_id, value in entries:
             self._drop(user_id)
             if self._n_bytes + len(value) > self._max_bytes:

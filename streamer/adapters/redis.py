@@ -19,7 +19,9 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from streamer.adapters.fold_stream import append_command, check_same, was_refused
 from streamer.errors import ConfigError, Unavailable
+from streamer.ports import Fold
 
 CHUNK = 1000  # commands a round trip: bounds what client and server hold of one write
 _MAX_REASON = 200  # characters: a server's error may repeat the command it refuses
@@ -164,12 +166,26 @@ class RedisLists(RedisConnection):
         self._list_prefix = f"{prefix}list:"
         self._retired_prefix = f"{prefix}retired:"
 
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged.
+
+        Args:
+            fold: The batch that these lists are made after; goes first in the same pipeline.
+        """
         if ttl_s <= 0:
             raise ValueError(f"ttl_s must be positive, got {ttl_s}")
         prefix = self._list_prefix
-        self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
+        lists = [("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries]
+        if fold is None:
+            self._run(lists)
+            return
+        try:
+            self._run([append_command(self._prefix, fold), *lists])
+        except Unavailable as exc:
+            if not was_refused(exc):
+                raise
+            check_same(self._run, self._prefix, fold, self._where)
+            self._run(lists)
 
     def delete(self, user_ids: Sequence[str]) -> None:
         """Remove the lists of these users; unknown ones are ignored."""

@@ -7,6 +7,8 @@ from streamer.adapters.kafka import KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.text_model import check_text_model
+from streamer.checkpoint import pointer
+from streamer.cli.worker import checkpoint_store
 from streamer.config import Settings
 from streamer.errors import StreamerError
 from streamer.telemetry import MetricsServer, Telemetry
@@ -22,6 +24,8 @@ def problems(settings: Settings) -> Iterator[tuple[str, StreamerError | None]]:
         ("redis", lambda: _try_redis(settings)),
         ("metrics port", lambda: _try_port(settings)),
     ]
+    if settings.checkpoint_url is not None:
+        trials.append(("checkpoints", lambda: _try_checkpoints(settings)))
     if settings.has_texts():
         trials.append(
             ("text model", lambda: check_text_model(settings.text_model, download=settings.text_download))
@@ -45,6 +49,11 @@ def _try_redis(settings: Settings) -> None:
     url, is_cluster = settings.require_redis(), settings.redis_cluster
     with closing(RedisLists(url, settings.prefix, cluster=is_cluster)) as lists:
         lists.ping()
+
+
+def _try_checkpoints(settings: Settings) -> None:
+    with closing(checkpoint_store(settings)) as store:
+        pointer.decode(store.read_pointer())
 
 
 def _try_port(settings: Settings) -> None:

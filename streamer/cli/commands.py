@@ -35,10 +35,11 @@ class _Group(TyperGroup):
             raise typer.Exit(EXIT_INTERRUPTED) from exc
 
 
-class _SettingsCommand(TyperCommand):
+class SettingsCommand(TyperCommand):
     """A command whose options are settings: their help is the description of the setting, read when shown."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
+        """With the description, environment variable and default of each setting."""
         from streamer.config import ENV_PREFIX, Settings  # noqa: PLC0415
 
         options: list[Any] = [param for param in self.params if param.name in Settings.model_fields]
@@ -60,7 +61,7 @@ app = typer.Typer(
     "`streamer check` prints them all.",
 )
 
-# Options that are settings have no help here: `_SettingsCommand` reads it from `Settings`.
+# Options that are settings have no help here: `SettingsCommand` reads it from `Settings`.
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML file with settings [env STREAMER_CONFIG]"),
@@ -75,6 +76,7 @@ Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT")]
 Redis = Annotated[str | None, typer.Option(metavar="URL")]
 RedisCluster = Annotated[bool | None, typer.Option("--redis-cluster/--no-redis-cluster")]
 Prefix = Annotated[str | None, typer.Option(metavar="TEXT")]
+CheckpointUrl = Annotated[str | None, typer.Option(metavar="URL")]
 Group = Annotated[str | None, typer.Option(metavar="NAME")]
 K = Annotated[str | None, typer.Option("--k", metavar="N")]
 Repeats = Annotated[bool | None, typer.Option("--repeats/--no-repeats")]
@@ -107,7 +109,7 @@ def root(
     """A streaming recommender: events on Kafka in, fresh lists for every user in Redis out."""
 
 
-@app.command(cls=_SettingsCommand)
+@app.command(cls=SettingsCommand)
 def run(
     *,
     config: ConfigFile = None,
@@ -144,7 +146,7 @@ def run(
         "log_level": log_level,
         "log_format": log_format,
     }
-    settings = _load(config, flags, assignments).settings
+    settings = load_settings(config, flags, assignments).settings
     settings.require_kafka()
     settings.require_redis()
     _check_report_path(report)
@@ -185,7 +187,7 @@ def demo(
     raise typer.Exit(demo_.run(options))
 
 
-@app.command(cls=_SettingsCommand)
+@app.command(cls=SettingsCommand)
 def replay(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A data set in the five-file format")],
     *,
@@ -207,7 +209,7 @@ def replay(
 
     Test-then-learn, without Kafka or Redis, at full speed.
     """
-    settings = _load(config, {"k": k, "repeats": repeats}, assignments).settings
+    settings = load_settings(config, {"k": k, "repeats": repeats}, assignments).settings
     _check_report_path(report)
     _set_up_logs(settings)
     from streamer.cli.views import replay_progress, show_report, write_report  # noqa: PLC0415
@@ -222,7 +224,7 @@ def replay(
         write_report(report, result)
 
 
-@app.command(cls=_SettingsCommand)
+@app.command(cls=SettingsCommand)
 def inspect(
     *,
     user: Annotated[
@@ -240,7 +242,7 @@ def inspect(
 
     How old it is, and which path put each item there.
     """
-    settings = _load(
+    settings = load_settings(
         config, {"redis": redis, "redis_cluster": redis_cluster, "prefix": prefix}, assignments
     ).settings
     from streamer.adapters.redis import RedisLists  # noqa: PLC0415
@@ -261,7 +263,7 @@ def inspect(
             show_vector("user", vectors.read_user(user))
 
 
-@app.command(cls=_SettingsCommand)
+@app.command(cls=SettingsCommand)
 def produce(
     *,
     topic: Annotated[
@@ -277,7 +279,7 @@ def produce(
 
     One JSON object a line; the id becomes the key. Invalid lines are told with the field, and not sent.
     """
-    settings = _load(config, {"kafka": kafka}, assignments).settings
+    settings = load_settings(config, {"kafka": kafka}, assignments).settings
     _set_up_logs(settings)
     from streamer.cli.produce import produce as produce_lines  # noqa: PLC0415
 
@@ -287,7 +289,7 @@ def produce(
         raise typer.Exit(InvalidEvent.exit_code)
 
 
-@app.command(cls=_SettingsCommand)
+@app.command(cls=SettingsCommand)
 def check(
     *,
     config: ConfigFile = None,
@@ -314,7 +316,7 @@ def check(
         "metrics_host": metrics_host,
         "metrics_port": metrics_port,
     }
-    loaded = _load(config, flags, assignments)
+    loaded = load_settings(config, flags, assignments)
     from streamer.cli.check import problems  # noqa: PLC0415
     from streamer.cli.views import show_settings  # noqa: PLC0415
     from streamer.log import printable  # noqa: PLC0415
@@ -332,7 +334,12 @@ def main() -> None:
     app(prog_name="streamer")
 
 
-def _load(config: Path | None, flags: dict[str, Any], assignments: list[str] | None) -> "Loaded":
+def load_settings(config: Path | None, flags: dict[str, Any], assignments: list[str] | None) -> "Loaded":
+    """Settings from all their sources; flags that are None were not given.
+
+    Raises:
+        ConfigError: as `config.load`.
+    """
     from streamer.config import load, parse_assignments  # noqa: PLC0415
 
     named = {name: value for name, value in flags.items() if value is not None}

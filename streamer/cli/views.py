@@ -53,7 +53,7 @@ def show_settings(loaded: Loaded) -> None:
     for name, value in loaded.settings.public().items():
         shown = "" if value is None else json.dumps(value) if isinstance(value, dict | bool) else str(value)
         meaning = Settings.model_fields[name].description or ""
-        table.add_row(*map(_text, (name, shown, loaded.origins[name], meaning)))
+        table.add_row(*map(text, (name, shown, loaded.origins[name], meaning)))
     console.print(table)
 
 
@@ -90,13 +90,13 @@ def show_list(lists: Lists, user_id: str | None, *, raw: bool) -> None:
 def _print_list(published: _Published, retired: set[str]) -> None:
     console = Console()
     now_ms = time.time_ns() // 1_000_000
-    facts = [f"made {_ago(now_ms - published.generated_at)} ago", f"model {published.model}"]
+    facts = [f"made {ago(now_ms - published.generated_at)} ago", f"model {published.model}"]
     if published.event_time is not None:
         facts.append(
             f"last event {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(published.event_time / 1000))}"
         )
-    console.print(_text("; ".join(facts)))
-    console.print(_text("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
+    console.print(text("; ".join(facts)))
+    console.print(text("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("item", overflow="fold")
@@ -105,7 +105,7 @@ def _print_list(published: _Published, retired: set[str]) -> None:
     table.add_column("")
     for place, item in enumerate(published.items, start=1):
         note = "retired: readers drop it" if item.id in retired else ""
-        table.add_row(*map(_text, (str(place), item.id, f"{item.score:.4g}", item.path, note)))
+        table.add_row(*map(text, (str(place), item.id, f"{item.score:.4g}", item.path, note)))
     console.print(table)
 
 
@@ -157,12 +157,13 @@ def replay_progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[in
         )
 
 
-def _text(text: str) -> Text:
+def text(shown: str) -> Text:
     """Literal: no markup, no control characters."""
-    return Text(printable(text))
+    return Text(printable(shown))
 
 
-def _ago(age_ms: int) -> str:
+def ago(age_ms: int) -> str:
+    """An age for people: "3.5 min"."""
     age_s = max(0, age_ms) / 1000
     for unit, size_s in (("d", 86_400), ("h", 3600), ("min", 60)):
         if age_s >= size_s:

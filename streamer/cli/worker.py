@@ -7,17 +7,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_checkpoints import RedisCheckpoints
+from streamer.adapters.redis_folds import RedisFolds
 from streamer.adapters.redis_vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model
 from streamer.adapters.text_process import TextProcess
 from streamer.cli.views import write_report
 from streamer.config import Settings
+from streamer.ports import Checkpoints
 from streamer.propagate.learner import Learner
-from streamer.runner import Runner, TextPorts
+from streamer.runner import CheckpointPorts, Runner, TextPorts
 from streamer.telemetry import MetricsServer, Telemetry
 from streamer.training import ThreadTrainer
 
@@ -46,7 +50,11 @@ def work(settings: Settings, report: Path | None) -> None:
         vectors = RedisVectors(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
         stack.callback(vectors.close)
         text_ports = _text_ports(settings)
-        trainer = _trainer(settings)
+        checkpoint_ports = _checkpoint_ports(settings)
+        if checkpoint_ports is not None:
+            stack.callback(checkpoint_ports.store.close)
+            stack.callback(checkpoint_ports.folds.close)
+        trainer = new_trainer(settings)
         if trainer is not None:
             stack.callback(trainer.close)
         runner = Runner(
@@ -59,6 +67,7 @@ def work(settings: Settings, report: Path | None) -> None:
             text_ports=text_ports,
             trainer=trainer,
             vectors=vectors,
+            checkpoint_ports=checkpoint_ports,
         )
         server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
         stack.callback(server.close)
@@ -80,7 +89,26 @@ def _text_ports(settings: Settings) -> TextPorts | None:
     return TextPorts(lambda: TextProcess(name, n_threads, download=download), cache)
 
 
-def _trainer(settings: Settings) -> ThreadTrainer | None:
+def checkpoint_store(settings: Settings) -> Checkpoints:
+    """Where these settings keep checkpoints.
+
+    Raises:
+        ConfigError: nowhere.
+    """
+    if settings.checkpoint_url is not None:
+        return FileCheckpoints(settings.checkpoint_url)
+    return RedisCheckpoints(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+
+
+def _checkpoint_ports(settings: Settings) -> CheckpointPorts | None:
+    if settings.checkpoint_interval_s == 0:
+        return None
+    folds = RedisFolds(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+    return CheckpointPorts(checkpoint_store(settings), folds)
+
+
+def new_trainer(settings: Settings) -> ThreadTrainer | None:
+    """A trainer before its first round; None where there are no vectors. To be closed."""
     if "vectors" in settings.without:
         return None
     return ThreadTrainer(Learner(), share=settings.training_share, waits=settings.training_waits)

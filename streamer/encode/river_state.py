@@ -31,13 +31,29 @@ def freeze(estimator: Any) -> Any:
 def thaw(estimator: Any, state: Any) -> None:
     """Fill a new estimator, made with the same arguments, with what `freeze` gave.
 
-    The bytes of a part in Rust are not checked by river: whoever reads them from outside checks them first.
+    Raises:
+        ValueError: It is the state of another estimator, or of none.
     """
-    if isinstance(state, bytes):
-        estimator.__setstate__(state)
+    own = estimator.__getstate__()
+    if type(state) is not type(own) or (isinstance(own, dict) and state.keys() != own.keys()):
+        raise ValueError(f"{type(estimator).__name__}: expected the state of one, got something else")
+    if isinstance(own, bytes):
+        _fill(estimator, state)
         return
     for name, value in state.items():
-        if isinstance(value, _PLAIN):
+        if not isinstance(own[name], _PLAIN):
+            thaw(getattr(estimator, name), value)
+        elif isinstance(value, _PLAIN):
             setattr(estimator, name, value)
         else:
-            thaw(getattr(estimator, name), value)
+            raise ValueError(f"{type(estimator).__name__}.{name}: expected a number or a text")
+
+
+def _fill(part: Any, state: bytes) -> None:
+    """Fill a part in Rust, which panics over bytes that are not its own."""
+    try:
+        part.__setstate__(state)
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":  # no class that Python knows by name, and no Exception
+            raise
+        raise ValueError(f"{type(part).__name__}: expected its own bytes, got others") from exc

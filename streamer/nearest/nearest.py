@@ -1,5 +1,6 @@
 """Vectors in, links out: which items are near which, kept up to date one vector at a time."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -187,18 +188,25 @@ class Nearest:
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.digest()
 
+    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """As `snapshot`, in two steps: what comes back may be called later, in another thread, and takes the graphs apart."""
+        arrays, graphs = self._tables(), self._segments.freeze()
+        return lambda: {**arrays, **{f"segments.{name}": array for name, array in graphs().items()}}
+
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The whole state as arrays by name, for a checkpoint."""
+        return self.freeze()()
+
+    def _tables(self) -> dict[str, NDArray[Any]]:
         n_rows = int(self._upkeep.counters[N_ROWS])
         arrays = {f"table.{name}": array[:n_rows] for name, array in self.table._asdict().items()}
         upkeep = self._upkeep._asdict()
         arrays |= {name: upkeep[name][:n_rows] for name in ("place", "floor", "n_listing", "lost", "counted")}
         arrays["masses"] = self._upkeep.mass[:n_rows]
         arrays["counters"] = self._upkeep.counters
-        arrays |= {f"segments.{name}": array for name, array in self._segments.snapshot().items()}
         return {name: array.copy() for name, array in arrays.items()}
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on exactly where `snapshot` was taken, in a new object of the same sizes.
 
         Raises:

@@ -6,6 +6,7 @@ way a restored `Segments` answers, and goes on, exactly as the saved one. The ve
 passed over; a full graph with less than half of its rows left is given up: they go back to be scanned and inserted again.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +72,23 @@ class Segments:
         """Memory of the graphs and of what is kept beside them."""
         return sum(segment.graph.memory_usage + segment.rows.nbytes for segment in self._segments.values())
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """Everything that `restore` needs: rows in order of insertion, and the bytes of each graph."""
-        arrays: dict[str, NDArray[Any]] = {}
+    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Everything that `restore` needs: rows in order of insertion, and the bytes of each graph.
+
+        What comes back may be called later, in another thread: a full graph is never changed again, and taken apart then.
+        """
+        full, arrays = {}, dict[str, NDArray[Any]]()
         for number, segment in self._segments.items():
             arrays[f"rows.{number}"] = segment.rows[: segment.n].copy()
-            arrays[f"graph.{number}"] = np.frombuffer(segment.graph.save(), np.uint8)
+            if segment.n == self._n_segment:
+                full[f"graph.{number}"] = segment.graph
+            else:
+                arrays[f"graph.{number}"] = np.frombuffer(segment.graph.save(), np.uint8)
         arrays["last"] = np.array([self._last])
         arrays["entry"] = self._entry[: int(np.flatnonzero(self._entry).max(initial=-1)) + 1].copy()
-        return arrays
+        return lambda: arrays | {name: np.frombuffer(graph.save(), np.uint8) for name, graph in full.items()}
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on where `snapshot` was taken. Inserts up to `n_segment` vectors again."""
         self._last = int(arrays["last"][0])
         self._entry[:] = 0

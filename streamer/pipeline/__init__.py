@@ -20,13 +20,24 @@ from streamer.pipeline.lists import (
     user_histories,
     user_vectors,
 )
-from streamer.pipeline.state import Ids, State, new_state, path_weights, state_hash, switchable, table_bytes
+from streamer.pipeline.state import (
+    Ids,
+    State,
+    Table,
+    new_state,
+    path_weights,
+    state_hash,
+    switchable,
+    table_bytes,
+    tables,
+)
 
 __all__ = [
     "Ids",
     "Ranking",
     "State",
     "StepInfo",
+    "Table",
     "gaps_ms",
     "idle_users",
     "n_explored",
@@ -37,6 +48,7 @@ __all__ = [
     "step",
     "switchable",
     "table_bytes",
+    "tables",
     "user_histories",
     "user_vectors",
     "warm_up",

@@ -91,25 +91,46 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
     )
 
 
-def _used_tables(state: State) -> dict[str, NDArray[Any]]:
-    """Every table, cut to the rows that are in use."""
+class Table(NamedTuple):
+    """A table of the state at its cap, and how much of it is in use."""
+
+    array: NDArray[Any]
+    n_used: int  # rows; nothing was ever written behind them, or nothing that is read again
+
+    @property
+    def used(self) -> NDArray[Any]:
+        """The rows in use; a view."""
+        return self.array[: self.n_used]
+
+
+def tables(state: State) -> dict[str, Table]:
+    """Every table that the log moves, but for those of `nearest`, of the network, and of the round to come."""
     graph, ids = state.graph, state.ids
-    n_items, n_users, n_nodes = ids.items.n_rows, ids.users.n_rows, ids.nodes.n_rows
-    n_taken = int(graph.taken.used[0])
-    return {
-        "items": graph.items[:n_items],
-        "damping": graph.damping[:n_items],
-        "unlistable": graph.unlistable[:n_items],
-        "neighbours": graph.neighbour[:n_items],
-        "evidence": graph.evidence[:n_items],
-        "company": graph.company.sum[:n_items],
-        "company_codes": graph.company.code[:n_items],
-        "users": graph.users[:n_users],
-        "nodes": graph.nodes[:n_nodes],
-        "node_items": graph.node_items[:n_nodes],
-        "taken": graph.taken.item[:n_taken],
-        "taken_counts": graph.taken.times[:n_taken],
-        "taken_last": graph.taken.last[:n_taken],
+    of_items = {
+        "items": graph.items,
+        "damping": graph.damping,
+        "unlistable": graph.unlistable,
+        "neighbours": graph.neighbour,
+        "evidence": graph.evidence,
+        "company": graph.company.sum,
+        "company_codes": graph.company.code,
+    }
+    of_nodes = {"nodes": graph.nodes, "node_items": graph.node_items}
+    taken = {"taken": graph.taken.item, "taken_counts": graph.taken.times, "taken_last": graph.taken.last}
+    rings = {"rates_ring": graph.rates.ring, "rates_arrived": graph.rates.arrived}
+    n_used = {
+        **dict.fromkeys(of_items, ids.items.n_rows),
+        "users": ids.users.n_rows,
+        **dict.fromkeys(of_nodes, ids.nodes.n_rows),
+        **dict.fromkeys(taken, int(graph.taken.used[0])),
+        "rates_ring": int(graph.counters[0]) + 1,
+        "rates_arrived": int(graph.rates.n[0]),
+    }
+    arrays = {
+        **of_items,
+        "users": graph.users,
+        **of_nodes,
+        **taken,
         "taken_free": graph.taken.free,
         "taken_used": graph.taken.used,
         "clock_scales": graph.clocks.scale,
@@ -122,8 +143,7 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
             for name, table in graph.rates._asdict().items()
             if name not in ("ring", "arrived")
         },
-        "rates_ring": graph.rates.ring[: int(graph.counters[0]) + 1],
-        "rates_arrived": graph.rates.arrived[: int(graph.rates.n[0])],
+        **rings,
         "fresh": graph.fresh,
         "counters": graph.counters,
         "weights": graph.weights,
@@ -136,6 +156,14 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
         "ranker_updates": state.ranker.n_updates,
         "ranker_guard": state.ranker.guard,
     }
+    return {
+        name: Table(array, min(n_used.get(name, len(array)), len(array))) for name, array in arrays.items()
+    }
+
+
+def _used_tables(state: State) -> dict[str, NDArray[Any]]:
+    """Every table, cut to the rows that are in use."""
+    return {name: table.used for name, table in tables(state).items()}
 
 
 def table_bytes(state: State) -> dict[str, int]:

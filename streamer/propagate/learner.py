@@ -1,13 +1,14 @@
 """Rounds of training in their order: what changed since the last one and its examples in, the tables of a new version out."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.graph.vectors import Tables
-from streamer.propagate.network import Network, digest, new_network
-from streamer.propagate.settings import Architecture, Examples, Inputs
+from streamer.propagate.network import Network, digest, from_arrays, new_network, to_arrays
+from streamer.propagate.settings import Architecture, Examples, Inputs, check_inputs
 from streamer.propagate.tables import export
 
 TEXT_DIM = 384  # of the network's text inputs: narrower vectors are filled up with zeros, wider ones cut
@@ -45,6 +46,19 @@ class Trainer(Protocol):
     def n_bytes(self) -> int:
         """Memory of the network and of what it knows of the items, bytes."""
 
+    def freeze(self) -> Callable[[], dict[str, NDArray[Any]]]:
+        """The state as it is now, with the round at hand done and not taken; returns at once.
+
+        What comes back may be called later, in another thread: it waits for that round, and gives the state as arrays.
+        """
+
+    def thaw(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state that `freeze` gave; nothing was submitted before.
+
+        Raises:
+            ValueError: it is that of another network, or of none.
+        """
+
 
 class Learner:
     """The network and the items as it knows them. Not safe to share between threads.
@@ -56,6 +70,7 @@ class Learner:
     def __init__(self, architecture: Architecture | None = None) -> None:
         self._network = new_network(architecture or Architecture(), TEXT_DIM)
         self._n_rounds = 0
+        self._n_known = 0  # rows of the inputs that anything is known of
         self._inputs = Inputs(
             np.zeros((0, TEXT_DIM), np.int8),
             np.zeros((0, 0), np.int32),
@@ -91,7 +106,34 @@ class Learner:
         parts = [*net.weights.values(), *net.mean.values(), *net.square.values(), *net.buffer, *self._inputs]
         return sum(int(part.nbytes) for part in parts)
 
+    def freeze(self) -> dict[str, NDArray[Any]]:
+        """The state as arrays. Of the network they are its own, which nobody changes: a round makes a new one."""
+        return {
+            **{f"network.{name}": array for name, array in to_arrays(self._network).items()},
+            **{
+                f"inputs.{name}": part[: self._n_known].copy()
+                for name, part in self._inputs._asdict().items()
+            },
+            "n_rounds": np.array([self._n_rounds], np.int64),
+        }
+
+    def thaw(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state that `freeze` gave.
+
+        Raises:
+            ValueError: it is that of another network, or of none.
+        """
+        prefix = "network."
+        parts = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        network = from_arrays(self._network.architecture, TEXT_DIM, parts)
+        inputs = Inputs(*(arrays[f"inputs.{name}"].copy() for name in Inputs._fields))
+        check_inputs(inputs, TEXT_DIM)
+        self._network, self._inputs = network, inputs
+        self._n_known = self._inputs.known.size
+        self._n_rounds = int(arrays["n_rounds"][0])
+
     def _take_changes(self, job: Round) -> None:
+        self._n_known = max(self._n_known, job.n_items, int(job.rows.max(initial=-1)) + 1)
         n_nodes = job.nodes.shape[1]
         if job.n_items > self._inputs.known.size or n_nodes != self._inputs.nodes.shape[1]:
             self._inputs = _grown(self._inputs, 2 * job.n_items, n_nodes)

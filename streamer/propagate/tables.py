@@ -1,6 +1,7 @@
 """The tables of one version of the network, in numpy: what the fold reads, and what an item that just came is worth."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,3 +124,14 @@ def export(network: Network, inputs: Inputs) -> Tables:
 def _by_gap(table: NDArray[np.float32], use_gaps: bool) -> NDArray[np.float32]:
     """Without gaps, every bucket reads what the first one learned."""
     return table.copy() if use_gaps else np.repeat(table[:1], N_GAPS, axis=0)
+
+
+def tables_to_arrays(tables: Tables) -> dict[str, NDArray[Any]]:
+    """The tables by the names of their fields, not copied; `version` as an array of one."""
+    return {name: np.atleast_1d(np.asarray(part)) for name, part in tables._asdict().items()}
+
+
+def tables_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Tables:
+    """The tables that `tables_to_arrays` took apart; other names are passed over."""
+    parts: dict[str, Any] = {name: arrays[name] for name in Tables._fields}
+    return Tables(**parts | {"version": int(parts["version"][0])})

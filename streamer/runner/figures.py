@@ -36,6 +36,10 @@ class Figures:
         self._n_counted_shown = 0
         self._n_rounds_shown = self._n_late_shown = 0
 
+    def restored(self, state: State) -> None:
+        """The fold goes on from this state: none of its items is news."""
+        self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
+
     def folded(self, info: StepInfo, received_s: float, *, is_live: bool) -> None:
         """A batch was folded that came at `received_s` of the monotonic clock; only while live, new items wait to be listed."""
         self._telemetry.refused.inc(info.n_refused)

@@ -74,10 +74,12 @@ class Intake:
         self._outgoing.send()
         return Taken(events, n_usable)
 
-    def look_at_start(
-        self, begin: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]
-    ) -> None:
+    def look_at_start(self, begin: Mapping[TopicPartition, int], read: Mapping[TopicPartition, int]) -> None:
         """Tell when the log has lost its beginning; it is a gap where records went that nobody had read.
+
+        Args:
+            begin: Offset of the oldest record, of the partitions whose beginning matters.
+            read: Up to where records are folded already, or were by an earlier worker.
 
         Raises:
             LogGap: there is a gap, and the settings say to stop.
@@ -86,7 +88,7 @@ class Intake:
             if tp.topic == self._settings.topic_interactions and offset > 0:
                 fields = {"topic": tp.topic, "partition": tp.partition, "begin": offset}
                 _log.warning("log_begins_late", extra=fields)
-                n_unread = offset - committed.get(tp, offset)
+                n_unread = offset - read.get(tp, offset)
                 if n_unread > 0:
                     self._on_gap(Jump(tp, offset - n_unread, offset), n_unread)
 

@@ -1,12 +1,11 @@
 """The order of things: poll -> decode -> fold -> rank -> write -> commit.
 
 Nothing is folded twice and nothing is committed early: a batch is folded once, in memory; each call to a
-dependency that follows is repeated until it works, at the place where it failed. Until there are checkpoints
-a start reads the log from its beginning, and publishes nothing until it has seen all that was there when it
-started.
+dependency that follows is repeated until it works, at the place where it failed. A start goes on from the newest checkpoint,
+repeats the batches that were folded since, and publishes nothing until it has seen all that was on the log when it started;
+without a checkpoint it reads the log from its beginning.
 """
 
-import enum
 import logging
 import threading
 from collections.abc import Sequence
@@ -18,14 +17,21 @@ from numpy.typing import NDArray
 from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
-from streamer.ports import Clock, Lists, Record, Sink, Source, Vectors
+from streamer.pipeline import StepInfo
+from streamer.ports import Clock, Fold, Lists, Record, Sink, Source, Vectors
+from streamer.runner.checkpoint_writer import CheckpointPorts
+from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake
 from streamer.runner.interval import Every
-from streamer.runner.model import Changes, Entries, Made, Model
+from streamer.runner.model import Chances, Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
-from streamer.runner.patience import KAFKA, REDIS, Patience
+from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
+from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Positions
+from streamer.runner.recovery import Found, newest_good
+from streamer.runner.refold import Refolded, Refolding
+from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
 from streamer.runner.texts import TextPorts, Texts
 from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
@@ -33,25 +39,11 @@ from streamer.training import ThreadTrainer
 
 _log = logging.getLogger("streamer.runner")
 
-# A commit is a round trip and moves nothing but monitoring until there are checkpoints: not one a batch.
+# A commit is a round trip and moves nothing but monitoring: not one a batch.
 COMMIT_INTERVAL_S = 0.5
 GAUGES_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 5.0
-# The last offsets of a partition may be markers, or compacted away: this much silence means nothing more is
-# there.
-QUIET_S = 3.0
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
-
-
-class Phase(enum.IntEnum):
-    """What a turn of the loop is for."""
-
-    # one kind after the other, so that which rows they get does not depend on how the log hands topics out
-    LOADING_ITEMS = enum.auto()  # catalog and texts only, so that the first interactions find their items
-    LOADING_USERS = enum.auto()  # profiles, too
-    READING = enum.auto()  # everything that was on the log at the start
-    PUBLISHING = enum.auto()  # the lists of all users known by then, beside those that change
-    LIVE = enum.auto()
 
 
 class Runner:
@@ -68,6 +60,7 @@ class Runner:
             what others have put on the log.
         trainer: Of the attention network; closed by whoever made it. None: there are no vectors.
         vectors: Where vectors, and the readable state of the encoders, are published. None: nowhere.
+        checkpoint_ports: Where checkpoints and the log of folds are kept. None: a start reads the log from its beginning.
     """
 
     def __init__(
@@ -82,7 +75,9 @@ class Runner:
         text_ports: TextPorts | None = None,
         trainer: ThreadTrainer | None = None,
         vectors: Vectors | None = None,
+        checkpoint_ports: CheckpointPorts | None = None,
     ) -> None:
+        self._checkpoint_ports = checkpoint_ports
         self._text_ports = text_ports if settings.has_texts() else None
         self._settings = settings
         self._source = source
@@ -96,6 +91,9 @@ class Runner:
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING_ITEMS
+        self._is_touched = np.zeros(
+            settings.max_users, np.bool_
+        )  # by what was folded before publishing began
         self._backlog = NO_USERS  # still to be published after catching up
         self._anonymous_changed = False
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
@@ -124,9 +122,12 @@ class Runner:
         self._writer: VectorWriter | None = None
         if self._vectors is not None:
             self._writer = VectorWriter(settings, self._vectors, self._patience, self._clock, self._telemetry)
+        self._checkpointer: Checkpointer | None = None
         try:
             self._work(stop)
         finally:
+            if self._checkpointer is not None:
+                self._checkpointer.close()
             if self._texts is not None:
                 self._texts.close()
 
@@ -135,6 +136,9 @@ class Runner:
             self._start()
             while not stop.is_set():
                 self._telemetry.health.turn()
+                if self._phase is Phase.REFOLDING and self._checkpointer is not None:
+                    self._refold(self._checkpointer)
+                    continue
                 records = self._poll()
                 with self._lock:
                     self._turn(records)
@@ -158,12 +162,11 @@ class Runner:
         self._patience(REDIS, self._lists.ping, limit_s)
         if self._vectors is not None:
             self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
-        begin = self._patience(KAFKA, self._source.begin_offsets, limit_s)
-        self._end_at_start = self._patience(KAFKA, self._source.end_offsets, limit_s)
-        committed = self._patience(KAFKA, self._source.committed, limit_s)
-        later = [self._settings.topic_profiles, self._settings.topic_interactions]
-        self._patience(KAFKA, lambda: self._source.pause(later), limit_s)
-        self._positions = Positions(begin, committed)
+        bounds = look(self._source, self._patience, limit_s)
+        found = self._find(bounds, limit_s)
+        folded = found.positions if found is not None else {}
+        begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
+        self._positions = Positions(begin, bounds.committed)
         self._intake = Intake(
             self._settings,
             self._positions,
@@ -171,36 +174,115 @@ class Runner:
             lambda: self._patience(KAFKA, self._source.begin_offsets),
             self._telemetry,
         )
-        self._intake.look_at_start(begin, committed)
+        self._intake.look_at_start(*must_read(bounds, found))
         self._committed = self._positions.snapshot()
         self._model.warm_up()
-        self._quiet_since_s = self._clock.monotonic_s()
-        _log.info("catching_up", extra={"n_records": sum(self._positions.lag(self._end_at_start).values())})
+        self._catch_up = CatchUp(
+            self._settings,
+            self._source,
+            self._positions,
+            bounds.end,
+            self._patience,
+            self._clock,
+            on_items_known=self._texts.start if self._texts is not None else lambda: None,
+        )
+        if self._checkpoint_ports is None:
+            self._phase = self._catch_up.begin(seek=False)
+            return
+        self._checkpointer = Checkpointer(
+            self._settings,
+            self._checkpoint_ports,
+            self._model,
+            self._positions,
+            self._outgoing,
+            self._clock,
+            self._telemetry,
+        )
+        if found is not None:
+            self._go_on_from(found, bounds, self._checkpointer)
+        self._refolding = Refolding(
+            self._source,
+            self._checkpoint_ports.folds,
+            self._checkpointer.n_batches,
+            bounds.end,
+            self._clock,
+            self._stop.is_set,
+        )
+        self._patience(KAFKA, lambda: self._source.seek(begin))
+        self._phase = Phase.REFOLDING
+
+    def _find(self, bounds: LogBounds, limit_s: float) -> Found | None:
+        if self._checkpoint_ports is None:
+            return None
+        store, trainer = self._checkpoint_ports.store, self._model.trainer
+        return self._patience(
+            CHECKPOINTS,
+            lambda: newest_good(self._settings, store, trainer, bounds.end, self._telemetry),
+            limit_s,
+        )
+
+    def _go_on_from(self, found: Found, bounds: LogBounds, checkpointer: Checkpointer) -> None:
+        self._model.restore(found.restored, found.meta.event_time_ms)
+        checkpointer.n_batches = found.meta.n_batches
+        self._figures.restored(self._model.state)
+        if self._writer is not None:
+            self._writer.restored(self._model.state)
+        where = {"n_batches": found.meta.n_batches, "positions": self._positions.by_name()}
+        _log.info("restored", extra=where)
+        if self._texts is not None:
+            known, missing = self._model.texts()
+            self._texts.known(known)
+            ask_for_texts(
+                self._settings, self._source, bounds, found, missing, self._texts, self._patience, self._clock
+            )
+
+    def _refold(self, checkpointer: Checkpointer) -> None:
+        """Repeat the next batch of the log of folds; when that is done, read what else there is."""
+        try:
+            batch = self._patience(KAFKA, self._refolding.next)
+        except Unavailable:
+            if self._stop.is_set():
+                return
+            raise
+        if batch is not None:
+            with self._lock:
+                self._fold_again(batch)
+            checkpointer.count_again(batch)
+            self._telemetry.refolded.inc()
+        elif not self._stop.is_set():
+            self._end_refolding(checkpointer)
+
+    def _fold_again(self, batch: Refolded) -> None:
+        events = self._intake.take(batch.records).events
+        if events:
+            chances = Chances(batch.fold.rounds, batch.fold.served)
+            info = self._model.refold(events, self._clock.now_ms(), chances)
+            self._after_fold(info, events, self._clock.monotonic_s())
+
+    def _end_refolding(self, checkpointer: Checkpointer) -> None:
+        was_cut, n_gone = self._refolding.was_cut, self._refolding.n_gone
+        _log.info(
+            "refolded", extra={"n_batches": checkpointer.n_batches, "was_cut": was_cut, "n_gone": n_gone}
+        )
+        if was_cut:
+            self._telemetry.folds_left.inc()
+            checkpointer.hasten()
+        if self._checkpoint_ports is not None:
+            folds = self._checkpoint_ports.folds
+            if self._patience(REDIS, folds.last) > checkpointer.n_batches:
+                # what comes now is folded in another order than before: there is nothing to be repeated from any more
+                self._patience(REDIS, folds.clear)
+        self._phase = self._catch_up.begin(seek=True)
 
     def _look_whether_read(self, any_records: bool) -> None:
         """Move on to the next phase once everything that was on the log at the start has been read."""
-        now_s = self._clock.monotonic_s()
-        if any_records:
-            self._quiet_since_s = now_s
-        waits_for = {
-            Phase.LOADING_ITEMS: [self._settings.topic_profiles, self._settings.topic_interactions],
-            Phase.LOADING_USERS: [self._settings.topic_interactions],
-        }
-        paused = waits_for.get(self._phase, [])
-        topics = [topic for topic in self._settings.kinds() if topic not in paused]
-        if now_s - self._quiet_since_s < QUIET_S and not self._positions.reached(self._end_at_start, topics):
-            return
-        self._quiet_since_s = now_s
-        if not paused:
-            self._backlog = self._model.all_users()
-            self._phase = Phase.PUBLISHING
+        self._phase = self._catch_up.look(self._phase, any_records)
+        if self._phase is Phase.PUBLISHING:
+            # those whom the last records touched first: their lists are the ones that are wrong
+            everyone = self._model.all_users()
+            is_touched = self._is_touched[everyone]
+            self._backlog = np.concatenate([everyone[is_touched], everyone[~is_touched]])
             _log.info("caught_up", extra={"n_users": len(self._backlog)})
-            return
-        self._patience(KAFKA, lambda: self._source.resume(paused[:1]))
-        if self._phase is Phase.LOADING_USERS and self._texts is not None:
-            self._texts.start()
-        self._phase = Phase(self._phase + 1)
-        self._look_whether_read(any_records=False)  # there may be nothing on the topic at all
 
     # --- one turn ---
 
@@ -219,19 +301,23 @@ class Runner:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
         touched = self._fold(taken.events, received_s, received_ms)
+        fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
-            self._texts.follow(taken.events)
             self._texts.send()
         if self._phase < Phase.PUBLISHING:
+            if fold is not None:
+                self._patience(REDIS, lambda: self._lists.write([], self._settings.list_ttl_s, fold))
             self._look_whether_read(bool(records))
         else:
-            self._publish(touched)
+            self._publish(touched, fold)
             self._figures.followed(taken.events, received_s, received_ms)
         if self._phase is Phase.LIVE:
             if self._writer is not None:
                 self._writer.write(self._model.state)
             if self._due_commit():
                 self._commit()
+        if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
+            self._checkpointer.turn()
         for topic, n_records in taken.n_usable.items():
             self._telemetry.events.labels(topic, "learned").inc(n_records)
         if records:
@@ -245,18 +331,25 @@ class Runner:
         began_s = self._clock.monotonic_s()
         info = self._model.fold(events, received_ms, is_serving=self._phase >= Phase.PUBLISHING)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
+        self._after_fold(info, events, received_s)
+        return info.touched_users
+
+    def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
         self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)
         if self._writer is not None:
             self._writer.follow(self._model.state, info)
+        if self._texts is not None:
+            self._texts.follow(events)
+        if self._phase < Phase.PUBLISHING:
+            self._is_touched[info.touched_users] = True
         self._anonymous_changed = True
-        return info.touched_users
 
-    def _publish(self, touched: NDArray[np.int32]) -> None:
+    def _publish(self, touched: NDArray[np.int32], fold: Fold | None) -> None:
         """Write the lists of these users, of those who left, of the next ones of the backlog, and the anonymous one if due."""
         n_more = self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
         rows = np.unique(np.concatenate([touched, self._model.returning_users(), more]))
-        self._write(rows, self._anonymous_changed and self._due_anonymous())
+        self._write(rows, self._anonymous_changed and self._due_anonymous(), fold)
         if self._phase is Phase.PUBLISHING and not self._backlog.size:
             self._phase = Phase.LIVE
             self._telemetry.health.catching_up = False
@@ -264,7 +357,7 @@ class Runner:
             self._commit()
             _log.info("live", extra={"positions": self._positions.by_name()})
 
-    def _write(self, user_rows: NDArray[np.int32], with_anonymous: bool) -> None:
+    def _write(self, user_rows: NDArray[np.int32], with_anonymous: bool, fold: Fold | None = None) -> None:
         began_s = self._clock.monotonic_s()
         made: Made | None = None
         if user_rows.size or with_anonymous:
@@ -275,25 +368,28 @@ class Runner:
             self._anonymous_changed = False
         changes = self._model.take_changes()
         entries = made.entries if made is not None else []
-        if not entries and changes is None:
+        if not entries and changes is None and fold is None:
             return
         began_s = self._clock.monotonic_s()
-        self._patience(REDIS, lambda: self._write_once(entries, changes))
+        self._patience(REDIS, lambda: self._write_once(entries, changes, fold))
         self._telemetry.write.observe(self._clock.monotonic_s() - began_s)
         if made is not None:
             self._figures.listed(made.item_rows, made.is_cold, made.n_explored)
         if self._settings.publish_recommendations:
             self._send_lists(entries, changes)
 
-    def _write_once(self, entries: Entries, changes: Changes | None) -> None:
-        """Overwrites only, so that it can be repeated; erased users first, since one may have come back."""
+    def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
+        """Nothing that could not be repeated; erased users first, since one may have come back."""
         if changes is not None:
             self._lists.delete(changes.erased_user_ids)
             self._lists.retire(changes.retired_item_ids)
             self._lists.restore(changes.restored_item_ids)
             if self._writer is not None:
                 self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
-        self._lists.write(entries, self._settings.list_ttl_s)
+        if fold is not None:
+            self._lists.write(entries, self._settings.list_ttl_s, fold)
+        else:
+            self._lists.write(entries, self._settings.list_ttl_s)
 
     def _send_lists(self, entries: Entries, changes: Changes | None) -> None:
         topic = self._settings.topic_recommendations
@@ -317,6 +413,8 @@ class Runner:
         if self._phase is Phase.LIVE:
             self._write(NO_USERS, self._anonymous_changed)
             self._commit()
+            if self._checkpointer is not None:
+                self._checkpointer.at_the_end()
         else:
             self._outgoing.settle()
         self._show_model()

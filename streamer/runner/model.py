@@ -1,12 +1,12 @@
 """The pure core with its state, as the loop sees it: events in, encoded lists and a report out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer import pipeline, report
+from streamer import checkpoint, pipeline, report
 from streamer.config import Settings
 from streamer.events import Event
 from streamer.graph.rates import COLD
@@ -37,6 +37,13 @@ class Changes(NamedTuple):
     restored_item_ids: list[str]
 
 
+class Chances(NamedTuple):
+    """What of a batch the log does not settle, and a repetition must be told: see `ports.Fold`."""
+
+    rounds: str
+    served: bytes
+
+
 class Model:
     """Owns the state of the fold. Not safe to share between threads.
 
@@ -56,6 +63,7 @@ class Model:
         self._publisher = Publisher(settings.max_users, settings.k)
         self._returning = Returning(settings.session_gap_s * 1000)
         self._n_segments_made = 0
+        self._chances = Chances("", b"")
         self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
         self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
 
@@ -74,14 +82,80 @@ class Model:
         if self.trainer is not None:
             self.trainer.patient = not is_serving
         self.state, info = pipeline.step(self.state, events, self._settings.measure_share)
-        self.scoreboard.update(info.outcomes, self._publisher.served(info.outcomes) if is_serving else None)
+        served = self._publisher.served(info.outcomes) if is_serving else None
+        self.scoreboard.update(info.outcomes, served)
+        self._note(info, now_ms)
+        rounds = self.trainer.take_decisions() if self.trainer is not None else ""
+        # lists are at most 200 items long: a rank fits into a byte
+        self._chances = Chances(rounds, served.astype(np.uint8).tobytes() if served is not None else b"")
+        return info
+
+    def take_chances(self) -> Chances:
+        """What of the batch that was folded since the last call the log does not settle."""
+        chances, self._chances = self._chances, Chances("", b"")
+        return chances
+
+    def refold(self, events: Sequence[Event], now_ms: int, chances: Chances) -> pipeline.StepInfo:
+        """Measure and learn a batch once more, as it was: see `fold`.
+
+        Args:
+            chances: As `take_chances` gave it then.
+        """
+        if self.trainer is not None:
+            self.trainer.plan(chances.rounds)
+        self.state, info = pipeline.step(self.state, events, self._settings.measure_share)
+        self._note(info, now_ms)
+        if self.trainer is not None:
+            self.trainer.plan("")
+            self.trainer.take_decisions()
+        served = np.frombuffer(chances.served, np.uint8).astype(np.int32)
+        self.scoreboard.update(info.outcomes, served if served.size == info.n_interactions else None)
+        return info
+
+    def room(self) -> Callable[[], checkpoint.Room]:
+        """Room for a copy of the state: see `checkpoint.room_for`."""
+        return checkpoint.room_for(self.state)
+
+    def freeze(self, room: checkpoint.Room | None) -> Callable[[], checkpoint.Arrays]:
+        """Copy the state, for a checkpoint: see `checkpoint.freeze`."""
+        return checkpoint.freeze(self.state, self.scoreboard, room)
+
+    def restore(self, restored: checkpoint.Restored, time_ms: int) -> None:
+        """Go on from a checkpoint; called before anything was folded.
+
+        Args:
+            time_ms: Event time up to which the log was read.
+        """
+        self.state, self.scoreboard = restored
+        users = self.state.graph.users[: self.state.ids.users.n_rows]
+        is_here = (users["n_events"] > 0) & (
+            time_ms - users["last_time_ms"] <= self._settings.session_gap_s * 1000
+        )
+        self._returning.touch(np.flatnonzero(is_here).astype(np.int32), time_ms)
+
+    @property
+    def time_ms(self) -> int:
+        """Event time up to which the log was read."""
+        return self._returning.time_ms
+
+    def texts(self) -> tuple[set[str], set[str]]:
+        """Keys of the texts that have their vector, and of those that wait for it."""
+        near, texts = self.state.nearest, self.state.texts
+        vectors = near.table.vector[: self.state.ids.items.n_rows] if near is not None else np.zeros((0, 1))
+        has_vector: NDArray[np.bool_] = np.any(vectors, axis=1)
+        known, missing = set(texts.early_keys()), set[str]()
+        for row, key in texts.items():
+            (known if row < has_vector.size and has_vector[row] else missing).add(key)
+        return known, missing - known
+
+    def _note(self, info: pipeline.StepInfo, now_ms: int) -> None:
+        """Remember whose lists must be made, marked or deleted."""
         if info.n_interactions:
             self._returning.touch(info.touched_users, min(int(info.outcomes.time_ms.max()), now_ms))
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
         self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
         self._erased |= dict.fromkeys(info.erased_user_ids)
         self._publisher.forget(info.erased_user_rows)
-        return info
 
     def all_users(self) -> NDArray[np.int32]:
         """Rows of all users, and of those who stand for segments; some may have been given back."""

@@ -13,7 +13,7 @@ from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
 
-KAFKA, REDIS = "kafka", "redis"  # dependencies, as metrics and /ready name them
+KAFKA, REDIS, CHECKPOINTS = "kafka", "redis", "checkpoints"  # dependencies, as metrics and /ready name them
 _FIRST_PAUSE_S = 0.1
 _SLICE_S = 0.1  # a pause is slept in slices, so that a stop is noticed and /live stays green
 _SAY_AGAIN_S = 30.0

@@ -58,6 +58,11 @@ class Texts:
         """The log's texts have been read: embed what it does not have."""
         self._embedder.start()
 
+    def known(self, keys: Iterable[str]) -> None:
+        """The log has the vectors of these texts."""
+        for key in keys:
+            self._embedder.known(key)
+
     def follow(self, events: Iterable[Event]) -> None:
         """Ask for the texts of these items, unless the log has them or they are asked for already.
 

@@ -55,6 +55,12 @@ class VectorWriter:
         self._due = Every(clock, INTERVAL_S)
         self._due_encoders = Every(clock, ENCODERS_INTERVAL_S)
 
+    def restored(self, state: State) -> None:
+        """The fold goes on from this state: which of its vectors are written nobody knows, so all are, in turn."""
+        self._publisher.touch_users(np.arange(state.ids.users.n_rows, dtype=np.int32))
+        self._publisher.touch_items(np.arange(state.ids.items.n_rows, dtype=np.int32))
+        self._encoders_changed = True
+
     def follow(self, state: State, info: StepInfo) -> None:
         """A batch was folded: its users and items get new vectors."""
         item_rows = info.outcomes.item_row

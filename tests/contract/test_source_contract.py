@@ -309,3 +309,39 @@ def test_a_log_that_is_away_raises_and_comes_back(
         source.commit({tp: 5})
         assert source.committed() == {tp: 5}
         source.close()
+
+
+def test_reading_goes_on_where_it_is_told(log: Log, opened: Callable[..., Source]) -> None:
+    """Back and forth, before the first record was read and after; other partitions stay where they are."""
+    topic = log.topic(2)
+    for partition in range(2):
+        log.append(topic, partition, numbered(10))
+    source = opened(topic)
+    source.seek({TopicPartition(topic, 0): 7})
+    records = read(source, 13)
+    offsets = {p: [r.offset for r in records if r.partition == p] for p in range(2)}
+    assert offsets == {0: [7, 8, 9], 1: list(range(10))}
+    source.seek({TopicPartition(topic, 1): 2, TopicPartition(topic, 0): 9})
+    records = read(source, 9)
+    offsets = {p: [r.offset for r in records if r.partition == p] for p in range(2)}
+    assert offsets == {0: [9], 1: list(range(2, 10))}
+    assert source.poll(10, 0.2) == []
+
+
+def test_partitions_are_held_back(log: Log, opened: Callable[..., Source]) -> None:
+    """Exactly those named last, beside paused topics; what was held comes when it is let go, and nothing is lost."""
+    topic, other = log.topic(2), log.topic(1)
+    for name, partition in ((topic, 0), (topic, 1), (other, 0)):
+        log.append(name, partition, numbered(10))
+    source = opened(topic, other)
+    source.hold([TopicPartition(topic, 0)])
+    assert {(r.topic, r.partition) for r in read(source, 20)} == {(topic, 1), (other, 0)}
+    source.hold([TopicPartition(topic, 1)])
+    log.append(topic, 1, numbered(1))
+    assert [(r.partition, r.offset) for r in read(source, 10)] == [(0, i) for i in range(10)]
+    assert source.poll(10, 0.2) == []
+    source.pause([topic])
+    source.hold([])
+    assert source.poll(10, 0.2) == []
+    source.resume([topic])
+    assert [(r.partition, r.offset) for r in read(source, 1)] == [(1, 10)]

@@ -167,6 +167,12 @@ def test_secrets_are_masked_wherever_settings_are_printed() -> None:
         assert "'sasl.username': 'ann'" in text
 
 
+def test_a_secret_in_the_url_of_checkpoints_is_masked() -> None:
+    """A bucket's URL may hold one; a directory is shown as it is."""
+    assert "hush" not in repr(Settings(checkpoint_url="s3://key:hush@bucket/x"))
+    assert Settings(checkpoint_url="/var/lib/streamer").public()["checkpoint_url"] == "/var/lib/streamer"
+
+
 @pytest.mark.parametrize(
     ("url", "masked"),
     [

@@ -193,3 +193,31 @@ def test_closing_lets_the_round_at_hand_finish(
     trainer.close()
     trainer.close()
     assert trainer.n_rounds == 1
+
+
+def test_what_was_decided_can_be_decided_again(
+    learner: Learner, trainer_of: Callable[..., ThreadTrainer]
+) -> None:
+    """A live trainer is late, and rests; one that is told what came of it comes to the same, at any speed."""
+    live = trainer_of(share=0.01, waits=False)
+    came_to = [live.take()]
+    live.submit(JOB)
+    taken_when_done(live)  # asks until it is there, so that it was late some times
+    live.submit(JOB) if live.take()[0] else None
+    learner.gate.clear()
+    decisions = live.take_decisions()
+    assert live.take_decisions() == ""
+    assert decisions[0] == "3"
+    assert set(decisions) <= set("013")
+    learner.gate.set()
+    again = trainer_of(waits=True)
+    again.plan(decisions)
+    for n, decision in enumerate(decisions):
+        is_free, tables = again.take()
+        assert (is_free, n) == (decision == "3", n)
+        if n == 0:
+            again.submit(JOB)
+            assert tables is None
+    assert again.take_decisions() == decisions
+    assert again.take()[0], "nothing is planned any more: it waits, as it was made to"
+    assert came_to == [(True, None)]

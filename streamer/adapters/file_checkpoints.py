@@ -1,0 +1,124 @@
+"""Checkpoints in a directory or object store, by fsspec: file://, s3://, gs://, memory:// and all others it knows."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from streamer.errors import CheckpointRefused, ConfigError, Unavailable
+
+_PIECE = 4 << 20
+_SUFFIX = ".checkpoint"
+
+T = TypeVar("T")
+
+
+class FileCheckpoints:
+    """`ports.Checkpoints` at a URL: a file each, `<name>.checkpoint`, and `pointer.json`.
+
+    In a local directory the pointer is replaced by a rename, in an object store by one put: both happen at once.
+
+    Args:
+        url: A path or any URL that fsspec knows. Credentials come from where its backend looks for them.
+
+    Raises:
+        ConfigError: fsspec does not know such a URL, or lacks the package for it.
+    """
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs  # noqa: PLC0415  only who keeps checkpoints in files pays for the import
+        from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
+
+        try:
+            self._fs, path = url_to_fs(url)
+        except (ValueError, ImportError) as exc:
+            raise ConfigError(
+                f"checkpoint_url: {exc}"
+            ) from None  # the cause may show the URL, and secrets in it
+        self._root = path.rstrip("/") or "/"
+        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self.where = f"{self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]}:{self._root}"
+
+    def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
+        """Store a checkpoint; returns when it is there, on a local disk through to the disk."""
+        self._do(lambda: self._write(self._path(name), pieces))
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """The bytes of a checkpoint, in pieces."""
+
+        def opened() -> Any:
+            try:
+                return self._fs.open(self._path(name), "rb")
+            except FileNotFoundError:
+                raise CheckpointRefused("it is gone") from None
+
+        with self._do(opened) as file:
+            while piece := self._do(lambda: file.read(_PIECE)):
+                yield piece
+
+    def delete(self, name: str) -> None:
+        """Remove a checkpoint, or what there is of it."""
+        self._do(lambda: self._fs.rm_file(self._path(name)) if self._fs.exists(self._path(name)) else None)
+
+    def names(self) -> set[str]:
+        """All that there are, whole or not."""
+
+        def found() -> list[str]:
+            self._fs.invalidate_cache()
+            return list(self._fs.ls(self._root, detail=False)) if self._fs.exists(self._root) else []
+
+        files = (path.rsplit("/", 1)[-1] for path in self._do(found))
+        return {file.removesuffix(_SUFFIX) for file in files if file.endswith(_SUFFIX)}
+
+    def write_pointer(self, pointer: bytes) -> None:
+        """Overwrite the pointer."""
+
+        def write() -> None:
+            path = f"{self._root}/pointer.json"
+            if not self._is_local:
+                self._fs.pipe_file(path, pointer)
+                return
+            self._write(f"{path}.new", [pointer])
+            os.replace(f"{path}.new", path)
+
+        self._do(write)
+
+    def read_pointer(self) -> bytes | None:
+        """The pointer, None where none was written."""
+
+        def read() -> bytes | None:
+            try:
+                pointer: bytes = self._fs.cat_file(f"{self._root}/pointer.json")
+            except FileNotFoundError:
+                return None
+            return pointer
+
+        return self._do(read)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}{_SUFFIX}"
+
+    def _write(self, path: str, pieces: Iterable[bytes | memoryview]) -> None:
+        self._fs.makedirs(self._root, exist_ok=True)
+        with self._fs.open(path, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            if self._is_local:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _do(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except OSError as exc:
+            raise Unavailable(f"checkpoints at {self.where}: {exc}") from exc
+        except Exception as exc:
+            self._translate(exc)
+            raise
+
+    def _translate(self, exc: Any) -> None:
+        """Backends have errors of their own for a store that is away."""
+        if not isinstance(exc, ConfigError | CheckpointRefused | Unavailable):
+            raise Unavailable(f"checkpoints at {self.where}: {type(exc).__name__}: {exc}") from exc

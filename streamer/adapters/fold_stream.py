@@ -1,0 +1,82 @@
+"""The log of folds as a Redis stream: an entry a batch, its id the number of the batch. Commands and replies alone."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from streamer.errors import ConfigError, Unavailable
+from streamer.ports import Fold, Span
+
+# Entries that the stream holds at most, some 100 bytes each: where no checkpoint can be taken for days, recovery becomes
+# merely complete before Redis becomes full.
+MAX_ENTRIES = 1_000_000
+_SPANS = msgspec.json.Decoder(tuple[Span, ...])
+_OUT_OF_ORDER = "equal or smaller than the target stream top item"  # Redis and Valkey say so
+
+Run = Callable[[Iterable[tuple[Any, ...]]], list[Any]]
+
+
+def key_of(prefix: str) -> str:
+    """The stream's key."""
+    return f"{prefix}folds"
+
+
+def append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
+    """The command that appends a batch; Redis refuses to append it twice."""
+    entry = (
+        "spans",
+        msgspec.json.encode(fold.spans),
+        "n",
+        fold.n_records,
+        "rounds",
+        fold.rounds,
+        "served",
+        fold.served,
+    )
+    return ("XADD", key_of(prefix), "MAXLEN", "~", MAX_ENTRIES, f"{fold.number}-0", *entry)
+
+
+def was_refused(exc: Unavailable) -> bool:
+    """Whether Redis has a batch of that number, or a later one, already."""
+    return _OUT_OF_ORDER in str(exc)
+
+
+def read(run: Run, prefix: str, first: str, last: str, n_max: int) -> list[Fold]:
+    """The batches from one id to another, at most `n_max`."""
+    (entries,) = run([("XRANGE", key_of(prefix), first, last, "COUNT", n_max)])
+    return [_fold(entry_id, fields) for entry_id, fields in entries]
+
+
+def last_of(about: Any) -> int:
+    """Number of the newest batch that was ever appended, from what Redis says about the stream."""
+    if not isinstance(about, dict):  # as the server lists it, where the client does not know the command
+        about = dict(zip(about[::2], about[1::2], strict=True))
+    last_id = about.get("last-generated-id", about.get(b"last-generated-id", b"0-0"))
+    return int(last_id.partition(b"-")[0])
+
+
+def check_same(run: Run, prefix: str, fold: Fold, where: str) -> None:
+    """Return when this batch is in the stream as it is here: an earlier try, whose answer was lost, wrote it.
+
+    Raises:
+        ConfigError: another worker wrote one of its number, or one behind it.
+    """
+    if read(run, prefix, f"{fold.number}-0", f"{fold.number}-0", 1) != [fold]:
+        raise ConfigError(
+            f"{where}: batch {fold.number} of {key_of(prefix)} is another worker's: two of them write under the prefix "
+            f"{prefix!r}; end one of them, or give it another prefix and group"
+        )
+
+
+def _fold(entry_id: bytes, fields: Any) -> Fold:
+    if not isinstance(fields, dict):  # as the server lists them, where the client does not know the command
+        fields = dict(zip(fields[::2], fields[1::2], strict=True))
+    try:
+        spans = _SPANS.decode(fields[b"spans"])
+        rounds, served = fields[b"rounds"].decode("ascii"), fields[b"served"]
+        return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served)
+    except (KeyError, ValueError, msgspec.DecodeError):
+        return Fold(
+            0, (), 0
+        )  # none of our making: its number follows none, so nothing is repeated from here on

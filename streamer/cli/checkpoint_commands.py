@@ -1,0 +1,109 @@
+"""The commands `streamer checkpoint ...`. As in `commands`, everything heavy is imported inside them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from streamer.cli.commands import (
+    Assignments,
+    CheckpointUrl,
+    ConfigFile,
+    Prefix,
+    Redis,
+    RedisCluster,
+    SettingsCommand,
+    app,
+    load_settings,
+)
+
+checkpoints = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Checkpoints of the state: what a restart goes on from."
+)
+app.add_typer(checkpoints, name="checkpoint")
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="As `list` shows it; default the newest")]
+
+
+@checkpoints.command("list", cls=SettingsCommand)
+def list_(
+    *,
+    config: ConfigFile = None,
+    redis: Redis = None,
+    redis_cluster: RedisCluster = None,
+    prefix: Prefix = None,
+    checkpoint_url: CheckpointUrl = None,
+    assignments: Assignments = None,
+) -> None:
+    """Show which there are, the newest first."""
+    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
+    from streamer.cli.checkpoint import show_all  # noqa: PLC0415
+
+    show_all(load_settings(config, flags, assignments).settings)
+
+
+@checkpoints.command(cls=SettingsCommand)
+def show(
+    name: Name = None,
+    *,
+    config: ConfigFile = None,
+    redis: Redis = None,
+    redis_cluster: RedisCluster = None,
+    prefix: Prefix = None,
+    checkpoint_url: CheckpointUrl = None,
+    assignments: Assignments = None,
+) -> None:
+    """Show what one stands for.
+
+    Positions, settings, and its largest arrays.
+    """
+    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
+    from streamer.cli.checkpoint import show_one  # noqa: PLC0415
+
+    show_one(load_settings(config, flags, assignments).settings, name)
+
+
+@checkpoints.command(cls=SettingsCommand)
+def verify(
+    name: Name = None,
+    *,
+    config: ConfigFile = None,
+    redis: Redis = None,
+    redis_cluster: RedisCluster = None,
+    prefix: Prefix = None,
+    checkpoint_url: CheckpointUrl = None,
+    assignments: Assignments = None,
+) -> None:
+    """Read one as a start would.
+
+    With the settings of the worker; prints the hash of its state, or why it cannot be gone on from (exit code 8).
+    """
+    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
+    from streamer.cli.checkpoint import verify_one  # noqa: PLC0415
+
+    verify_one(load_settings(config, flags, assignments).settings, name)
+
+
+@checkpoints.command(cls=SettingsCommand)
+def rollback(
+    *,
+    config: ConfigFile = None,
+    redis: Redis = None,
+    redis_cluster: RedisCluster = None,
+    prefix: Prefix = None,
+    checkpoint_url: CheckpointUrl = None,
+    assignments: Assignments = None,
+) -> None:
+    """Go back to the one before the newest.
+
+    For the next start; end the worker first.
+    """
+    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
+    from streamer.cli.checkpoint import roll_back  # noqa: PLC0415
+
+    roll_back(load_settings(config, flags, assignments).settings)
+
+
+def _flags(
+    redis: str | None, redis_cluster: bool | None, prefix: str | None, url: str | None
+) -> dict[str, Any]:
+    return {"redis": redis, "redis_cluster": redis_cluster, "prefix": prefix, "checkpoint_url": url}

@@ -1,0 +1,134 @@
+"""Checkpoints on their way to where they belong, in a thread of their own while the fold goes on."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import NamedTuple
+
+from streamer.checkpoint import Arrays, Kept, Meta, Room, pointer, written
+from streamer.errors import CheckpointRefused, StreamerError
+from streamer.ports import Checkpoints, Clock, Folds
+from streamer.telemetry import Telemetry
+
+_log = logging.getLogger("streamer.runner")
+
+
+class CheckpointPorts(NamedTuple):
+    """Where a worker keeps what it goes on from. Used by one thread at a time; closed by whoever made them."""
+
+    store: Checkpoints
+    folds: Folds
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time; what went wrong is logged and counted, never raised.
+
+    Args:
+        ports: Used by the thread alone, from the first `write` on.
+        n_kept: Checkpoints that count; older ones are removed.
+        clock: Time.
+        telemetry: Told of each.
+    """
+
+    def __init__(self, ports: CheckpointPorts, n_kept: int, clock: Clock, telemetry: Telemetry) -> None:
+        self._ports = ports
+        self._n_kept = n_kept
+        self._clock = clock
+        self._telemetry = telemetry
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._at_work: Future[bool] | None = None
+        self._room: Future[Room] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one is on its way."""
+        return self._at_work is not None and not self._at_work.done()
+
+    def take_failure(self) -> bool:
+        """Whether the last one went wrong; told once."""
+        if self._at_work is None or not self._at_work.done():
+            return False
+        at_work, self._at_work = self._at_work, None
+        return at_work.exception() is not None or not at_work.result()
+
+    def make_room(self, room: Callable[[], Room]) -> bool:
+        """Whether there is room for a copy; until then it is made in the thread, and the fold goes on."""
+        if self._room is None:
+            self._room = self._pool.submit(room)
+        return self._room.done()
+
+    def take_room(self) -> Room | None:
+        """The room that was made, where it is there."""
+        made, self._room = self._room, None
+        return made.result() if made is not None and made.done() and made.exception() is None else None
+
+    def write(self, frozen: Callable[[], Arrays], meta: Meta, n_events: int) -> None:
+        """Write this one; returns at once. None is on its way.
+
+        Args:
+            frozen: See `checkpoint.freeze`.
+            meta: What it stands for.
+            n_events: Interactions in it.
+        """
+        self._at_work = self._pool.submit(self._try_to_write, frozen, meta, n_events)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until the last one is written, or the time is over."""
+        if self._at_work is not None and not wait([self._at_work], timeout_s).done:
+            _log.warning("checkpoint_left_behind")
+
+    def close(self) -> None:
+        """End the thread when it is done with the one at hand. Idempotent."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- in the thread ---
+
+    def _try_to_write(self, frozen: Callable[[], Arrays], meta: Meta, n_events: int) -> bool:
+        began_s = self._clock.monotonic_s()
+        try:
+            kept = self._write(frozen(), meta, n_events)
+        except Exception as exc:  # noqa: BLE001  whatever goes wrong here, lists must go on
+            self._telemetry.checkpoint_failures.inc()
+            where = {"where": self._ports.store.where, "error": str(exc)}
+            _log.error("checkpoint_failed", extra=where, exc_info=not isinstance(exc, StreamerError))
+            return False
+        took_s = self._clock.monotonic_s() - began_s
+        self._telemetry.checkpoint_write.observe(took_s)
+        self._telemetry.checkpoint_time.set(meta.made_ms / 1000)
+        self._telemetry.checkpoint_bytes.set(kept.n_bytes)
+        figures = {"n_bytes": kept.n_bytes, "n_batches": meta.n_batches, "took_s": round(took_s, 3)}
+        _log.info("checkpoint", extra={"checkpoint": kept.name, **figures})
+        return True
+
+    def _write(self, arrays: Arrays, meta: Meta, n_events: int) -> Kept:
+        store, folds = self._ports
+        name, counted = pointer.new_name(meta.n_batches, meta.made_ms), _Counted(written(meta, arrays))
+        store.write(name, counted)
+        newest = Kept(name, meta.n_batches, n_events, meta.made_ms, counted.n_bytes, meta.made_by)
+        kept = [newest, *self._kept_before(name)][: self._n_kept]
+        store.write_pointer(pointer.encode(kept))
+        # only now: until then a start would go on from an older one
+        for other in store.names() - {one.name for one in kept}:
+            store.delete(other)
+        folds.trim(min(one.n_batches for one in kept))
+        return newest
+
+    def _kept_before(self, name: str) -> list[Kept]:
+        try:
+            return [one for one in pointer.decode(self._ports.store.read_pointer()) if one.name != name]
+        except CheckpointRefused as exc:
+            _log.warning("checkpoint_pointer_replaced", extra={"error": str(exc)})
+            return []
+
+
+class _Counted(Iterable[bytes | memoryview]):
+    """The same pieces, and how many bytes they were."""
+
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = pieces
+        self.n_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        for piece in self._pieces:
+            self.n_bytes += len(piece)
+            yield piece

@@ -1,0 +1,98 @@
+"""`ports.Checkpoints`: one suite for the twin in memory, Redis, a cluster, a directory, a bucket (fsspec's in memory)."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamer.adapters import redis_checkpoints
+from streamer.adapters.file_checkpoints import FileCheckpoints
+from streamer.adapters.memory_checkpoints import MemoryCheckpoints
+from streamer.adapters.redis_checkpoints import RedisCheckpoints
+from streamer.errors import CheckpointRefused, ConfigError, Unavailable
+from streamer.ports import Checkpoints
+
+LARGE = bytes(range(256)) * 10_000
+
+
+@pytest.fixture(params=["memory", "redis", "cluster", "directory", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoints]:
+    """The store under test."""
+    if request.param == "memory":
+        yield MemoryCheckpoints()
+    elif request.param == "directory":
+        yield FileCheckpoints(str(tmp_path / "new" / "checkpoints"))
+    elif request.param == "bucket":
+        yield FileCheckpoints(f"memory://{uuid.uuid4().hex}/checkpoints")
+    else:
+        cluster = request.param == "cluster"
+        url = request.getfixturevalue("redis_cluster_url" if cluster else "redis_url")
+        store = RedisCheckpoints(url, f"test:{uuid.uuid4().hex}:", cluster=cluster)
+        yield store
+        for name in store.names():
+            store.delete(name)
+        store.close()
+
+
+def test_a_checkpoint_is_read_as_it_was_written(store: Checkpoints) -> None:
+    """Whatever the pieces; a name written again holds what was written last."""
+    assert store.names() == set()
+    store.write("one", [b"", b"ab", memoryview(LARGE), b"c"])
+    store.write("two", [b"2"])
+    assert b"".join(store.read("one")) == b"ab" + LARGE + b"c"
+    assert b"".join(store.read("two")) == b"2"
+    assert store.names() == {"one", "two"}
+    store.write("one", [b"again"])
+    assert b"".join(store.read("one")) == b"again"
+
+
+def test_what_is_deleted_is_gone(store: Checkpoints) -> None:
+    """All of it; deleting it again, or what never was, does nothing."""
+    store.write("one", [LARGE] * 5)
+    for _ in range(2):
+        store.delete("one")
+    assert store.names() == set()
+    with pytest.raises(CheckpointRefused, match="gone"):
+        b"".join(store.read("one"))
+
+
+def test_the_pointer_is_what_was_written_last(store: Checkpoints) -> None:
+    """None before the first."""
+    assert store.read_pointer() is None
+    for pointer in (b"{}", b"x" * 5000, b"[]"):
+        store.write_pointer(pointer)
+        assert store.read_pointer() == pointer
+    assert store.names() == set()
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused(redis_url: str, prefix: str) -> None:
+    """A chunk that Redis evicted, or lost, is noticed."""
+    import redis
+
+    store = RedisCheckpoints(redis_url, prefix)
+    store.write("one", [LARGE] * 2)
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(f"{prefix}checkpoint:at:one:3")
+    with pytest.raises(CheckpointRefused, match="a part of it is gone"):
+        b"".join(store.read("one"))
+    store.close()
+
+
+def test_redis_holds_no_large_ones(redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused with what to do, and nothing of them stays."""
+    monkeypatch.setattr(redis_checkpoints, "MAX_BYTES", 2 << 20)
+    store = RedisCheckpoints(redis_url, prefix)
+    with pytest.raises(ConfigError, match="set checkpoint_url"):
+        store.write("one", [LARGE])
+    assert store.names() == set()
+    store.close()
+
+
+def test_places_that_are_none_are_told(tmp_path: Path) -> None:
+    """An unknown kind of URL is a mistake; a directory that cannot be made is away."""
+    with pytest.raises(ConfigError, match="checkpoint_url"):
+        FileCheckpoints("nosuchstore://bucket/x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="checkpoints at file"):
+        FileCheckpoints(str(tmp_path / "file" / "x")).write("one", [b""])

@@ -1,0 +1,90 @@
+"""`ports.Folds`, and lists that are written with a fold: one suite for the twin in memory, Redis and a cluster."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from streamer.adapters.memory import MemoryLists
+from streamer.adapters.memory_checkpoints import MemoryFolds
+from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_folds import RedisFolds
+from streamer.errors import ConfigError
+from streamer.ports import Fold, Folds, Lists, Span
+
+
+class _Stores(NamedTuple):
+    folds: Folds
+    lists: Lists
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
+def stores(request: pytest.FixtureRequest) -> Iterator[_Stores]:
+    """The log of folds, and lists beside it."""
+    if request.param == "memory":
+        folds = MemoryFolds()
+        yield _Stores(folds, MemoryLists(folds=folds))
+        return
+    cluster = request.param == "cluster"
+    url = request.getfixturevalue("redis_cluster_url" if cluster else "redis_url")
+    prefix = f"test:{uuid.uuid4().hex}:"
+    made: Any = _Stores(RedisFolds(url, prefix, cluster=cluster), RedisLists(url, prefix, cluster=cluster))
+    yield made
+    made.folds.clear()
+    made.folds.close()
+    made.lists.close()
+
+
+def a_fold(number: int) -> Fold:
+    """A batch of two spans; each has other contents."""
+    spans = (Span("interactions", 0, number, number + 3), Span("cat\u00e4log", 11, 2**40 + number, 2**41))
+    return Fold(number, spans, 7, "031"[: number % 4], bytes([0, 10, 255, number % 256]))
+
+
+def test_batches_come_back_in_order_and_as_they_were(stores: _Stores) -> None:
+    """By number, from any number on, a few at a time."""
+    folds = [a_fold(number) for number in range(1, 31)]
+    for fold in folds:
+        stores.folds.append(fold)
+    assert stores.folds.read(0, 100) == folds
+    assert stores.folds.read(7, 5) == folds[7:12]
+    assert stores.folds.read(30, 5) == []
+
+
+def test_a_batch_is_appended_once(stores: _Stores) -> None:
+    """However often it is tried; also with lists, which are written all the same."""
+    for _ in range(2):
+        stores.folds.append(a_fold(1))
+        stores.lists.write([("u", b"list")], 60, a_fold(2))
+        stores.lists.write([], 60, a_fold(3))
+    stores.lists.write([("v", b"list")], 60, a_fold(3))
+    assert stores.folds.read(0, 9) == [a_fold(1), a_fold(2), a_fold(3)]
+    assert stores.lists.read("u") == stores.lists.read("v") == b"list"
+
+
+def test_two_workers_under_one_prefix_are_told(stores: _Stores) -> None:
+    """Another batch of the same number was folded by somebody else; nothing of it is taken for ours."""
+    stores.folds.append(a_fold(1))
+    other = a_fold(1)._replace(rounds="333")
+    with pytest.raises(ConfigError, match="another worker"):
+        stores.folds.append(other)
+    with pytest.raises(ConfigError, match="another worker"):
+        stores.lists.write([], 60, other)
+
+
+def test_what_a_checkpoint_holds_is_dropped(stores: _Stores) -> None:
+    """Up to a number and with it; numbers go on. After `clear` they may begin anew."""
+    for number in range(1, 251):
+        stores.folds.append(a_fold(number))
+    stores.folds.trim(200)
+    assert [fold.number for fold in stores.folds.read(0, 500)] == list(range(201, 251))
+    stores.folds.trim(250)
+    assert stores.folds.read(0, 9) == []
+    assert stores.folds.last() == 250
+    stores.folds.append(a_fold(251))
+    stores.folds.clear()
+    assert stores.folds.last() == 0
+    stores.folds.append(a_fold(1))
+    assert stores.folds.last() == 1
+    assert stores.folds.read(0, 9) == [a_fold(1)]

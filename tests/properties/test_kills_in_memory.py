@@ -1,0 +1,236 @@
+"""Killed before or after any call to the world, again and again: every record is folded once, in the order that was logged.
+
+The worker is `runner.Runner` on the memory twins. A kill is an exception that nobody catches; from then on every call of the
+dead worker, and of its threads, fails.
+"""
+
+import random
+import threading
+from typing import Any
+
+import pytest
+from whole_model import a_log
+
+from streamer import pipeline
+from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink, MemorySource
+from streamer.adapters.memory_checkpoints import MemoryCheckpoints, MemoryFolds
+from streamer.config import Settings
+from streamer.errors import InvalidEvent
+from streamer.events import Interaction, ItemRetired, UserErased, decode
+from streamer.measure import Scoreboard
+from streamer.ports import Fold, TopicPartition
+from streamer.runner import CheckpointPorts, Runner
+from streamer.telemetry import Telemetry
+
+N_QUIET = 15  # polls without a record, after which a worker is told to stop
+SETTINGS = Settings(
+    text_model="none",
+    without="vectors",  # type: ignore[arg-type]
+    max_items=96,
+    max_users=64,
+    max_nodes=160,
+    max_taken=16_384,
+    n_neighbours=32,
+    max_batch=8,
+    max_batch_catch_up=32,
+    checkpoint_interval_s=1,
+    checkpoint_interval_events=60,
+)
+
+
+class KilledError(BaseException):
+    """The worker is no more."""
+
+
+class Fate:
+    """Kills at the n-th call, before or after it is done."""
+
+    def __init__(self, n_calls: float, *, after: bool = False) -> None:
+        self._n_left, self._after = n_calls, after
+        self._is_dead = False
+        self._lock = threading.Lock()
+
+    def call(self, function: Any, *arguments: Any) -> Any:
+        """One call to the world."""
+        with self._lock:
+            if self._is_dead:
+                raise KilledError
+            self._n_left -= 1
+            self._is_dead = self._n_left <= 0
+            if self._is_dead and not self._after:
+                raise KilledError
+            result = function(*arguments)
+            if self._is_dead:
+                raise KilledError
+            return result
+
+    def over(self, twin: Any) -> Any:
+        """The twin, under this fate."""
+        return _Doomed(self, twin)
+
+
+class _Doomed:
+    def __init__(self, fate: Fate, twin: Any) -> None:
+        self._fate, self._twin = fate, twin
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._twin, name)
+        return (lambda *arguments: self._fate.call(found, *arguments)) if callable(found) else found
+
+
+class KeptFolds(MemoryFolds):
+    """Remembers what is trimmed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: dict[int, Fold] = {}
+
+    def append(self, fold: Fold) -> None:
+        """As the twin; a number never stands for two batches."""
+        super().append(fold)
+        assert self.all.setdefault(fold.number, fold) == fold
+
+
+class World:
+    """A log that grows while workers come and go, and what they keep."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.clock = random.Random(seed), ManualClock()
+        self.log = MemoryLog(
+            {"interactions": 3, "catalog": 1, "profiles": 1, "dead-letters": 1}, clock=self.clock
+        )
+        self.folds, self.store = KeptFolds(), MemoryCheckpoints()
+        self.lists = MemoryLists(clock=self.clock, folds=self.folds)
+        self.coming = [message for event in a_log(seed, n_views=350) if (message := encoded(event))]
+
+    def happen(self, n_most: int) -> bool:
+        """The next few events; whether there were any."""
+        some, self.coming = self.coming[:n_most], self.coming[n_most:]
+        for topic, key, value in some:
+            partition = self.rng.randrange(3) if topic == "interactions" else 0
+            self.log.append(topic, partition, key, value)
+        return bool(some)
+
+    def work(self, fate: Fate) -> Runner:
+        """One worker's life, to its end by this fate or to the end of the log."""
+        stop, source = (
+            threading.Event(),
+            MemorySource(self.log, list(SETTINGS.kinds()), "g", clock=self.clock),
+        )
+        runner = Runner(
+            SETTINGS,
+            fate.over(_Polled(source, self, stop)),
+            fate.over(MemorySink(self.log)),
+            fate.over(self.lists),
+            clock=self.clock,
+            telemetry=Telemetry(self.clock),
+            checkpoint_ports=CheckpointPorts(fate.over(self.store), fate.over(self.folds)),
+        )
+        runner.run(stop)
+        return runner
+
+
+class _Polled:
+    """With each poll something happens, until nothing more does."""
+
+    def __init__(self, source: MemorySource, world: World, stop: threading.Event) -> None:
+        self._source, self._world, self._stop = source, world, stop
+        self._n_quiet = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def poll(self, n_most: int, timeout_s: float) -> Any:
+        is_more = self._world.happen(self._world.rng.randrange(12))
+        records = self._source.poll(n_most, timeout_s)
+        self._n_quiet = 0 if records or is_more else self._n_quiet + 1
+        if self._n_quiet > N_QUIET * 100:
+            self._stop.set()
+        return records
+
+
+def encoded(event: Any) -> tuple[str, bytes, bytes | None] | None:
+    """(topic, key, value) of an event, where it has a topic here."""
+    import msgspec
+
+    if isinstance(event, Interaction):
+        body = {
+            "user_id": event.user_id,
+            "item_id": event.item_id,
+            "type": "view",
+            "timestamp": event.timestamp_ms,
+        }
+        body |= {"value": event.value} if event.value is not None else {}
+        return "interactions", event.user_id.encode(), msgspec.json.encode(body | {"context": event.context})
+    if isinstance(event, ItemRetired):
+        return "catalog", event.item_id.encode(), None
+    if isinstance(event, UserErased):
+        return "profiles", event.user_id.encode(), None
+    for topic, name in (("catalog", "item_id"), ("profiles", "user_id")):
+        if hasattr(event, name):
+            body = {
+                field: getattr(event, field) for field in event.__struct_fields__ if field != "timestamp_ms"
+            }
+            return (
+                topic,
+                getattr(event, name).encode(),
+                msgspec.json.encode(body | {"timestamp": event.timestamp_ms}),
+            )
+    return None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_record_once_whatever_is_interrupted(seed: int) -> None:
+    """After six kills the state is that of the batches that were logged; each record of the log is in exactly one."""
+    world = World(seed)
+    n_killed = 0
+    for _ in range(6):
+        try:
+            world.work(Fate(world.rng.randrange(1, 120), after=world.rng.random() < 0.5))
+        except KilledError:
+            n_killed += 1
+    runner = world.work(Fate(float("inf")))
+    assert n_killed >= 3
+    assert not world.coming
+
+    folds = world.folds.all
+    assert sorted(folds) == list(range(1, len(folds) + 1))
+    state, scoreboard, seen = pipeline.new_state(SETTINGS.fold()), Scoreboard(), []
+    for number in sorted(folds):
+        events = []
+        for span in folds[number].spans:
+            records = world.log.partition(TopicPartition(span.topic, span.partition)).read(
+                span.begin, span.end
+            )
+            seen += [(record.topic, record.partition, record.offset) for record in records]
+            for record in records:
+                try:
+                    events.append(decode(SETTINGS.kinds()[record.topic], record.key, record.value))
+                except InvalidEvent:
+                    continue
+        state, info = pipeline.step(state, events)
+        scoreboard.update(info.outcomes)
+    everything = [r for topic in SETTINGS.kinds() for r in world.log.records(topic)]
+    assert sorted(seen) == sorted((r.topic, r.partition, r.offset) for r in everything)
+    report = runner.report()
+    assert report["state_hash"] == pipeline.state_hash(state)
+    assert report["counted"] == scoreboard.n_counted
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "folds", "both"])
+def test_what_is_lost_is_folded_from_the_log(lost: str) -> None:
+    """Without the checkpoints, the log of folds, or both, every record is still folded once; in which order is another matter."""
+    world = World(3)
+    world.work(Fate(float("inf")))
+    n_batches = max(world.folds.all)
+    if lost != "folds":
+        world.store.held.clear()
+    if lost != "checkpoints":
+        world.folds.clear()
+    world.folds.all.clear()
+    runner = world.work(Fate(float("inf")))
+    assert runner.report()["events"] == len(world.log.records("interactions"))
+    world.log.append("interactions", 0, *encoded(Interaction("u1", "i1", "view", 1))[1:])  # type: ignore[index]
+    assert world.work(Fate(float("inf"))).report()["events"] == len(world.log.records("interactions"))
+    if lost == "folds":
+        assert min(world.folds.all) == n_batches + 1, "the checkpoint held the rest"

@@ -1,0 +1,177 @@
+"""When a worker takes a checkpoint, what becomes of those it took before, and what it does when they cannot be written."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
+from streamer.adapters.memory_checkpoints import MemoryCheckpoints, MemoryFolds
+from streamer.checkpoint import pointer
+from streamer.config import Settings
+from streamer.events import Interaction
+from streamer.ports import Fold, Record, TopicPartition
+from streamer.runner import CheckpointPorts
+from streamer.runner.checkpoints import RETRY_S, Checkpointer
+from streamer.runner.model import Model
+from streamer.runner.outgoing import Message, Outgoing
+from streamer.runner.patience import Patience
+from streamer.runner.positions import Positions
+from streamer.runner.recovery import newest_good
+from streamer.telemetry import Telemetry
+
+TP = TopicPartition("interactions", 0)
+INTERVAL_S = 60
+SIZES: dict[str, Any] = {"max_items": 100, "max_users": 100, "max_nodes": 100, "max_taken": 1024}
+SETTINGS = Settings(
+    **SIZES,
+    text_model="none",
+    without=("vectors",),
+    checkpoint_interval_s=INTERVAL_S,
+    checkpoint_interval_events=50,
+)
+
+
+class Desk:
+    """A checkpointer over a model and memory twins."""
+
+    def __init__(self) -> None:
+        self.clock, self.store, self.folds = ManualClock(), MemoryCheckpoints(), MemoryFolds()
+        self.telemetry, self.model = Telemetry(self.clock), Model(SETTINGS)
+        self.positions = Positions({TP: 0}, {})
+        self.log = MemoryLog({"dead-letters": 1}, clock=self.clock)
+        patience = Patience(threading.Event(), 1.0, 1.0, self.clock, self.telemetry)
+        self.outgoing = Outgoing(MemorySink(self.log), patience)
+        self.keeper = Checkpointer(
+            SETTINGS,
+            CheckpointPorts(self.store, self.folds),
+            self.model,
+            self.positions,
+            self.outgoing,
+            self.clock,
+            self.telemetry,
+        )
+        self.n = 0
+
+    def fold(self, n_events: int) -> Fold | None:
+        """One batch, as the loop does it."""
+        events = [Interaction(f"u{n % 7}", f"i{n % 11}", "view", n) for n in range(self.n, self.n + n_events)]
+        records = [Record(*TP, n, 0, None, None) for n in range(self.n, self.n + n_events)]
+        for record in records:
+            self.positions.advance(record)
+        self.n += n_events
+        if events:
+            self.model.fold(events, self.n, is_serving=False)
+        fold = self.keeper.count(records)
+        if fold is not None:
+            self.folds.append(fold)
+        return fold
+
+    def turn(self) -> None:
+        """Until what the thread does is done."""
+        for _ in range(3):
+            self.keeper.turn()
+            self.keeper._writer._pool.submit(lambda: None).result()
+
+    def kept(self) -> list[int]:
+        """Batches in each checkpoint that counts, the newest first."""
+        return [one.n_batches for one in pointer.decode(self.store.read_pointer())]
+
+    def value(self, name: str) -> float | None:
+        """A metric."""
+        return self.telemetry.registry.get_sample_value(f"streamer_{name}")
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """Nothing was folded yet."""
+    desk = Desk()
+    yield desk
+    desk.keeper.close()
+
+
+def test_the_first_one_comes_at_once_the_next_when_it_is_time(desk: Desk) -> None:
+    """By seconds, or by records; never one that would hold the same as the last one."""
+    desk.turn()
+    assert desk.kept() == []
+    assert desk.fold(0) is None
+    desk.fold(3)
+    desk.turn()
+    assert desk.kept() == [1]
+    desk.fold(3)
+    desk.turn()
+    assert desk.kept() == [1]
+    desk.clock.advance(INTERVAL_S)
+    desk.turn()
+    assert desk.kept() == [2, 1]
+    desk.clock.advance(10 * INTERVAL_S)
+    desk.turn()
+    assert desk.kept() == [2, 1]
+    desk.fold(30)
+    desk.turn()
+    desk.fold(30)
+    desk.turn()
+    assert desk.kept() == [3, 2], "it was long due"
+    desk.fold(20)
+    desk.turn()
+    assert desk.kept() == [5, 3], "after 50 records"
+
+
+def test_older_ones_and_their_batches_go(desk: Desk) -> None:
+    """Two count; nothing else is left in the store, and the log of folds reaches back to the older of them."""
+    desk.store.write("debris-of-a-crash", [b"x"])
+    for _ in range(4):
+        desk.fold(2)
+        desk.fold(2)
+        desk.keeper.at_the_end()
+    assert desk.kept() == [8, 6]
+    assert len(desk.store.names()) == 2
+    assert [fold.number for fold in desk.folds.read(0, 99)] == [7, 8]
+    assert desk.value("checkpoint_bytes") == len(desk.store.held[max(desk.store.held)])
+
+
+def test_a_store_that_is_away_stops_nothing(desk: Desk) -> None:
+    """It is counted, tried again after a while, and the checkpoint before stays."""
+    desk.fold(1)
+    desk.turn()
+    desk.store.down = True
+    desk.fold(1)
+    desk.clock.advance(INTERVAL_S)
+    desk.turn()
+    desk.turn()
+    assert desk.value("checkpoint_failures_total") == 1
+    desk.store.down = False
+    assert desk.kept() == [1]
+    desk.clock.advance(RETRY_S)
+    desk.turn()
+    assert desk.kept() == [2, 1]
+
+
+def test_dead_letters_are_on_the_log_before(desk: Desk) -> None:
+    """What lies behind the positions is not read again."""
+    desk.fold(1)
+    desk.outgoing.add(Message("dead-letters", None, b"x"))
+    desk.turn()
+    assert [record.value for record in desk.log.records("dead-letters")] == [b"x"]
+
+
+@pytest.mark.parametrize("spoil", ["newest", "pointer", "all", "other log", "nothing"])
+def test_a_start_takes_the_newest_that_is_good(desk: Desk, spoil: str) -> None:
+    """Damaged ones are passed over; without any, or with one of a longer log than there is, it begins from nothing."""
+    for _ in range(2):
+        desk.fold(5)
+        desk.keeper.at_the_end()
+    for n, name in enumerate(sorted(desk.store.held, reverse=True)):
+        if spoil == "all" or (spoil == "newest" and n == 0):
+            desk.store.held[name] = desk.store.held[name][:-1]
+    if spoil == "pointer":
+        desk.store.write_pointer(b"{")
+    end = {TP: 7 if spoil == "other log" else 10}
+    found = newest_good(SETTINGS, desk.store, None, end, desk.telemetry)
+    expected = {"nothing": 2, "newest": 1, "other log": 1}.get(spoil)
+    assert (found.meta.n_batches if found is not None else None) == expected
+    assert desk.value("checkpoint_refused_total") == {"nothing": 0, "all": 2}.get(spoil, 1)
+    if found is not None:
+        assert found.positions == {TP: 5 * found.meta.n_batches}
+        assert found.restored.scoreboard.n_events == 5 * found.meta.n_batches
