@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from figures import Row, speed_table
 from options import DEFAULT_DATA, Options
+from synthetic import CLUSTER
 
 from streamer.errors import ConfigError, StreamerError
 
@@ -19,7 +20,12 @@ ROWS = {
     "list": "offline:lists",
     "nearest": "nearest:nearest",
     "loop": "whole:loop",
+    "limits": "limits:limits",
     "freshness": "freshness:freshness",
+    "catch-up": "start:catch_up",
+    "start": "start:start",
+    "reading": "reading:reading",
+    "growth": "growth:growth",
 }
 # The same, `Options` -> a table of its own and what goes into the document.
 TABLES = {"quality": "offline:quality"}
@@ -51,6 +57,10 @@ def main(
     setting: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of every worker; may be repeated")
     ] = None,
+    users: Annotated[int, typer.Option(min=1, help="Users of the state of start")] = DEFAULTS.n_users,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="ITEMS:USERS", help="A size of growth; may be repeated")
+    ] = None,
     sets: Annotated[
         Path, typer.Option(help="Directory of the sets of quality, each a subdirectory")
     ] = DEFAULT_DATA.parent,
@@ -68,6 +78,8 @@ def main(
         rates=tuple(rate or DEFAULTS.rates),
         shares=tuple(share or DEFAULTS.shares),
         settings=_settings(setting or ()),
+        n_users=users,
+        sizes=tuple(_size(text) for text in size or ()),
         sets=sets,
         set_names=tuple(set_ or ()),
     )
@@ -78,7 +90,15 @@ def _chosen(only: tuple[str, ...] | list[str]) -> list[str]:
     unknown = sorted(set(only) - set(BENCHES))
     if unknown:
         raise typer.BadParameter(f"expected some of {', '.join(BENCHES)}; got {', '.join(unknown)}")
-    return [name for name in BENCHES if name in only]
+    # the machine's limits are only worth something beside the loop, in the same run
+    return [name for name in BENCHES if name in only or (name == "limits" and "loop" in only)]
+
+
+def _size(text: str) -> tuple[int, int]:
+    n_items, _, n_users = text.partition(":")
+    if not (n_items.isdecimal() and n_users.isdecimal() and int(n_items) >= CLUSTER and int(n_users) >= 1):
+        raise ConfigError(f"--size: expected ITEMS:USERS, at least {CLUSTER}:1; got {text}")
+    return int(n_items), int(n_users)
 
 
 def _settings(assignments: list[str] | tuple[str, ...]) -> dict[str, str]:

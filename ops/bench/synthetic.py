@@ -1,13 +1,14 @@
 """A seeded stream of any size: Zipf popularity, sessions within clusters of items, features and titles.
 
-- **Items** lie in clusters of 100. A cluster is drawn by Zipf (exponent .8), an item within it by Zipf (1). One event in five leaves
-  its session's cluster and takes an item by Zipf (1) over all of them.
-- **Users** come in sessions: a geometric number of events (mean 4), an exponential half minute apart, in one cluster. New users are
-  spread evenly over the whole stream until all of `n_users` have come, or sessions run out; returning ones are drawn evenly.
-- **Catalog**: category (of the cluster), brand (one of 1,000), price and weight (log-normal), a title of five words: the cluster's, and
-  four by Zipf (1) of 5,000.
+- **Items** lie in clusters of 100. A cluster is drawn by Zipf (exponent .8), an item within it by Zipf (1). One event in five
+  leaves its session's cluster and takes an item by Zipf (1) over all of them.
+- **Users** come in sessions: a geometric number of events (mean 4), an exponential half minute apart, in one cluster. New users
+  are spread evenly over the whole stream until all have come, or sessions run out; returning ones are drawn evenly.
+- **Catalog**: category (of the cluster), brand (one of 1,000), price and weight (log-normal), a title of five words: the
+  cluster's, and four by Zipf (1) of 5,000.
 
-Everything is drawn by numpy from the seed, some 20,000 sessions at a time: the same arguments give the same stream, on the same numpy.
+Everything is drawn by numpy from the seed, some 20,000 sessions at a time: the same arguments give the same stream, on the
+same numpy.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from streamer.events import CatalogItem, Interaction
 
 CLUSTER = 100
 N_WORDS, N_BRANDS = 5_000, 1_000
-SESSION_EVENTS = 4.0
 AWAY = 0.2  # share of events outside their session's cluster
 GAP_MS = 30_000.0
 EVENTS_A_S = 10.0  # event time
@@ -42,6 +42,7 @@ class Stream:
         n_interactions: Exactly so many.
         seed: Of everything.
         with_catalog: Messages begin with the catalog.
+        session_events: Mean length of a session, >= 1.
     """
 
     n_items: int
@@ -49,15 +50,19 @@ class Stream:
     n_interactions: int
     seed: int = 0
     with_catalog: bool = True
+    session_events: float = 4.0
 
     def messages(self) -> Iterator[Message]:
         """On the wire: the catalog, then the interactions."""
         encode = msgspec.json.Encoder().encode
         for item in self.catalog() if self.with_catalog else ():
             yield Message("catalog", item.item_id.encode(), encode(item))
-        for events in self.batches():
-            for event in events:
-                yield Message("interactions", event.user_id.encode(), encode(event))
+        number = 0
+        for chunk in self.chunks():
+            for user, item, time_ms in zip(*(column.tolist() for column in chunk), strict=True):
+                value = b'{"event_id":"e%d","user_id":"u%d","item_id":"i%d","type":"view","timestamp":%d}'
+                yield Message("interactions", b"u%d" % user, value % (number, user, item, time_ms))
+                number += 1
 
     def catalog(self) -> Iterator[CatalogItem]:
         """Every item once, popular ones of all clusters first."""
@@ -82,20 +87,18 @@ class Stream:
     def batches(self) -> Iterator[list[Interaction]]:
         """The interactions, in log order."""
         number = 0
-        for users, items, times_ms in self.chunks():
-            batch = [
-                Interaction(f"u{user}", f"i{item}", "view", time_ms, event_id=f"e{number + n}")
-                for n, (user, item, time_ms) in enumerate(
-                    zip(users.tolist(), items.tolist(), times_ms.tolist(), strict=True)
-                )
+        for chunk in self.chunks():
+            rows = enumerate(zip(*(column.tolist() for column in chunk), strict=True), start=number)
+            yield [
+                Interaction(f"u{u}", f"i{i}", "view", time_ms, event_id=f"e{n}")
+                for n, (u, i, time_ms) in rows
             ]
-            number += len(batch)
-            yield batch
+            number += chunk[0].size
 
     def chunks(self) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
         """(users, items, times in ms) of the interactions, in log order, some at a time."""
         rng = np.random.default_rng([self.seed, 0])
-        new_share = min(1.0, self.n_users * SESSION_EVENTS / self.n_interactions)
+        new_share = min(1.0, self.n_users * self.session_events / self.n_interactions)
         popularity = [
             _cumulative(n, exponent)
             for n, exponent in ((self._n_clusters, 0.8), (CLUSTER, 1.0), (self.n_items, 1.0))
@@ -108,7 +111,7 @@ class Stream:
             user = np.where(is_new, known - 1, (rng.random(n) * known).astype(np.int64)) % self.n_users
             n_users = min(int(known[-1]), self.n_users)
             new_share = new_share if n_users < self.n_users else 0.0
-            session = np.repeat(np.arange(n), rng.geometric(1.0 / SESSION_EVENTS, n))[:n_left]
+            session = np.repeat(np.arange(n), rng.geometric(1.0 / self.session_events, n))[:n_left]
             length_ms = session.size / EVENTS_A_S * 1000.0
             times = np.sort(rng.random(n) * length_ms)[session] + _within(
                 session, rng.exponential(GAP_MS, session.size)
