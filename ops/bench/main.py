@@ -20,6 +20,7 @@ ROWS = {
     "list": "offline:lists",
     "nearest": "nearest:nearest",
     "loop": "whole:loop",
+    "profile": "profiling:profile",
     "limits": "limits:limits",
     "freshness": "freshness:freshness",
     "catch-up": "start:catch_up",
@@ -28,7 +29,7 @@ ROWS = {
     "growth": "growth:growth",
 }
 # The same, `Options` -> a table of its own and what goes into the document.
-TABLES = {"quality": "offline:quality"}
+TABLES = {"peers": "peers:peers", "quality": "offline:quality"}
 BENCHES = (*ROWS, *TABLES)
 DEFAULTS = Options()
 
@@ -61,6 +62,9 @@ def main(
     size: Annotated[
         list[str] | None, typer.Option(metavar="ITEMS:USERS", help="A size of growth; may be repeated")
     ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help="One of the peers; may be repeated; default all")
+    ] = None,
     sets: Annotated[
         Path, typer.Option(help="Directory of the sets of quality, each a subdirectory")
     ] = DEFAULT_DATA.parent,
@@ -80,6 +84,7 @@ def main(
         settings=_settings(setting or ()),
         n_users=users,
         sizes=tuple(_size(text) for text in size or ()),
+        peers=tuple(peer or ()),
         sets=sets,
         set_names=tuple(set_ or ()),
     )

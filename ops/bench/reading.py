@@ -31,6 +31,7 @@ def reading(options: Options) -> list[Row]:
         with ExitStack() as stack:
             stage = Stage(stack, log, None, options.kafka, options.settings)
             pipe, _ = spawn(stack, _reader, stage.redis.url, users)
+            pipe.recv()  # it is connected
             _run(stage, log, pipe, rows)
     return list(rows.values())
 
@@ -73,7 +74,8 @@ def _reader(pipe: Connection, url: str, users: list[str]) -> None:
     rng = random.Random(0)
     with Redis.from_url(url) as client:
         recommendations = Recommendations(client)
-        recommendations.get(users[0])  # connects
+        recommendations.get(users[0])
+        pipe.send("ready")
         while pipe.recv() == "go":
             took_ms, began_s, began_cpu_s = [], time.monotonic(), time.process_time()
             while not pipe.poll():
