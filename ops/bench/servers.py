@@ -167,9 +167,8 @@ class Stage:
         return Metrics(self.worker.port)
 
     def cpu_s(self) -> dict[str, float]:
-        """Process -> CPU seconds it has used in its life."""
-        times = {name: process.cpu_times() for name, process in self._processes.items()}
-        return {name: used.user + used.system for name, used in times.items()}
+        """Process -> CPU seconds it and its children have used in their lives."""
+        return {name: _cpu_s(process) for name, process in self._processes.items()}
 
     def go(self) -> None:
         """Let the producer begin."""
@@ -198,6 +197,11 @@ class Stage:
                 raise TimeoutError(f"the worker got no further: {what}")
             self.worker.is_ready()  # raises when the worker has ended, and says why
             time.sleep(ASK_EVERY_S)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    used = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(times.user + times.system for times in used)
 
 
 def flags(settings: Mapping[str, str]) -> Iterable[str]:
