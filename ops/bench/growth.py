@@ -2,6 +2,7 @@
 
 import re
 import time
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ SIZES = (
     *((BASE, n_users) for n_users in (1_000_000, 10_000_000)),
 )
 BATCH_SIZE = 2048
-N_LEAST = 1_000_000  # interactions; more where all users would not come, or items had hardly any
+# The same number of events at every number of items: a user's history, which is what ranking reads, must not grow with them.
+N_LEAST = 4_000_000  # interactions; more where all users would not come
 SESSION_EVENTS = 2.0
-EVENTS_AN_ITEM = 4
 N_TIMED = 200_000  # the last ones
 N_LISTS = 20_000
 CHUNK_LISTS = 500
@@ -59,8 +60,9 @@ def growth(options: Options) -> list[Row]:
                 note = f"skipped: may need {needs >> 30} GiB, {available >> 30} are free"
                 rows.append(Row("growth", size, "us", note=note))
                 continue
-            n_events = max(N_LEAST, int(SESSION_EVENTS * n_users), EVENTS_AN_ITEM * n_items)
+            n_events = max(N_LEAST, int(SESSION_EVENTS * n_users))
             n_events = min(options.max_events or n_events, n_events)
+            size += f", {n_events / n_users:g} events a user"
             stream = Stream(n_items, n_users, n_events, session_events=SESSION_EVENTS)
             found = alone(measure, stream, {**settings, **options.settings})
             rows += [Row("growth", f"{size}: {what}", unit, values) for (what, unit), values in found.items()]
@@ -99,9 +101,8 @@ def measure(stream: Stream, settings: dict[str, str]) -> dict[tuple[str, str], l
 
 
 def _learn_catalog(state: Any, stream: Stream) -> list[float]:
-    items, us = list(stream.catalog()), []
-    for begin in range(0, len(items), BATCH_SIZE):
-        batch = items[begin : begin + BATCH_SIZE]
+    items, us = stream.catalog(), []  # never all at once: it would count as memory of the model
+    while batch := list(islice(items, BATCH_SIZE)):
         began_s = time.process_time()
         pipeline.step(state, batch, 0.0)
         us.append((time.process_time() - began_s) * 1e6 / len(batch))

@@ -95,10 +95,11 @@ def test_rates_are_numbers_or_shares_of_the_maximum(monkeypatch):
 
 def test_growth_counts_bytes_and_says_what_does_not_fit(monkeypatch):
     """A size that may not fit is not tried and says so; the ratio is that of rank times at the most and the fewest items."""
-    asked = []
+    asked, n_events = [], set()
 
     def measured(_, stream, settings):
         asked.append((stream.n_items, stream.n_users))
+        n_events.add(stream.n_interactions)
         return {("rank a list", "us CPU"): [stream.n_items / 1_000.0] * 3}
 
     monkeypatch.setattr(growth, "alone", measured)
@@ -106,6 +107,7 @@ def test_growth_counts_bytes_and_says_what_does_not_fit(monkeypatch):
     rows = growth.growth(Options(sizes=sizes))
     assert asked == [(1_000, 100), (5_000, 100)] * len(growth.CASES)
     assert [row.values for row in rows if row.unit == "ratio"] == [[5.0]] * len(growth.CASES)
+    assert len(n_events) == 1  # else the ratio would be that of histories, too
     skipped = [row for row in rows if row.note.startswith("skipped")]
     assert len(skipped) == len(growth.CASES)
     assert not any(row.values for row in skipped)
