@@ -14,9 +14,10 @@ class Row:
         bench: Name of the bench.
         case: What was varied or looked at.
         unit: Of `values`.
-        values: One a run.
+        values: One a run; none where it could not be measured, and `note` says why.
         wall_s: Wall seconds of each run, where the run is what was timed.
         cpu_s: Process -> CPU seconds of each run.
+        note: What else there is to know.
     """
 
     bench: str
@@ -25,6 +26,7 @@ class Row:
     values: list[float] = field(default_factory=list)
     wall_s: list[float] = field(default_factory=list)
     cpu_s: dict[str, list[float]] = field(default_factory=dict)
+    note: str = ""
 
     def add(
         self, value: float, wall_s: float | None = None, cpu_s: Mapping[str, float] | None = None
@@ -51,15 +53,15 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def speed_table(rows: Iterable[Row]) -> str:
     """Rows with minimum, median and maximum; seconds are medians."""
-    header = ("bench", "case", "unit", "min", "median", "max", "wall s", "CPU s")
+    header = ("bench", "case", "unit", "min", "median", "max", "wall s", "CPU s", "")
     return markdown(header, (_speed_line(row) for row in rows))
 
 
 def _speed_line(row: Row) -> list[str]:
-    spread = [_number(of(row.values)) for of in (min, statistics.median, max)]
+    spread = [_number(of(row.values)) if row.values else "-" for of in (min, statistics.median, max)]
     wall = f"{statistics.median(row.wall_s):.2f}" if row.wall_s else ""
     cpu = ", ".join(f"{process} {statistics.median(seconds):.2f}" for process, seconds in row.cpu_s.items())
-    return [row.bench, row.case, row.unit, *spread, wall, cpu]
+    return [row.bench, row.case, row.unit, *spread, wall, cpu, row.note]
 
 
 def _number(value: float) -> str:

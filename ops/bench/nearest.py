@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from figures import Row
 from numpy.typing import NDArray
+from options import Options
 
 from streamer.nearest import N_NEAR, Nearest
 
@@ -20,7 +21,7 @@ N_CHECKED = 300
 BANDWIDTH = 0.12
 
 
-def nearest() -> list[Row]:
+def nearest(_: Options | None = None) -> list[Row]:
     """Costs at growing sizes; recall, masses and memory at the last of them; a restore."""
     rng = np.random.default_rng(0)
     vectors = _clustered(rng, SIZES[-1] + 2 * N_TIMED)

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from figures import Row, markdown
+from options import Options
 
 from streamer import pipeline, replay
 from streamer.config import Settings
@@ -21,32 +21,34 @@ NOW_MS = 1_700_000_000_000
 Work = Callable[[], None]
 
 
-def learn(data: Path, max_events: int | None, n_runs: int) -> list[Row]:
+def learn(options: Options) -> list[Row]:
     """Events a second of learning alone: decoding, the step on decoded events, and the kernel within it.
 
     Each figure is that of its own part: what the worker does to learn is decoding plus the step.
     """
     settings = Settings()
     pipeline.warm_up(settings.fold(), 0.0, settings.k)
-    messages = list(load(data, catalog_first=True, max_events=max_events).messages())
+    messages = list(load(options.data, catalog_first=True, max_events=options.max_events).messages())
     interactions = [message for message in messages if message.kind == "interactions"]
     catalog, events = _decoded(messages)
     rows = [Row("learn", case, "events/s") for case in ("decode", "step", "kernel alone")]
-    for _ in range(n_runs):
+    for _ in range(options.n_runs):
         _time(rows[0], len(interactions), lambda: _decode_all(interactions))
         _time(rows[1], len(events), _stepping(settings, catalog, events))
         _time(rows[2], len(events), _kernel(settings, catalog, events))
     return rows
 
 
-def lists(data: Path, max_events: int | None, n_runs: int) -> list[Row]:
+def lists(options: Options) -> list[Row]:
     """Events a second when every event's user is ranked and encoded, a list an event, after each batch; and its parts."""
     settings = Settings()
     pipeline.warm_up(settings.fold(), 0.0, settings.k)
-    catalog, events = _decoded(load(data, catalog_first=True, max_events=max_events).messages())
+    catalog, events = _decoded(
+        load(options.data, catalog_first=True, max_events=options.max_events).messages()
+    )
     whole = Row("list", f"learn, rank and encode, k={settings.k}", "events/s")
     parts = {part: Row("list", f"{part} alone", "events/s") for part in ("learn", "rank", "encode")}
-    for _ in range(n_runs):
+    for _ in range(options.n_runs):
         spent_s = dict.fromkeys(parts, 0.0)
         _time(whole, len(events), _listing(settings, catalog, events, spent_s))
         for part, row in parts.items():
@@ -54,14 +56,10 @@ def lists(data: Path, max_events: int | None, n_runs: int) -> list[Row]:
     return [whole, *parts.values()]
 
 
-def quality(sets: Path, only: Sequence[str]) -> tuple[str, list[dict[str, Any]]]:
-    """Replay sets with one configuration; hit ratio at 10 by list and slice.
-
-    Args:
-        sets: Directory whose subdirectories are sets.
-        only: NAME or NAME:repeats of those to replay; empty: all, without repeats.
-    """
-    names = only or sorted(path.name for path in sets.iterdir() if path.is_dir())
+def quality(options: Options) -> tuple[str, list[dict[str, Any]]]:
+    """Replay sets with one configuration; hit ratio at 10 by list and slice."""
+    sets = options.sets
+    names = options.set_names or sorted(path.name for path in sets.iterdir() if path.is_dir())
     reports = []
     for name in names:
         directory, _, repeats = name.partition(":")

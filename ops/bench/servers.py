@@ -1,37 +1,44 @@
 """The processes of the whole loop, each on its own so that its CPU seconds are its own."""
 
-import multiprocessing
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
+import brokers
 import psutil
+from processes import SPAWN, spawn
 
 from streamer.adapters.kafka import KafkaSink
-from streamer.datasets import load
+from streamer.datasets import Message
 from streamer.demo.feed import MAX_AHEAD
 from streamer.demo.worker import HOST, Worker
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+from streamer.embedded import EmbeddedRedis
 
-SPAWN = multiprocessing.get_context(
-    "spawn"
-)  # a fork would share librdkafka's threads, which do not survive it
-TOPICS = {"catalog": 1, "profiles": 1, "texts": 1, "interactions": 1, "dead-letters": 1}
 START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
 STALL_TIMEOUT_S = 60.0
 FLUSH_TIMEOUT_S = 30.0
 SENDS_A_LOOK = 64
 PAUSE_S = 0.002
 ASK_EVERY_S = 0.1
+
+
+class Log(Protocol):
+    """Messages in log order, any number of times; picklable. A `Dataset`, or a synthetic `Stream`."""
+
+    @property
+    def n_interactions(self) -> int:
+        """How many of the messages are interactions."""
+
+    def messages(self) -> Iterator[Message]:
+        """All of them."""
 
 
 class Metrics:
@@ -65,12 +72,6 @@ class Metrics:
             yield found[1] or "", float(found[2])
 
 
-def _kafka_process(pipe: Connection) -> None:
-    with EmbeddedKafka(TOPICS) as kafka:
-        pipe.send(kafka.bootstrap)
-        pipe.recv()
-
-
 @dataclass
 class Progress:
     """What producer and bench tell each other, in shared memory.
@@ -88,17 +89,17 @@ class Progress:
 
 
 def _producer_process(
-    pipe: Connection, bootstrap: str, data: Path, n_events: int, rate: float | None, progress: Progress
+    pipe: Connection, bootstrap: str, log: Log, rate: float | None, progress: Progress
 ) -> None:
     """Send catalog and profiles, then, when told, the interactions: all made before the clock starts."""
-    messages = list(load(data, catalog_first=True, max_events=n_events).messages())
+    messages = list(log.messages())
     sink = KafkaSink(bootstrap)
     for message in messages:
         if message.kind != "interactions":
             sink.send(message.kind, message.key, message.value)
     sink.flush(FLUSH_TIMEOUT_S)
     pairs = [(message.key, message.value) for message in messages if message.kind == "interactions"]
-    pipe.send({kind: sum(message.kind == kind for message in messages) for kind in TOPICS})
+    pipe.send({topic: sum(message.kind == topic for message in messages) for topic in brokers.TOPICS})
     pipe.recv()
     progress.began_s.value = time.time()
     began_s = time.monotonic()
@@ -118,41 +119,44 @@ def _producer_process(
 
 
 class Stage:
-    """Kafka, Redis, a worker that is ready, and a producer that waits for the word.
+    """Kafka, Redis, a worker that is ready and has the catalog with its texts, and a producer that waits for the word.
 
     Args:
         stack: Ends everything.
-        data: The set to publish.
-        n_events: Interactions to publish.
+        log: What to publish.
         rate: Interactions a second; None: as fast as the worker follows.
-        measure_share: Setting of the worker.
+        kafka: As in `Options`.
+        settings: Of the worker.
     """
 
     def __init__(
-        self, stack: ExitStack, data: Path, n_events: int, rate: float | None, measure_share: float
+        self, stack: ExitStack, log: Log, rate: float | None, kafka: str | None, settings: Mapping[str, str]
     ) -> None:
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="streamer-bench-")))
+        self.directory = Path(stack.enter_context(TemporaryDirectory(prefix="streamer-bench-")))
         self.progress = Progress(
-            SPAWN.Value("q", 0), SPAWN.Value("q", 0), SPAWN.Value("d", 0.0), SPAWN.RawArray("d", n_events)
+            SPAWN.Value("q", 0),
+            SPAWN.Value("q", 0),
+            SPAWN.Value("d", 0.0),
+            SPAWN.RawArray("d", log.n_interactions),
         )
-        kafka_pipe, kafka = _spawn(stack, _kafka_process)
-        bootstrap = kafka_pipe.recv()
+        self.broker = brokers.start(stack, kafka)
         self.redis = stack.enter_context(EmbeddedRedis())
-        self.worker = Worker(
-            directory, bootstrap, self.redis.url, ["--set", f"measure_share={measure_share}"]
-        )
+        self.worker = Worker(self.directory, self.broker.bootstrap, self.redis.url, flags(settings))
         stack.callback(self.worker.end)
-        self._until("ready", self.worker.is_ready)
-        self._pipe, producer = _spawn(
-            stack, _producer_process, bootstrap, data, n_events, rate, self.progress
+        self._until("ready", self.worker.is_ready, START_TIMEOUT_S)
+        self._pipe, producer = spawn(
+            stack, _producer_process, self.broker.bootstrap, log, rate, self.progress
         )
         self.n_of: Mapping[str, int] = self._pipe.recv()
         self._until(
             "reading the catalog", lambda: self._n_to_read("catalog") + self._n_to_read("profiles") == 0
         )
+        self._until(
+            "embedding", lambda: self.metrics().total("streamer_text_backlog") == 0.0, START_TIMEOUT_S
+        )
         pids = {
             "worker": self.worker.pid,
-            "kafka": kafka.pid,
+            "kafka": self.broker.pid,
             "redis": self.redis.pid,
             "producer": producer.pid,
         }
@@ -163,9 +167,8 @@ class Stage:
         return Metrics(self.worker.port)
 
     def cpu_s(self) -> dict[str, float]:
-        """Process -> CPU seconds it has used in its life."""
-        times = {name: process.cpu_times() for name, process in self._processes.items()}
-        return {name: used.user + used.system for name, used in times.items()}
+        """Process -> CPU seconds it and its children have used in their lives."""
+        return {name: _cpu_s(process) for name, process in self._processes.items()}
 
     def go(self) -> None:
         """Let the producer begin."""
@@ -185,36 +188,29 @@ class Stage:
             self.progress.n_read.value = n_read
         return self.n_of[kind] - n_read
 
-    def _until(self, what: str, is_so: Any) -> None:
+    def _until(self, what: str, is_so: Any, timeout_s: float = STALL_TIMEOUT_S) -> None:
         began_s, n_read = time.monotonic(), -1
         while not is_so():
             if n_read != self.progress.n_read.value:
                 n_read, began_s = self.progress.n_read.value, time.monotonic()
-            if time.monotonic() - began_s > (START_TIMEOUT_S if what == "ready" else STALL_TIMEOUT_S):
+            if time.monotonic() - began_s > timeout_s:
                 raise TimeoutError(f"the worker got no further: {what}")
             self.worker.is_ready()  # raises when the worker has ended, and says why
             time.sleep(ASK_EVERY_S)
 
 
-def _spawn(stack: ExitStack, target: Any, *arguments: Any) -> tuple[Connection, SpawnProcess]:
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=target, args=(theirs, *arguments), daemon=True)
-    process.start()
-    theirs.close()  # else a child that dies leaves us waiting for its word
-    stack.callback(_end, ours, process)
-    return ours, process
+def _cpu_s(process: psutil.Process) -> float:
+    used = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(times.user + times.system for times in used)
 
 
-def _end(pipe: Connection, process: SpawnProcess) -> None:
-    with suppress(BrokenPipeError):
-        pipe.send("end")
-    process.join(5)
-    if process.is_alive():
-        process.kill()
+def flags(settings: Mapping[str, str]) -> Iterable[str]:
+    """Settings as the command line takes them."""
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
 
 
 @contextmanager
-def staged(data: Path, n_events: int, rate: float | None, measure_share: float) -> Iterator[Stage]:
+def staged(log: Log, rate: float | None, kafka: str | None, settings: Mapping[str, str]) -> Iterator[Stage]:
     """A `Stage`, ended in reverse order of its start."""
     with ExitStack() as stack:
-        yield Stage(stack, data, n_events, rate, measure_share)
+        yield Stage(stack, log, rate, kafka, settings)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from baselines.classic import Als, ItemKnn, Popularity
-from baselines.compare import _found, of_model
+from baselines.compare import found_ranks, of_model
 from baselines.protocol import NO_CANDIDATE, Log, figures, ranks
 from baselines.sasrec import MAX_LENGTH, Network, Sasrec, _windows
 
@@ -125,10 +125,10 @@ def test_users_without_a_history_get_what_was_popular():
     """Their rank is the one by counts of the part that was trained on, whatever the model."""
     known = [("a", "x", 1), ("b", "x", 2), ("a", "y", 3), ("b", "z", 4), ("c", "x", 5), ("c", "y", 6)]
     log = log_of([*known, ("new", "y", 7), ("newer", "z", 8)])
-    assert _found(log, ItemKnn("BM25"), 0, 6, 6, None).size == 0
+    assert found_ranks(log, ItemKnn("BM25"), 0, 6, 6, None).size == 0
     model = ItemKnn("BM25")
     model.fit(log, 6)
-    assert _found(log, model, 6, 6, 8, None).tolist() == [2, 3]
+    assert found_ranks(log, model, 6, 6, 8, None).tolist() == [2, 3]
 
 
 def trained_everywhere():
@@ -146,9 +146,9 @@ def test_nothing_of_the_future_reaches_a_rank(at):
     for story in (events, other):
         log, model = log_of(story), trained_everywhere()[at]
         model.fit(log, 200)
-        parts = [_found(log, model, 200, 200, 280, None)]
+        parts = [found_ranks(log, model, 200, 200, 280, None)]
         model.fit(log, 280)
-        found.append(np.concatenate([*parts, _found(log, model, 280, 280, 360, None)]))
+        found.append(np.concatenate([*parts, found_ranks(log, model, 280, 280, 360, None)]))
     assert np.array_equal(found[0], found[1])
     assert found[0].any()
 
@@ -205,7 +205,7 @@ def test_sasrec_learns_an_order_that_popularity_cannot():
     ratios = []
     for model in (Sasrec(n_steps=400), Popularity()):
         model.fit(log, 2_000)
-        found = _found(log, model, 2_000, 2_000, 3_000, None)
+        found = found_ranks(log, model, 2_000, 2_000, 3_000, None)
         ratios.append(float(np.mean((found >= 1) & (found <= 10))))
     assert ratios[0] > 0.9
     assert ratios[1] < 0.5

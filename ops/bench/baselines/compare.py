@@ -86,14 +86,14 @@ def of_model(log: Log, model: Model, progress: Progress) -> list[dict[str, Any]]
     began_s = time.process_time()
     model.fit(log, half)
     first_s = time.process_time() - began_s
-    frozen = _found(log, model, half, half, n, progress)
+    frozen = found_ranks(log, model, half, half, n, progress)
     seconds, parts = first_s, [frozen[events < half + every]]
     for start in range(half + every, n, every):
         progress(f"{model.name}, trained again", (start - half) / (n - half))
         began_s = time.process_time()
         model.fit(log, start)
         seconds += time.process_time() - began_s
-        parts.append(_found(log, model, start, start, min(start + every, n), None))
+        parts.append(found_ranks(log, model, start, start, min(start + every, n), None))
     retrained = np.concatenate(parts)
     return [
         _row(model.name, "first half, then frozen", first_s, figures(log, events, frozen)),
@@ -101,7 +101,7 @@ def of_model(log: Log, model: Model, progress: Progress) -> list[dict[str, Any]]
     ]
 
 
-def _found(
+def found_ranks(
     log: Log, model: Model, trained: int, start: int, stop: int, progress: Progress | None
 ) -> NDArray[np.int32]:
     """Ranks of the counted events of a part of the log, by a model that was trained on the events before `trained`."""

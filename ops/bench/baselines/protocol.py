@@ -5,6 +5,7 @@ Candidates are all items that had an event before, less what the user took. Ties
 are those of `streamer.measure`; a test holds flags and ranks against those of the fold.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,7 @@ class Log:
     Args:
         user, item: (n,) int32 rows.
         time_ms: (n,) int64.
+        value: (n,) float32; nan = none.
         flags: (n,) uint8, bits of `streamer.prequential`.
         is_target: (n,) bool; whether the event is worth foreseeing: not taken by this user before, or repeats are on.
         n_known: (n,) int32; items that had an event before this one: rows 0 to n_known - 1.
@@ -40,6 +42,7 @@ class Log:
     user: NDArray[np.int32]
     item: NDArray[np.int32]
     time_ms: NDArray[np.int64]
+    value: NDArray[np.float32]
     flags: NDArray[np.uint8]
     is_target: NDArray[np.bool_]
     n_known: NDArray[np.int32]
@@ -50,9 +53,16 @@ class Log:
 
     @classmethod
     def of(
-        cls, users: list[str], items: list[str], times_ms: list[int], *, repeats: bool, session_gap_ms: int
+        cls,
+        users: list[str],
+        items: list[str],
+        times_ms: list[int],
+        values: Sequence[float | None] = (),
+        *,
+        repeats: bool,
+        session_gap_ms: int,
     ) -> Self:
-        """The log of these events, in this order."""
+        """The log of these events, in this order; without `values` no event has one."""
         user, item = _rows(users), _rows(items)
         n = user.size
         flags, is_target = np.zeros(n, np.uint8), np.zeros(n, np.bool_)
@@ -78,8 +88,19 @@ class Log:
         starts = np.concatenate([[0], np.cumsum(n_of_user)])
         sequence = item[np.argsort(user, kind="stable")]
         time = np.array(times_ms, np.int64)
+        value = np.array(values or [None] * n, np.float32)
         return cls(
-            user, item, time, flags, is_target, n_known, starts[user] + n_past, n_past, sequence, repeats
+            user,
+            item,
+            time,
+            value,
+            flags,
+            is_target,
+            n_known,
+            starts[user] + n_past,
+            n_past,
+            sequence,
+            repeats,
         )
 
     @property
@@ -129,7 +150,7 @@ def _rows(names: list[str]) -> NDArray[np.int32]:
 
 def read(directory: Path, *, repeats: bool, session_gap_ms: int, max_events: int | None = None) -> Log:
     """The interactions of a set, in the format of `streamer.datasets`."""
-    users, items, times_ms = [], [], []
+    users, items, times_ms, values = [], [], [], []
     for kind, key, value in load(directory, catalog_first=False, max_events=max_events).messages():
         if kind == "interactions":
             event = decode(kind, key, value)
@@ -137,7 +158,8 @@ def read(directory: Path, *, repeats: bool, session_gap_ms: int, max_events: int
             users.append(event.user_id)
             items.append(event.item_id)
             times_ms.append(event.timestamp_ms)
-    return Log.of(users, items, times_ms, repeats=repeats, session_gap_ms=session_gap_ms)
+            values.append(event.value)
+    return Log.of(users, items, times_ms, values, repeats=repeats, session_gap_ms=session_gap_ms)
 
 
 def ranks(log: Log, events: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.int32]:
