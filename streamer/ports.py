@@ -23,6 +23,7 @@ class Record(NamedTuple):
     timestamp_ms: int  # the log's own time (create or append), epoch milliseconds; -1 when the log has none
     key: bytes | None
     value: bytes | None  # None is a tombstone
+    headers: tuple[tuple[str, bytes | None], ...] = ()  # as they lie on the log; a name may come twice
 
 
 class Span(NamedTuple):

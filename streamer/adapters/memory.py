@@ -117,7 +117,6 @@ class MemoryLog:
         clock: Clock | None = None,
     ) -> None:
         self.down = False
-        self.headers: dict[tuple[str, int, int], dict[str, bytes]] = {}
         self._clock = clock or SystemClock()
         self._max_records = max_records
         self._topics: dict[str, list[_Partition]] = {}
@@ -156,19 +155,12 @@ class MemoryLog:
         log = self.partition(TopicPartition(topic, partition))
         offset = log.end
         timestamp_ms = self._clock.now_ms() if timestamp_ms is None else timestamp_ms
-        log.append(Record(topic, partition, offset, timestamp_ms, key, value))
-        if headers:
-            self.headers[topic, partition, offset] = dict(headers)
-        self.headers.pop((topic, partition, log.begin - 1), None)  # one append drops one record at most
+        log.append(Record(topic, partition, offset, timestamp_ms, key, value, tuple((headers or {}).items())))
         return offset
 
     def truncate(self, tp: TopicPartition, offset: int) -> None:
         """Drop the records of one partition below `offset`, as retention does."""
-        log = self.partition(tp)
-        begin_prev = log.begin
-        log.drop_before(offset)
-        for dropped in range(begin_prev, log.begin):
-            self.headers.pop((*tp, dropped), None)
+        self.partition(tp).drop_before(offset)
 
     def partition(self, tp: TopicPartition) -> _Partition:
         """One partition.

@@ -73,6 +73,7 @@ NARROW = {
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},
+    "letters": {"errors", "ports"},
     "embedding": {"errors", "events", "ports", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},
@@ -84,7 +85,7 @@ NARROW = {
 }
 SHELL = {
     *("adapters", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
-    *("explain", "log", "ports", "replay", "runner", "telemetry", "training", "tune"),
+    *("explain", "letters", "log", "ports", "replay", "runner", "telemetry", "training", "tune"),
 }
 
 # Third-party packages that only these may import. A trailing slash stands for every file below.
