@@ -19,6 +19,7 @@ from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
 from streamer.ports import Clock, Fold, Lists, Record, Sink, Source, Vectors
+from streamer.publish import ANONYMOUS_ROW
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
@@ -31,6 +32,7 @@ from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Positions
 from streamer.runner.recovery import Found, newest_good
 from streamer.runner.refold import Refolded, Refolding
+from streamer.runner.retirement import Retirement, users_of
 from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
 from streamer.runner.texts import TextPorts, Texts
 from streamer.runner.vectors import VectorWriter
@@ -88,6 +90,7 @@ class Runner:
         self._telemetry = telemetry
         self._model = Model(settings, trainer)
         self._figures = Figures(clock, telemetry)
+        self._retirement = Retirement(self._model.holders, clock, telemetry)
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING_ITEMS
@@ -289,7 +292,8 @@ class Runner:
     def _poll(self) -> list[Record]:
         settings = self._settings
         n_max = settings.max_batch_catch_up if self._phase < Phase.PUBLISHING else settings.max_batch
-        timeout_s = 0.0 if self._backlog.size else settings.poll_timeout_ms / 1000
+        is_busy = self._backlog.size or self._retirement.is_waiting
+        timeout_s = 0.0 if is_busy else settings.poll_timeout_ms / 1000
         try:
             return self._patience(KAFKA, lambda: self._source.poll(n_max, timeout_s))
         except Unavailable:
@@ -342,14 +346,22 @@ class Runner:
             self._texts.follow(events)
         if self._phase < Phase.PUBLISHING:
             self._is_touched[info.touched_users] = True
+        else:
+            self._retirement.retire(self._model.item_rows(info.retired_item_ids))
         self._anonymous_changed = True
 
     def _publish(self, touched: NDArray[np.int32], fold: Fold | None) -> None:
-        """Write the lists of these users, of those who left, of the next ones of the backlog, and the anonymous one if due."""
-        n_more = self._settings.max_batch_catch_up
+        """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
+
+        And the anonymous one, if it is due or holds a retired item.
+        """
+        wrong = self._retirement.take(self._settings.max_batch)
+        n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
-        rows = np.unique(np.concatenate([touched, self._model.returning_users(), more]))
-        self._write(rows, self._anonymous_changed and self._due_anonymous(), fold)
+        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), more]))
+        is_anonymous_due = self._anonymous_changed and self._due_anonymous()
+        self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, fold)
+        self._retirement.written(wrong.size)
         if self._phase is Phase.PUBLISHING and not self._backlog.size:
             self._phase = Phase.LIVE
             self._telemetry.health.catching_up = False
