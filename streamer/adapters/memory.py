@@ -370,11 +370,13 @@ class MemoryLists:
             self._lists[user_id] = (value, self._now_s() + ttl_s)
             self._n_bytes += len(value)
 
-    def delete(self, user_ids: Sequence[str]) -> None:
-        """Remove the lists of these users; unknown ones are ignored."""
+    def delete(self, user_ids: Sequence[str]) -> set[str]:
+        """Remove the lists of these users; who of them had one."""
+        had = {user_id for user_id in user_ids if self.read(user_id) is not None}
         self.ping()
         for user_id in user_ids:
             self._drop(user_id)
+        return had
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""

@@ -187,9 +187,10 @@ class RedisLists(RedisConnection):
             check_same(self._run, self._prefix, fold, self._where)
             self._run(lists)
 
-    def delete(self, user_ids: Sequence[str]) -> None:
-        """Remove the lists of these users; unknown ones are ignored."""
-        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+    def delete(self, user_ids: Sequence[str]) -> set[str]:
+        """Remove the lists of these users; who of them had one."""
+        n_deleted = self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+        return {user_id for user_id, n in zip(user_ids, n_deleted, strict=True) if n}
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""

@@ -18,10 +18,11 @@ from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Fold, Lists, Record, Sink, Source, Vectors
+from streamer.ports import Clock, Fold, Lists, Receipts, Record, Sink, Source, Vectors
 from streamer.publish import ANONYMOUS_ROW
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
+from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake
 from streamer.runner.interval import Every
@@ -63,6 +64,7 @@ class Runner:
         trainer: Of the attention network; closed by whoever made it. None: there are no vectors.
         vectors: Where vectors, and the readable state of the encoders, are published. None: nowhere.
         checkpoint_ports: Where checkpoints and the log of folds are kept. None: a start reads the log from its beginning.
+        receipts: Where it is written what was removed of erased users. None: nowhere.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Runner:
         trainer: ThreadTrainer | None = None,
         vectors: Vectors | None = None,
         checkpoint_ports: CheckpointPorts | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._checkpoint_ports = checkpoint_ports
         self._text_ports = text_ports if settings.has_texts() else None
@@ -90,6 +93,7 @@ class Runner:
         self._telemetry = telemetry
         self._model = Model(settings, trainer)
         self._figures = Figures(clock, telemetry)
+        self._erasures = Erasures(settings, receipts, clock)
         self._retirement = Retirement(self._model.holders, clock, telemetry)
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
@@ -257,6 +261,7 @@ class Runner:
 
     def _fold_again(self, batch: Refolded) -> None:
         events = self._intake.take(batch.records).events
+        self._erasures.read(batch.records)
         if events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
             info = self._model.refold(events, self._clock.now_ms(), chances)
@@ -304,6 +309,7 @@ class Runner:
     def _turn(self, records: Sequence[Record]) -> None:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
+        self._erasures.read(records)
         touched = self._fold(taken.events, received_s, received_ms)
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
@@ -340,6 +346,7 @@ class Runner:
 
     def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
         self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)
+        self._erasures.folded(info.erased)
         if self._writer is not None:
             self._writer.follow(self._model.state, info)
         if self._texts is not None:
@@ -393,11 +400,13 @@ class Runner:
     def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
         if changes is not None:
-            self._lists.delete(changes.erased_user_ids)
+            self._erasures.deleted(lists=self._lists.delete(changes.erased_user_ids))
             self._lists.retire(changes.retired_item_ids)
             self._lists.restore(changes.restored_item_ids)
             if self._writer is not None:
-                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
+                had = self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
+                self._erasures.deleted(vectors=had)
+            self._erasures.write()
         if fold is not None:
             self._lists.write(entries, self._settings.list_ttl_s, fold)
         else:

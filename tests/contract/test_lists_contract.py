@@ -78,7 +78,7 @@ def test_lists_expire(store: Store) -> None:
 def test_delete_removes_only_these(lists: Lists) -> None:
     """Deleted lists are gone, others stay, unknown ones are ignored."""
     lists.write([(user, b"v") for user in "abc"], ttl_s=60)
-    lists.delete(["a", "c", "nobody"])
+    assert lists.delete(["a", "c", "nobody"]) == {"a", "c"}
     assert [lists.read(user) for user in "abc"] == [None, b"v", None]
 
 
