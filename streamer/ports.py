@@ -116,6 +116,9 @@ class Lists(Protocol):
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
 
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
+
     def retire(self, item_ids: Sequence[str]) -> None:
         """Mark items that readers must drop from lists already published."""
 

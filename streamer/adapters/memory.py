@@ -6,7 +6,7 @@ Those of texts are in `memory_texts`.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from streamer.adapters.memory_checkpoints import MemoryFolds
 from streamer.errors import ConfigError, Unavailable
@@ -383,6 +383,13 @@ class MemoryLists:
         self.ping()
         value, expires_at_s = self._lists.get(user_id, (None, 0.0))
         return value if self._now_s() < expires_at_s else None
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order."""
+        for user_id in list(self._lists):
+            value = self.read(user_id)
+            if value is not None:
+                yield user_id, value
 
     def retire(self, item_ids: Sequence[str]) -> None:
         """Mark items that readers must drop from lists already published."""

@@ -1,7 +1,7 @@
 """What is published on Redis, Valkey or a cluster of either, by redis-py: the connection, and lists over it."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -114,6 +114,19 @@ class RedisConnection:
         self._answered = True
         return replies
 
+    def _keys(self, prefix: str) -> Iterator[bytes]:
+        """Every key that begins so, once; it takes as long as the store is large, and holds up nobody."""
+        pattern = "".join(f"\\{mark}" if mark in "\\*?[]^" else mark for mark in prefix) + "*"
+        seen: set[bytes] = set()  # a scan may give a key twice
+        try:
+            for key in self._connect().scan_iter(match=pattern, count=CHUNK):
+                if key not in seen:
+                    seen.add(key)
+                    yield key
+        except (RedisError, RedisClusterException) as exc:
+            self._fail(exc)
+        self._answered = True
+
     def _connect(self) -> Any:
         if self._closed:
             raise Unavailable(f"{self._where}: closed")
@@ -196,6 +209,15 @@ class RedisLists(RedisConnection):
         """The list as it was written, or None."""
         value: bytes | None = self._run([("GET", self._list_prefix + user_id)])[0]
         return value
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
+        keys = self._keys(self._list_prefix)
+        while chunk := list(itertools.islice(keys, CHUNK)):
+            values = self._run(("GET", key) for key in chunk)
+            for key, value in zip(chunk, values, strict=True):
+                if value is not None:
+                    yield key[len(self._list_prefix.encode()) :].decode("utf-8", "backslashreplace"), value
 
     def retire(self, item_ids: Sequence[str]) -> None:
         """Mark items that readers must drop from lists already published."""
