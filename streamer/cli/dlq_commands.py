@@ -11,7 +11,7 @@ from streamer.errors import DataError, InvalidEvent
 letters = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Dead letters: messages that could not be used, and their way back.",
+    help="Messages that could not be used, and the way back.",
 )
 app.add_typer(letters, name="dlq")
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 from workers import Producer, Worker
 
+import streamer.cli.verify
 from streamer.adapters.redis import RedisLists
 from streamer.cli import app
 from streamer.events import ANONYMOUS
@@ -42,7 +43,11 @@ def holders(lists: RedisLists, owners: list[str]) -> list[str]:
 
 
 def test_retired_items_and_erased_users_are_gone_in_time(
-    worker: Worker, redis_url: str, prefix: str, poll_until: Callable[..., Any]
+    worker: Worker,
+    redis_url: str,
+    prefix: str,
+    poll_until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An item on two thousand lists is off them all within two seconds; an erased user's keys go, and a receipt comes."""
     producer, lists = Producer(worker.kafka, worker.topics), RedisLists(redis_url, prefix)
@@ -76,6 +81,7 @@ def test_retired_items_and_erased_users_are_gone_in_time(
     none = CliRunner().invoke(app, ["erase", "u8", "--wait", "0"], env=environment)  # nobody reads it
     assert (none.exit_code, none.stdout) == (3, "")
     assert "no receipt within 0 s" in none.stderr
+    monkeypatch.setattr(streamer.cli.verify, "LOOK_AGAIN_S", 0.01)  # nothing is on its way
     verified_and_tampered_with(lists, environment)
     lists.close()
 
