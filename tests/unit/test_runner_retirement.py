@@ -55,9 +55,10 @@ def test_a_retired_item_leaves_every_published_list(world: World, how: str) -> N
         world.told.clear()
 
     world.at_poll[CAUGHT_UP] = retire
+    world.at_poll[CAUGHT_UP + 10] = lambda: seen.update(after=holders(world))  # not only when it stops
     worker = world.worker(max_batch=8, anonymous_interval_s=1000, without="vectors").run()
     assert {ANONYMOUS, SEGMENT, "u0", "u39"} <= set(seen["before"])  # type: ignore[call-overload]
-    assert holders(world) == []
+    assert seen["after"] == holders(world) == []
     slices = [told for told in world.told if isinstance(told, list) and told]
     assert max(len(users) for users in slices) <= 8 + 1  # a segment comes with the anonymous list
     assert worker.value("lists_remade_total") == len(seen["before"])  # type: ignore[arg-type]
