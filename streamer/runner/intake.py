@@ -17,6 +17,24 @@ from streamer.telemetry import Telemetry
 _log = logging.getLogger("streamer.runner")
 
 
+def check_skew(event: Event, log_ms: int, max_skew_ms: int) -> None:
+    """Refuse what cannot have happened yet, by the log's own time: so it is refused on every reading, or on none.
+
+    Args:
+        log_ms: The log's own time of the event, epoch milliseconds; with -1 nothing is refused.
+        max_skew_ms: How far ahead of it the event may be.
+
+    Raises:
+        InvalidEvent: "future".
+    """
+    ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
+    if log_ms >= 0 and ahead_ms > max_skew_ms:
+        what = (
+            f"expected at most {max_skew_ms / 1000:g} s after the log's own time, got {ahead_ms / 1000:g} s"
+        )
+        raise InvalidEvent("future", "$.timestamp", what)
+
+
 class Taken(NamedTuple):
     """What a batch of records holds."""
 
@@ -71,7 +89,7 @@ class Intake:
                 self._look_for_gap(jump)
             try:
                 event = decode(self._kinds[record.topic], record.key, record.value)
-                self._check_skew(event, record.timestamp_ms)
+                check_skew(event, record.timestamp_ms, self._max_skew_ms)
             except InvalidEvent as exc:
                 n_usable[record.topic] -= 1
                 self._refuse(record, exc)
@@ -113,16 +131,6 @@ class Intake:
                 n_unread = offset - read.get(tp, offset)
                 if n_unread > 0:
                     self._on_gap(Jump(tp, offset - n_unread, offset), n_unread)
-
-    def _check_skew(self, event: Event, log_ms: int) -> None:
-        """Refuse what cannot have happened yet, by the log's own time: so it is refused on every reading, or on none."""
-        ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
-        if log_ms >= 0 and ahead_ms > self._max_skew_ms:
-            raise InvalidEvent(
-                "future",
-                "$.timestamp",
-                f"expected at most {self._max_skew_ms // 1000} s after the log's own time, got {ahead_ms // 1000} s",
-            )
 
     def _refuse(self, record: Record, error: InvalidEvent) -> None:
         self._telemetry.events.labels(record.topic, "invalid").inc()

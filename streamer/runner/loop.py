@@ -256,7 +256,7 @@ class Runner:
         taken = self._intake.take(batch.records)
         if taken.events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
-            info = self._model.refold(taken.events, taken.log_ms, self._clock.now_ms(), chances)
+            info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
             self._after_fold(info, taken.events, self._clock.monotonic_s())
 
     def _end_refolding(self, checkpointer: Checkpointer) -> None:
@@ -328,7 +328,7 @@ class Runner:
             return NO_USERS
         began_s = self._clock.monotonic_s()
         is_serving = self._phase >= Phase.PUBLISHING
-        info = self._model.fold(taken.events, taken.log_ms, received_ms, is_serving)
+        info = self._model.fold(taken.events, received_ms, is_serving, taken.log_ms)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
         self._intake.count(taken, info.n_skipped)
         self._after_fold(info, taken.events, received_s)

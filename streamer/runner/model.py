@@ -72,15 +72,15 @@ class Model:
         pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
 
     def fold(
-        self, events: Sequence[Event], log_ms: Sequence[int], now_ms: int, is_serving: bool
+        self, events: Sequence[Event], now_ms: int, is_serving: bool, log_ms: Sequence[int] | None = None
     ) -> pipeline.StepInfo:
         """Measure and learn one batch.
 
         Args:
             events: In log order.
-            log_ms: The log's own time of each, epoch milliseconds; -1 where it has none.
             now_ms: Wall clock: no event happened later, whatever its timestamp says.
             is_serving: Lists were published before, so look the events up in those, too, and never wait for training.
+            log_ms: The log's own time of each event, see `pipeline.step`.
         """
         if self.trainer is not None:
             self.trainer.patient = not is_serving
@@ -99,7 +99,7 @@ class Model:
         return chances
 
     def refold(
-        self, events: Sequence[Event], log_ms: Sequence[int], now_ms: int, chances: Chances
+        self, events: Sequence[Event], now_ms: int, chances: Chances, log_ms: Sequence[int] | None = None
     ) -> pipeline.StepInfo:
         """Measure and learn a batch once more, as it was: see `fold`.
 

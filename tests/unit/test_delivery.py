@@ -247,4 +247,4 @@ def test_without_times_of_the_log_nothing_is_left_out():
 def test_times_without_events_are_refused():
     """Each event has its own."""
     with pytest.raises(ValueError, match="log_ms: expected 1 times, one an event, got 2"):
-        folded([view("ann", "y")], log_ms=[1, 2])
+        pipeline.step(pipeline.new_state(SIZES), [view("ann", "y")], log_ms=[1, 2])

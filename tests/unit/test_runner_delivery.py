@@ -123,7 +123,8 @@ class Shop:
 
     def profile(self, user_id: str, log_ms: int, **fields: Any) -> None:
         """Somebody says who he is; without fields he is erased."""
-        value = json.dumps({"user_id": user_id, "timestamp": log_ms, "categorical": fields}).encode()
+        categorical = {name: [value] for name, value in fields.items()}
+        value = json.dumps({"user_id": user_id, "timestamp": log_ms, "categorical": categorical}).encode()
         self.log.append("profiles", 0, user_id.encode(), value if fields else None, timestamp_ms=log_ms)
 
     def work(self, *, is_keeping: bool = True) -> Runner:
@@ -141,6 +142,10 @@ class Shop:
         )
         runner.run(stop)
         return runner
+
+    def n_dead_letters(self) -> int:
+        """Records that nobody could use."""
+        return len(self.log.records("dead-letters"))
 
     def n_erased(self, topic: str) -> float | None:
         """Records left out by the last worker."""
@@ -191,6 +196,7 @@ def test_an_erased_user_s_old_events_do_not_bring_him_back(shop: Shop, is_rebuil
     runner = shop.work(is_keeping=False)
     assert users_of(runner) == {"bob"}
     assert shop.lists.read("ann") is None
+    assert shop.n_dead_letters() == 0
     assert shop.n_erased("interactions") == (4 if is_rebuilt else 1)
 
 
