@@ -109,9 +109,11 @@ class World:
         again: list[tuple[str, bytes, bytes | None]] = []
         for n, (topic, key, value) in enumerate(coming):
             if topic == "interactions" and value is not None:
-                value = value[:-1] + b',"event_id":"e%d"}' % n
-                again += [(topic, key, value)] * (n % 5 == 0)
-            self.coming.append((topic, key, value))
+                identified = value[:-1] + b',"event_id":"e%d"}' % n
+                again += [(topic, key, identified)] * (n % 5 == 0)
+                self.coming.append((topic, key, identified))
+            else:
+                self.coming.append((topic, key, value))
             if len(again) > 3:
                 self.coming.append(again.pop(0))
         self.coming += again
