@@ -300,7 +300,8 @@ class Runner:
     def _turn(self, records: Sequence[Record]) -> None:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
-        touched = self._fold(taken, received_s, received_ms)
+        info = self._fold(taken, received_s, received_ms)
+        touched = info.touched_users if info is not None else NO_USERS
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
             self._texts.send()
@@ -318,21 +319,22 @@ class Runner:
                 self._commit()
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
             self._checkpointer.turn()
+        if info is not None:
+            self._intake.count(taken, info.n_skipped)
         if records:
             self._telemetry.batch_size.observe(len(records))
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)
         self._show()
 
-    def _fold(self, taken: Taken, received_s: float, received_ms: int) -> NDArray[np.int32]:
+    def _fold(self, taken: Taken, received_s: float, received_ms: int) -> StepInfo | None:
         if not taken.events:
-            return NO_USERS
+            return None
         began_s = self._clock.monotonic_s()
         is_serving = self._phase >= Phase.PUBLISHING
         info = self._model.fold(taken.events, received_ms, is_serving, taken.log_ms)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
-        self._intake.count(taken, info.n_skipped)
         self._after_fold(info, taken.events, received_s)
-        return info.touched_users
+        return info
 
     def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
         self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)
