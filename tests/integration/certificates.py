@@ -46,7 +46,9 @@ def make_certificates(directory: Path) -> Certificates:
 
 def _authority(directory: Path, name: str) -> Certificate:
     made = Certificate(directory / f"{name}.pem", directory / f"{name}.key")
-    _openssl("req", "-x509", *_new_key(made.key), "-out", made.certificate, "-days", "2", "-subj", f"/CN={name}")
+    _openssl(
+        "req", "-x509", *_new_key(made.key), "-out", made.certificate, "-days", "2", "-subj", f"/CN={name}"
+    )
     return made
 
 
@@ -55,7 +57,17 @@ def _signed(directory: Path, name: str, by: Certificate) -> Certificate:
     request, extensions = directory / f"{name}.csr", directory / f"{name}.cnf"
     extensions.write_text(_SERVER)
     _openssl("req", *_new_key(made.key), "-out", request, "-subj", f"/CN={name}")
-    signing = ["-CA", by.certificate, "-CAkey", by.key, "-CAcreateserial", "-extfile", extensions, "-days", "2"]
+    signing = [
+        "-CA",
+        by.certificate,
+        "-CAkey",
+        by.key,
+        "-CAcreateserial",
+        "-extfile",
+        extensions,
+        "-days",
+        "2",
+    ]
     _openssl("x509", "-req", "-in", request, "-out", made.certificate, *signing)
     return made
 

@@ -45,7 +45,9 @@ def server(redis_url: str) -> Iterator[EmbeddedRedis]:
     with EmbeddedRedis() as server:
         with redis.Redis.from_url(server.url) as admin:
             admin.execute_command("ACL", "SETUSER", "streamer", *rights_in_security_md())
-            admin.execute_command("ACL", "SETUSER", "lists", "on", f">{PASSWORD}", f"~{PREFIX}list:*", "+set", "+ping")
+            admin.execute_command(
+                "ACL", "SETUSER", "lists", "on", f">{PASSWORD}", f"~{PREFIX}list:*", "+set", "+ping"
+            )
             admin.execute_command("ACL", "SETUSER", "default", "off")
         yield server
 
@@ -115,7 +117,10 @@ def test_a_worker_needs_tls_a_user_and_few_rights(proxy: RedisProxy, options: di
         ({"username": "nobody"}, "check user, password and rights"),
         ({"username": None, "password": None}, "check user, password and rights"),
         ({"ssl_ca_certs": "other"}, "certificate verify failed.*check ssl_ca_certs"),
-        ({"ssl_ca_certs": "/nowhere/ca.pem"}, "redis_config.ssl_ca_certs: the file /nowhere/ca.pem cannot be read"),
+        (
+            {"ssl_ca_certs": "/nowhere/ca.pem"},
+            "redis_config.ssl_ca_certs: the file /nowhere/ca.pem cannot be read",
+        ),
     ],
 )
 def test_who_is_not_let_in_gets_a_sentence(
@@ -161,14 +166,27 @@ def test_the_commands_take_the_options_from_settings(
     proxy: RedisProxy, options: dict[str, Any], tmp_path: Path
 ) -> None:
     """`streamer inspect` reads through TLS as that user, with the password from a file."""
-    RedisLists(f"rediss://127.0.0.1:{proxy.port}", PREFIX, options=options).write([("ann", b"as it is")], ttl_s=60)
+    RedisLists(f"rediss://127.0.0.1:{proxy.port}", PREFIX, options=options).write(
+        [("ann", b"as it is")], ttl_s=60
+    )
     (tmp_path / "password").write_text(PASSWORD + "\n")
     lines = [f'redis = "rediss://127.0.0.1:{proxy.port}"', "[redis_config]"]
     lines += [f'{name} = "{value}"' for name, value in options.items() if name != "password"]
     lines.append(f'password = {{ file = "{tmp_path}/password" }}')
     (tmp_path / "streamer.toml").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "streamer", "inspect", "ann", "--raw", "--config", tmp_path / "streamer.toml"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=_own_environment())
+    command = [
+        sys.executable,
+        "-m",
+        "streamer",
+        "inspect",
+        "ann",
+        "--raw",
+        "--config",
+        tmp_path / "streamer.toml",
+    ]
+    shown = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=_own_environment()
+    )
     assert (shown.returncode, shown.stdout) == (0, "as it is\n"), shown.stderr
 
 
