@@ -23,7 +23,7 @@ from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 
 pytestmark = pytest.mark.timeout(300)
 
-SECRET = "hunter2"  # a part of every password below
+SECRET = "hunter2"  # noqa: S105  a part of every password below
 PASSWORD = f"{SECRET}-in-the-url"
 START_TIMEOUT_S = 200  # the first start on a machine compiles the kernels
 SECRETS = {

@@ -22,7 +22,7 @@ LIBS = Path(
     os.environ.get("STREAMER_TEST_KAFKA_LIBS")
     or Path(__file__).resolve().parents[3] / "shared" / "kafka" / "libs"
 )
-PASSWORD = "hunter2"
+PASSWORD = "hunter2"  # noqa: S105  of a server of this test
 TRIES = 40
 PROPERTIES = """
 process.roles=broker,controller

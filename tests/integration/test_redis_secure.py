@@ -22,7 +22,7 @@ from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Fold, Span, VectorEntry
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSWORD = "p@ss/word?#"
+PASSWORD = "p@ss/word?#"  # noqa: S105  of a server of this test
 PREFIX = "streamer:"
 
 

@@ -10,20 +10,23 @@ import pytest
 import redis
 from redis_proxy import RedisProxy
 
-from streamer.adapters.memory import MemoryLog, MemorySink, MemorySource, SystemClock
+from streamer.adapters.memory import MemoryLists, MemoryLog, MemorySink, MemorySource, SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.config import Settings
 from streamer.embedded import EmbeddedRedis
-from streamer.errors import ConfigError, Unavailable
+from streamer.errors import ConfigError, StreamerError, Unavailable
 from streamer.events import ANONYMOUS
 from streamer.ports import TopicPartition
 from streamer.runner import Runner
 from streamer.telemetry import Telemetry
 
+pytestmark = pytest.mark.timeout(300)
+
 Poll = Callable[..., Any]
 INTERACTIONS = TopicPartition("interactions", 0)
 N_USERS = 7
 TTL_S = 60
+START_TIMEOUT_S = 200  # the first start on a machine compiles the kernels
 # Small tables: nothing here needs more.
 SIZES = {"max_items": 1000, "max_users": 1000, "max_nodes": 100, "max_taken": 10_000}
 
@@ -41,7 +44,7 @@ class Shop:
     """A log in memory, and a worker on it that writes to a Redis behind a proxy."""
 
     def __init__(self, proxy: RedisProxy) -> None:
-        self.log = MemoryLog({topic: 1 for topic in ("interactions", "catalog", "profiles", "dead-letters")})
+        self.log = MemoryLog(dict.fromkeys(("interactions", "catalog", "profiles", "dead-letters"), 1))
         self.n_events = 0
         self.telemetry = Telemetry(SystemClock())
         self.lists = RedisLists(f"redis://127.0.0.1:{proxy.port}", "trouble:", timeout_s=2.0)
@@ -87,8 +90,6 @@ class Shop:
 
     def undisturbed_hash(self) -> str:
         """The state that this log gives when nothing is wrong."""
-        from streamer.adapters.memory import MemoryLists
-
         runner, stop = self._runner(MemoryLists(), Telemetry(SystemClock())), threading.Event()
         thread = threading.Thread(target=runner.run, args=[stop], daemon=True)
         thread.start()
@@ -105,7 +106,7 @@ class Shop:
     def _run(self) -> None:
         try:
             self.runner.run(self._stop)
-        except Exception as exc:
+        except StreamerError as exc:
             self.error = exc
 
 
@@ -162,7 +163,7 @@ def test_a_redis_that_refuses_pauses_the_worker_and_nothing_else(
     shop = Shop(proxy)
     shop.sell(20)
     shop.start()
-    poll_until(shop.is_well, timeout_s=60, what="the start")
+    poll_until(shop.is_well, timeout_s=START_TIMEOUT_S, what="the start")
     for name, (begin, end) in _troubles(proxy, admin).items():
         n_before, committed, n_away = (
             shop.n_events,
@@ -208,7 +209,7 @@ def test_a_redis_that_answers_in_half_a_second_is_waited_for(
     shop = Shop(proxy)
     shop.sell(20)
     shop.start()
-    poll_until(shop.is_well, timeout_s=60, what="the start")
+    poll_until(shop.is_well, timeout_s=START_TIMEOUT_S, what="the start")
     proxy.delay_s = 0.5
     n_batches = shop.value("batch_seconds_count")
     for _ in range(30):
