@@ -103,7 +103,6 @@ def test_a_running_worker_keeps_its_secrets_and_to_itself(
     producer = Producer(worker.kafka, worker.topics)
     producer.interactions(20)
     producer.send("interactions", b"x", b"no json")
-    producer.close()
     poll_until(lambda: worker.logged("metrics"), timeout_s=START_TIMEOUT_S, what="the start")
     poll_until(lambda: worker.get("/ready")[0] == 200, timeout_s=START_TIMEOUT_S, what="readiness")
     poll_until(lambda: worker.logged("checkpoint"), what="a checkpoint")
@@ -112,9 +111,13 @@ def test_a_running_worker_keeps_its_secrets_and_to_itself(
     assert worker.process is not None
     _assert_loopback_only(worker.process.pid)
     guarded_redis.stop(kill=True)  # and while something is away
+    producer.interactions(1)
+    producer.close()
     poll_until(lambda: worker.get("/ready")[0] == 503, what="its noticing")
     pages["away"] = worker.get("/ready")[1]
     guarded_redis.start()
+    with redis.Redis.from_url(f"redis://127.0.0.1:{guarded_redis.port}") as admin:
+        admin.config_set("requirepass", PASSWORD)
     poll_until(lambda: worker.get("/ready")[0] == 200, timeout_s=30, what="its return")
     assert worker.end() == 0
     log = worker.log_path.read_text()
