@@ -1,6 +1,7 @@
 """Redis behind TLS with client certificates, and a user who may do no more than a worker needs."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,10 +27,12 @@ PASSWORD = "p@ss/word?#"  # noqa: S105  of a server of this test
 PREFIX = "streamer:"
 
 
+SECURITY = (ROOT / "SECURITY.md").read_text()
+
+
 def rights_in_security_md() -> list[str]:
     """The rules that SECURITY.md gives for the worker's user."""
-    text = (ROOT / "SECURITY.md").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("ACL SETUSER streamer "))
+    line = next(line for line in SECURITY.splitlines() if line.startswith("ACL SETUSER streamer "))
     return line.removeprefix("ACL SETUSER streamer ").replace(">PASSWORD", f">{PASSWORD}").split()
 
 
@@ -74,8 +77,21 @@ def options(certificates: Certificates) -> dict[str, Any]:
 
 def test_a_worker_needs_tls_a_user_and_few_rights(proxy: RedisProxy, options: dict[str, Any]) -> None:
     """Every store works over TLS with a client certificate, as a user with the rights of SECURITY.md and no more."""
-    url = f"rediss://127.0.0.1:{proxy.port}"
-    lists = RedisLists(url, PREFIX, options=options)
+    _use_every_store(f"rediss://127.0.0.1:{proxy.port}", options)
+
+
+def test_a_worker_needs_little_more_in_a_cluster() -> None:
+    """The rights that SECURITY.md adds for a cluster are enough there."""
+    added = re.findall(r"In a cluster add `(.*?)`", SECURITY)[0].split()
+    with EmbeddedRedis(cluster=True) as server:
+        with redis.Redis.from_url(server.url) as admin:
+            admin.execute_command("ACL", "SETUSER", "streamer", *rights_in_security_md(), *added)
+            admin.execute_command("ACL", "SETUSER", "default", "off")
+        _use_every_store(server.url, {"username": "streamer", "password": PASSWORD}, cluster=True)
+
+
+def _use_every_store(url: str, options: dict[str, Any], *, cluster: bool = False) -> None:
+    lists = RedisLists(url, PREFIX, cluster=cluster, options=options)
     lists.ping()
     fold = Fold(1, (Span("interactions", 0, 0, 3),), 3)
     lists.write([("u", b"list")], ttl_s=60, fold=fold)
@@ -85,23 +101,23 @@ def test_a_worker_needs_tls_a_user_and_few_rights(proxy: RedisProxy, options: di
     lists.restore(["i"])
     lists.delete(["u"])
 
-    folds = RedisFolds(url, PREFIX, options=options)
+    folds = RedisFolds(url, PREFIX, cluster=cluster, options=options)
     assert (folds.last(), folds.read(0, 10)) == (1, [fold])
     folds.trim(1)
     folds.clear()
 
-    vectors = RedisVectors(url, PREFIX, options=options)
+    vectors = RedisVectors(url, PREFIX, cluster=cluster, options=options)
     entry = VectorEntry("u", b"12", 1, 2, {"a": "b"})
     vectors.write_users([entry], ttl_s=60)
     assert vectors.read_user("u") == entry
     vectors.write_encoders(b"{}")
     vectors.delete_users(["u"])
 
-    texts = RedisTextCache(url, PREFIX, options=options)
+    texts = RedisTextCache(url, PREFIX, cluster=cluster, options=options)
     texts.write({"k": b"v"})
     assert texts.read(["k"]) == {"k": b"v"}
 
-    checkpoints = RedisCheckpoints(url, PREFIX, options=options)
+    checkpoints = RedisCheckpoints(url, PREFIX, cluster=cluster, options=options)
     checkpoints.write("one", [b"checkpoint"])
     checkpoints.write_pointer(b"{}")
     assert (checkpoints.names(), b"".join(checkpoints.read("one"))) == ({"one"}, b"checkpoint")
