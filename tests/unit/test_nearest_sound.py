@@ -80,6 +80,21 @@ def _n_links(data: bytes, nodes_at: int, levels: NDArray[np.int16], node: int) -
     return int.from_bytes(data[nodes_at + int(sizes.sum()) + 10 :][:4], "little")
 
 
+def test_more_links_than_a_list_has_room_for_are_refused() -> None:
+    """The 33rd would be read from the next node."""
+    n = 50
+    data, empty = graph_of(n)
+    count_at = 8 + n * DIM + 64 + 40 + 2 * n + 10  # of the first node, at level 0
+    for n_links, is_sound in ((32, True), (33, False), (2**32 - 1, False)):
+        broken = bytearray(data)
+        broken[count_at : count_at + 4] = n_links.to_bytes(4, "little")
+        if is_sound:  # the spare ones lead to node 0
+            check_graph(bytes(broken), empty, n, DIM)
+            continue
+        with pytest.raises(ValueError, match="at most 32 links"):
+            check_graph(bytes(broken), empty, n, DIM)
+
+
 def test_a_link_to_a_node_below_its_level_is_refused() -> None:
     """It would be followed beyond the end of that node's lists."""
     n = 2000
