@@ -3,9 +3,8 @@
 import contextlib
 import ipaddress
 import json
+import logging
 import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import psutil
 import pytest
 import redis
 from typer.testing import CliRunner
-from workers import ROOT, Producer, Worker
+from workers import Producer, Worker
 
 from streamer.cli import app
 from streamer.config import Settings, load, parse_assignments
@@ -44,6 +43,17 @@ def guarded_redis(redis_url: str) -> Iterator[EmbeddedRedis]:
         yield server
 
 
+@pytest.fixture
+def _logs_as_before() -> Iterator[None]:
+    """A command sets up the logs of its process, which is ours."""
+    root, own = logging.getLogger(), logging.getLogger("streamer")
+    handlers, level, own_level = root.handlers[:], root.level, own.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    own.setLevel(own_level)
+
+
 def _url(server: EmbeddedRedis, password: str = PASSWORD) -> str:
     return f"redis://default:{password}@127.0.0.1:{server.port}"
 
@@ -67,22 +77,6 @@ def _streamer(*arguments: str) -> str:
     done = CliRunner().invoke(app, arguments)
     trace = "".join(traceback.format_exception(done.exception)) if done.exception else ""
     return f"{done.stdout}{done.stderr}{trace}\nexit {done.exit_code}"
-
-
-def _run(*arguments: str) -> str:
-    """As `_streamer`, of a worker in a process of its own."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
-    pythonpath = os.pathsep.join(filter(None, [str(ROOT), own.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "streamer", "--debug", "run", *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-        env={**own, "PYTHONPATH": pythonpath},
-    )
-    return f"{done.stdout}{done.stderr}\nexit {done.returncode}"
 
 
 def _flags(kafka: str, url: str, **more: object) -> list[str]:
@@ -127,14 +121,19 @@ def test_a_running_worker_keeps_its_secrets_and_to_itself(
         assert SECRET not in text, name
 
 
-def test_no_command_prints_a_secret(mock_kafka: str, guarded_redis: EmbeddedRedis) -> None:
+@pytest.mark.usefixtures("_logs_as_before")
+def test_no_command_prints_a_secret(
+    mock_kafka: str, guarded_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether it works or fails, with its traceback too."""
-    away = _flags("127.0.0.1:1", f"redis://ann:{PASSWORD}@127.0.0.1:1")
     sasl = {"kafka_config.security.protocol": "SASL_PLAINTEXT", "kafka_config.sasl.mechanism": "PLAIN"}
-    refused = _flags(mock_kafka, _url(guarded_redis, f"{SECRET}-wrong"), **sasl)
+    away = _flags("127.0.0.1:1", f"redis://ann:{PASSWORD}@127.0.0.1:1", **sasl)
+    refused = _flags(mock_kafka, _url(guarded_redis, f"{SECRET}-wrong"))
+    # A worker in this process leaves its signals alone; its log, at debug level, goes where stderr goes.
+    monkeypatch.setattr("streamer.cli.worker._stop_on_signals", lambda _stop: None)
     bad_url = f"redis://127.0.0.1:1?password={SECRET}&x={SECRET}"
     shown = {
-        "run, away": _run(*away, "--log-format", "text"),
+        "run, away": _streamer("--debug", "run", *away, "--log-format", "text"),
         "check, refused": _streamer("--debug", "check", *refused),
         "inspect, away": _streamer("--debug", "inspect", "ann", *away[2:]),
         "inspect, refused": _streamer("--debug", "inspect", "ann", *refused[2:]),
@@ -151,6 +150,7 @@ def test_no_command_prints_a_secret(mock_kafka: str, guarded_redis: EmbeddedRedi
         assert "exit 0" not in text or name == "checkpoint list", (name, text)
     assert "check user, password and rights" in shown["inspect, refused"]
     assert "Traceback" in shown["run, away"]
+    assert "DEBUG" in shown["run, away"]
     assert "Traceback" in shown["inspect, away"]
 
 

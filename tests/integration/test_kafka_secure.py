@@ -153,7 +153,9 @@ def _create_topic(bootstrap: str, config: dict[str, str]) -> None:
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient({"bootstrap.servers": bootstrap, **config}, logger=_Quiet())
+    admin = AdminClient(
+        {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 200, **config}, logger=_Quiet()
+    )
     for n_left in reversed(range(TRIES)):
         try:
             admin.create_topics([NewTopic("t", 1, 1)], request_timeout=2)["t"].result(timeout=5)
