@@ -115,6 +115,8 @@ class _Connection:
         text = f"Kafka at {self.bootstrap}: {what}: {reason.str() if reason else 'no answer'}"
         if reason and reason.code() in _WRONG_CREDENTIALS and not self.answered:
             raise ConfigError(f"{text}; check mechanism, user name and password") from cause
+        if "certificate verify failed" in text and not self.answered:
+            raise ConfigError(f"{text}; check ssl.ca.location of the setting kafka_config") from cause
         raise Unavailable(text) from cause
 
 
