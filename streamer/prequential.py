@@ -34,7 +34,7 @@ from streamer.ranker.shortlist import calibrate, place_of
 from streamer.ranker.state import SHORT
 
 # Bits of Outcomes.flags.
-COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT = (1 << n for n in range(6))
+COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT, LATE = (1 << n for n in range(7))
 COLD = 5  # events: an item or user with fewer is cold
 SAMPLED = 16  # one event in so many has its list looked at
 N_LISTED = 10  # items kept of a sampled list
@@ -45,7 +45,7 @@ class Outcomes(NamedTuple):
 
     An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by
     this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had
-    announced (never COUNTED).
+    announced (never COUNTED); a LATE one happened before an event of its user that was folded before it.
 
     The last four columns are filled in for a sample of the MEASURED events, chosen by event number, and say what the list
     was like (see `beyond`).
@@ -152,6 +152,8 @@ def _describe(graph, user_row, item_row, time_ms):
         flags |= COLD_USER
     if is_new_session(graph, user_row, time_ms):
         flags |= NEW_SESSION
+    if time_ms < graph.users[user_row]["last_time_ms"]:
+        flags |= LATE
     return flags
 
 
@@ -258,11 +260,11 @@ def _set_cosine(graph, row, other_row):
 
 @kernel
 def _learn(graph, out, n):
-    """Learn an event, and then what came with it: the context counts for what comes after."""
+    """Learn an event, and then what came with it: the context counts for what comes after, unless it is an older one's."""
     user_row = np.int64(out.user_row[n])
     learn(graph, user_row, np.int64(out.item_row[n]), out.time_ms[n], out.value[n])
     for at in range(CONTEXT_NODES):
-        if out.context[n, at] > 0:
+        if out.context[n, at] > 0 and not out.flags[n] & LATE:
             graph.users[user_row]["nodes"][PROFILE_NODES + at] = out.context[n, at]
 
 

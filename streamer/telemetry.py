@@ -180,7 +180,11 @@ class Telemetry:
         c, g, h = self._counter, self._gauge, self._histogram
 
         self.events = c(
-            "events_total", "Records read, by what became of them: learned, or invalid", "topic", "outcome"
+            "events_total",
+            "Records read, by what became of them: learned, invalid, duplicate (learned before), or erased "
+            "(of a user who was erased after it)",
+            "topic",
+            "outcome",
         )
         self.dead_letters = c(
             "dead_letters_total", "Records sent to the dead-letter topic, by reason", "reason"
@@ -190,6 +194,9 @@ class Telemetry:
         )
         self.log_gap_records = c("log_gap_records_total", "Records missing from the log", "topic")
         self.counted = c("counted_total", "Interactions that hit ratios are measured on")
+        self.late = c(
+            "late_total", "Interactions learned that happened before one of the same user learned earlier"
+        )
         self.refused = c("refused_total", "Interactions and items not learned, since a table was full")
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
         self.texts_embedded = c(

@@ -54,7 +54,7 @@ class LogFold:
         """The next message; the log's own time says which interactions came before a user was erased."""
         if isinstance(event, Interaction):
             self._known.add(event.item_id)
-            if timestamp_ms > self._erased_ms.get(event.user_id, -2):
+            if not 0 <= timestamp_ms <= self._erased_ms.get(event.user_id, -1):
                 self._taken.setdefault(event.user_id, set()).add(event.item_id)
                 self._saw(event.user_id, timestamp_ms)
         elif isinstance(event, CatalogItem):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from streamer.errors import CheckpointRefused, ConfigError, Unavailable
 
@@ -36,7 +36,11 @@ class FileCheckpoints:
             ) from None  # the cause may show the URL, and secrets in it
         self._root = path.rstrip("/") or "/"
         self._is_local = isinstance(self._fs, LocalFileSystem)
-        self.where = f"{self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]}:{self._root}"
+        protocol = self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]
+        # Some backends leave user and password in the path.
+        self._credentials: str
+        self._credentials, _, shown = ("", "", self._root) if self._is_local else self._root.rpartition("@")
+        self.where = f"{protocol}:{shown}"
 
     def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a checkpoint; returns when it is there, on a local disk through to the disk."""
@@ -113,12 +117,17 @@ class FileCheckpoints:
         try:
             return action()
         except OSError as exc:
-            raise Unavailable(f"checkpoints at {self.where}: {exc}") from exc
+            self._tell(str(exc), exc)
         except Exception as exc:
-            self._translate(exc)
-            raise
+            if isinstance(exc, ConfigError | CheckpointRefused | Unavailable):
+                raise
+            # Backends have errors of their own for a store that is away.
+            self._tell(f"{type(exc).__name__}: {exc}", exc)
 
-    def _translate(self, exc: Any) -> None:
-        """Backends have errors of their own for a store that is away."""
-        if not isinstance(exc, ConfigError | CheckpointRefused | Unavailable):
-            raise Unavailable(f"checkpoints at {self.where}: {type(exc).__name__}: {exc}") from exc
+    def _tell(self, reason: str, cause: BaseException) -> NoReturn:
+        """The store is away. A cause that names the path would show the credentials in it."""
+        if not self._credentials:
+            raise Unavailable(f"checkpoints at {self.where}: {reason}") from cause
+        raise Unavailable(
+            f"checkpoints at {self.where}: {reason.replace(self._credentials, '***')}"
+        ) from None

@@ -115,6 +115,8 @@ class _Connection:
         text = f"Kafka at {self.bootstrap}: {what}: {reason.str() if reason else 'no answer'}"
         if reason and reason.code() in _WRONG_CREDENTIALS and not self.answered:
             raise ConfigError(f"{text}; check mechanism, user name and password") from cause
+        if "certificate verify failed" in text and not self.answered:
+            raise ConfigError(f"{text}; check ssl.ca.location of the setting kafka_config") from cause
         raise Unavailable(text) from cause
 
 
@@ -155,6 +157,7 @@ class KafkaSource:
         self._assigned: set[TopicPartition] = set()
         self._paused: set[str] = set()
         self._held: set[TopicPartition] = set()
+        self._sought: dict[TopicPartition, int] = {}  # where no record came from yet
         self._trouble: KafkaError | None = None  # came among records: told when there are none
         self._closed = False
         self._kafka = _Connection(bootstrap)
@@ -181,11 +184,14 @@ class KafkaSource:
         # `consume` with a timeout would wait until it is full; with none it takes what has arrived.
         more = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
         records = _records([first, *more])
-        if len(records) <= len(more):
+        n_read = len(records)
+        if self._sought:
+            records = self._from_where_sought(records)
+        if n_read <= len(more):
             for message in (first, *more):
                 if message.error() is not None:
                     self._on_message_error(message)
-        if records:
+        if n_read:
             self._kafka.last_error = None
         else:
             self._tell_trouble(timeout_s)
@@ -231,8 +237,33 @@ class KafkaSource:
         """Go on reading at these offsets, whatever was fetched; partitions that are not named stay where they are."""
         self._look_for_partitions()
         known = {tp: offset for tp, offset in positions.items() if tp in self._assigned}
-        self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in known])
-        self._assign(known)
+        self._sought.update(known)
+        self._go_to(known)
+
+    def _go_to(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in positions])
+        self._assign(positions)
+
+    def _from_where_sought(self, records: list[Record]) -> list[Record]:
+        """Without records from before the place that was sought.
+
+        An answer to "where does the partition begin?" that was on its way takes librdkafka back to the beginning, one seek in
+        sixty: it is sent to the place once more.
+        """
+        kept, behind = [], dict[TopicPartition, int]()
+        for record in records:
+            tp = TopicPartition(record.topic, record.partition)
+            sought = self._sought.get(tp, 0)
+            if tp in behind:
+                continue
+            if record.offset < sought:
+                behind[tp] = sought
+                continue
+            self._sought.pop(tp, None)
+            kept.append(record)
+        if behind:
+            self._go_to(behind)
+        return kept
 
     def hold(self, partitions: Collection[TopicPartition]) -> None:
         """From now on deliver no records of exactly these partitions, beside those of paused topics."""
@@ -343,8 +374,9 @@ class KafkaSource:
                 "kafka_position_lost", extra={"topic": topic, "partition": partition, "error": error.str()}
             )
             # Not `seek`: the partition has stopped, and librdkafka seeks only in those that run.
-            self._consumer.incremental_unassign([KafkaPartition(topic, partition)])
-            self._assign({TopicPartition(topic, partition): OFFSET_BEGINNING})
+            tp = TopicPartition(topic, partition)
+            self._sought.pop(tp, None)
+            self._go_to({tp: OFFSET_BEGINNING})
         else:
             if self._trouble is None:  # told now, too: other topics may keep `poll` from coming to it
                 _log.warning(

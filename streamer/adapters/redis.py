@@ -1,7 +1,9 @@
 """What is published on Redis, Valkey or a cluster of either, by redis-py: the connection, and lists over it."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import ssl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,6 +30,7 @@ _MAX_REASON = 200  # characters: a server's error may repeat the command it refu
 
 _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
 _SCHEMES = ("redis", "rediss", "unix")
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def mask(url: str) -> str:
@@ -50,21 +53,30 @@ class RedisConnection:
     What the store refuses for now (away, loading, read-only, out of memory, failing over) is `Unavailable`:
     some entries of that call may have been written, and writing all of them again puts things right. What no
     waiting heals is `ConfigError`: a bad URL, wrong or missing credentials and rights, a cluster taken for a
-    single server or the reverse. Credentials refused *after* the store once took them are `Unavailable`: then
-    it is the server that changed.
+    single server or the reverse. Credentials refused *after* the store once took them, and rights refused to
+    a command that once passed, are `Unavailable`: then it is the server that changed.
 
     Args:
         url: redis://, rediss:// (TLS) or unix://, with user, password and database as redis-py reads them.
         prefix: What every key begins with.
         cluster: The URL names a node of a Redis Cluster.
+        options: More options of redis-py (TLS, user and password, timeouts), which win over `timeout_s`; what the URL
+            says wins over them.
         timeout_s: Longest wait for a connection and for an answer.
 
     Raises:
-        ConfigError: the URL is none, or contradicts `cluster`.
+        ConfigError: the URL is none, or contradicts `cluster`; redis-py knows no such option; a file that an option names
+            cannot be read.
     """
 
     def __init__(
-        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
+        self,
+        url: str,
+        prefix: str = "streamer:",
+        *,
+        cluster: bool = False,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 5.0,
     ) -> None:
         self._where = f"Redis at {mask(url)}"
         self._prefix = prefix
@@ -77,10 +89,13 @@ class RedisConnection:
             # business.
             "retry": Retry(NoBackoff(), 1),
             "health_check_interval": 0,
+            **(options or {}),
         }
         self._client: Any = None
         self._answered = False
+        self._passed: set[str] = set()  # names of commands that we were once allowed
         self._closed = False
+        self._check_tls_files()
         self._check_url()
 
     def ping(self) -> None:
@@ -102,15 +117,18 @@ class RedisConnection:
         """The replies to the commands, sent in chunks; each command names one key."""
         replies: list[Any] = []
         remaining = iter(commands)
+        names = set[str]()
         try:
             client = self._connect()
             while chunk := list(itertools.islice(remaining, CHUNK)):
+                names = {command[0] for command in chunk}
                 pipeline = client.pipeline(transaction=False)
                 for command in chunk:
                     pipeline.execute_command(*command)
                 replies += pipeline.execute()
+                self._passed |= names
         except (RedisError, RedisClusterException) as exc:
-            self._fail(exc)
+            self._fail(exc, is_new=not names <= self._passed)
         self._answered = True
         return replies
 
@@ -136,6 +154,17 @@ class RedisConnection:
             self._client = kind.from_url(self._url, **self._options)
         return self._client
 
+    def _check_tls_files(self) -> None:
+        for name in _TLS_FILES:
+            path = self._options.get(name)
+            try:
+                if path is not None:
+                    Path(path).open("rb").close()
+            except OSError as exc:  # later it would look as if the server were away
+                raise ConfigError(
+                    f"redis_config.{name}: the file {path} cannot be read: {exc.strerror}"
+                ) from exc
+
     def _check_url(self) -> None:
         schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
         try:
@@ -155,11 +184,17 @@ class RedisConnection:
         if self._cluster and (parts.scheme == "unix" or database not in ("", "0")):
             raise ConfigError(f"{self._where}: a cluster has neither unix sockets nor databases other than 0")
 
-    def _fail(self, exc: Exception) -> NoReturn:
+    def _fail(self, exc: Exception, *, is_new: bool = False) -> NoReturn:
+        """Raise the error that fits; `is_new`: it may be of a command that never passed before."""
         causes = [exc, *_causes(exc)]
         text = f"{self._where}: {_reason(exc)}"
-        if any(isinstance(cause, _REFUSED) or _no_auth(cause) for cause in causes) and not self._answered:
+        is_refused = any(isinstance(cause, _REFUSED) or _no_auth(cause) for cause in causes)
+        if is_refused and (not self._answered or (is_new and any(map(_no_right, causes)))):
             raise ConfigError(f"{text}; check user, password and rights") from exc
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes) and not self._answered:
+            raise ConfigError(
+                f"{text}; check ssl_ca_certs of the setting redis_config, and the name in redis"
+            ) from exc
         if isinstance(exc, AskError) and not self._cluster:
             raise ConfigError(f"{self._where} is a node of a cluster; turn the cluster setting on") from exc
         if any(
@@ -170,12 +205,14 @@ class RedisConnection:
 
 
 class RedisLists(RedisConnection):
-    """`ports.Lists` on Redis: `<prefix>list:<user>` holds a list, `<prefix>retired:<item>` marks an item."""
+    """`ports.Lists` on Redis: `<prefix>list:<user>` holds a list, `<prefix>retired:<item>` marks an item.
 
-    def __init__(
-        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
-    ) -> None:
-        super().__init__(url, prefix, cluster=cluster, timeout_s=timeout_s)
+    Args:
+        url, prefix, kwargs: As `RedisConnection` has them.
+    """
+
+    def __init__(self, url: str, prefix: str = "streamer:", **kwargs: Any) -> None:
+        super().__init__(url, prefix, **kwargs)
         self._list_prefix = f"{prefix}list:"
         self._retired_prefix = f"{prefix}retired:"
 
@@ -233,7 +270,7 @@ class RedisLists(RedisConnection):
         return {item_id for item_id, mark in zip(item_ids, marks, strict=True) if mark}
 
 
-def _reason(exc: Exception) -> str:
+def _reason(exc: BaseException) -> str:
     # redis-py puts the command first, with its key: a user's id.
     return str(exc).rpartition("of pipeline caused error: ")[2][:_MAX_REASON] or type(exc).__name__
 
@@ -242,6 +279,10 @@ def _no_auth(exc: BaseException) -> bool:
     # NOAUTH comes as an AuthenticationError or, within a pipeline, as a plain ResponseError, by version of
     # redis-py.
     return str(exc).startswith(("NOAUTH", "WRONGPASS", "NOPERM", "Authentication required"))
+
+
+def _no_right(exc: BaseException) -> bool:
+    return isinstance(exc, NoPermissionError) or _reason(exc).startswith(("NOPERM", "User "))
 
 
 def _causes(exc: BaseException) -> Iterable[BaseException]:

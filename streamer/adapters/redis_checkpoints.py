@@ -19,7 +19,7 @@ class RedisCheckpoints(RedisConnection):
     `<prefix>checkpoint:at:<name>:<n>` chunk n
 
     Args:
-        url, prefix, cluster, timeout_s: As `RedisConnection` has them.
+        url, prefix, cluster, options, timeout_s: As `RedisConnection` has them.
     """
 
     @property

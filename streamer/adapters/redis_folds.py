@@ -10,7 +10,7 @@ class RedisFolds(RedisConnection):
     """`ports.Folds` on Redis: the stream `<prefix>folds`. XTRIM MINID needs Redis 6.2.
 
     Args:
-        url, prefix, cluster, timeout_s: As `RedisConnection` has them.
+        url, prefix, cluster, options, timeout_s: As `RedisConnection` has them.
     """
 
     def append(self, fold: Fold) -> None:

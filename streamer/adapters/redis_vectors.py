@@ -20,7 +20,7 @@ class RedisVectors(RedisConnection):
     no reader finds a vector beside the version of another.
 
     Args:
-        url, prefix, cluster, timeout_s: As `RedisConnection` has them.
+        url, prefix, cluster, options, timeout_s: As `RedisConnection` has them.
     """
 
     def write_users(self, entries: Sequence[VectorEntry], ttl_s: int) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streamer.adapters.redis import RedisConnection
 from streamer.errors import Unavailable
@@ -23,17 +23,14 @@ class RedisTextCache(RedisConnection):
     """`ports.TextCache` on Redis: `<prefix>text:<key>` holds a vector. They do not expire: some 0.9 kB a text.
 
     Args:
-        url, cluster, timeout_s: As of `RedisConnection`.
-        prefix: What every key begins with.
+        url, prefix, kwargs: As `RedisConnection` has them.
 
     Raises:
         ConfigError: the URL is none, or contradicts `cluster`.
     """
 
-    def __init__(
-        self, url: str, prefix: str = "streamer:", *, cluster: bool = False, timeout_s: float = 5.0
-    ) -> None:
-        super().__init__(url, prefix, cluster=cluster, timeout_s=timeout_s)
+    def __init__(self, url: str, prefix: str = "streamer:", **kwargs: Any) -> None:
+        super().__init__(url, prefix, **kwargs)
         self._text_prefix = f"{prefix}text:"
 
     def read(self, keys: Sequence[str]) -> dict[str, bytes]:

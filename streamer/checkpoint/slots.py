@@ -59,6 +59,8 @@ def slots_of(state: State, scoreboard: Scoreboard, header: Header) -> Slots:
         "encoders": Slot(_BYTES, (), 0, _MAX_ENCODER_BYTES),
         "changed": Slot(_COUNTS, (), 0, n_items),
         "segments": Slot(_ROWS, (2,), 0, caps["users"]),
+        "erased.users": Slot(np.dtype(np.uint64), (), 0, state.settings.max_erased),
+        "erased.log_ms": Slot(_COUNTS, (), 0, state.settings.max_erased),
         "texts.rows": Slot(_ROWS, (), 0, n_items),
         "texts.keys": Slot(_BYTES, (32,), 0, n_items),
         "texts.early_keys": Slot(_BYTES, (32,), 0, n_items),

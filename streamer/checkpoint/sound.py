@@ -113,6 +113,7 @@ def _of_the_rest(state: State) -> Iterator[Bounds]:
     yield "rates.passed", graph.rates.passed, 0, int(graph.rates.n[0])
     yield "taken.free", graph.taken.free, -1, len(graph.taken.item) - 1
     yield "taken.used", graph.taken.used[:1], 0, len(graph.taken.item)
+    yield "window_n", state.window.n, 0, 2**62
     yield "fresh", graph.fresh, -1, last
     yield "takes.target", graph.takes.target, 0, last
     yield "takes.items", graph.takes.items, -1, last

@@ -15,6 +15,7 @@ from streamer.checkpoint.file import Header, Reader, missing, read_arrays
 from streamer.checkpoint.slots import slots_of
 from streamer.checkpoint.sound import check_rows
 from streamer.encode import Encoders
+from streamer.erased import ErasedUsers
 from streamer.errors import CheckpointRefused
 from streamer.graph import FoldSettings
 from streamer.ids import IdTable
@@ -24,6 +25,7 @@ from streamer.pipeline.state import N_EXACT, Ids, State
 from streamer.propagate.learner import Trainer
 from streamer.propagate.tables import tables_from_arrays, tables_to_arrays
 from streamer.texts import TextRows
+from streamer.window import refill
 
 Arrays = dict[str, NDArray[Any]]
 Room = Mapping[str, NDArray[np.uint8]]
@@ -81,6 +83,7 @@ def freeze(state: State, scoreboard: Scoreboard, room: Room | None = None) -> Ca
     arrays["segments"] = np.array(list(state.segments.items()), np.int32).reshape(-1, 2)
     later = {f"ids.{kind}": ids.freeze() for kind, ids in state.ids._asdict().items()}
     later["texts"] = state.texts.freeze()
+    later["erased"] = state.erased.freeze()
     if state.nearest is not None:
         later["nearest"] = state.nearest.freeze()
     if state.trainer is not None:
@@ -136,6 +139,7 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
         nearest=near,
         changed=set(arrays["changed"].tolist()),
         segments=dict(arrays["segments"].tolist()),
+        erased=ErasedUsers.thaw(settings.max_erased, _of(arrays, "erased")),
     )
     for name, table in pipeline.tables(state).items():
         if len(arrays[f"table.{name}"]) != table.n_used:
@@ -143,6 +147,7 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
                 f"table {name}: expected {table.n_used} rows, got {len(arrays[f'table.{name}'])}"
             )
     check_rows(state)
+    refill(state.window)
     if state.trainer is not None:  # last, since it is the caller's, who may try an older checkpoint next
         state.trainer.thaw(_of(arrays, "trainer"))
     return Restored(state, scoreboard)

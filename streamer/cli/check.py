@@ -8,6 +8,7 @@ from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.text_model import check_text_model
 from streamer.checkpoint import pointer
+from streamer.cli.connect import on_redis
 from streamer.cli.worker import checkpoint_store
 from streamer.config import Settings
 from streamer.errors import StreamerError
@@ -46,8 +47,7 @@ def _try_kafka(settings: Settings, topics: list[str]) -> None:
 
 
 def _try_redis(settings: Settings) -> None:
-    url, is_cluster = settings.require_redis(), settings.redis_cluster
-    with closing(RedisLists(url, settings.prefix, cluster=is_cluster)) as lists:
+    with closing(on_redis(RedisLists, settings)) as lists:
         lists.ping()
 
 

@@ -69,7 +69,9 @@ ConfigFile = Annotated[
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Any setting; kafka_config.NAME=VALUE sets one of librdkafka's"
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting; kafka_config.NAME=VALUE sets one of librdkafka's, redis_config.NAME=VALUE of redis-py's",
     ),
 ]
 Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT")]
@@ -247,12 +249,12 @@ def inspect(
     ).settings
     from streamer.adapters.redis import RedisLists  # noqa: PLC0415
     from streamer.adapters.redis_vectors import RedisVectors  # noqa: PLC0415
+    from streamer.cli.connect import on_redis  # noqa: PLC0415
     from streamer.cli.views import show_item, show_list, show_vector  # noqa: PLC0415
 
-    where, prefix, is_cluster = settings.require_redis(), settings.prefix, settings.redis_cluster
     with (
-        closing(RedisLists(where, prefix, cluster=is_cluster)) as lists,
-        closing(RedisVectors(where, prefix, cluster=is_cluster)) as vectors,
+        closing(on_redis(RedisLists, settings)) as lists,
+        closing(on_redis(RedisVectors, settings)) as vectors,
     ):
         if item is not None:
             show_item(lists, item)

@@ -9,6 +9,7 @@ import msgspec
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.redis_receipts import RedisReceipts
+from streamer.cli.connect import on_redis
 from streamer.config import Settings
 from streamer.errors import DataError, Unavailable
 from streamer.events import user_id_problem
@@ -26,11 +27,10 @@ def erase(settings: Settings, user_id: str, wait_s: float) -> dict[str, Any]:
         Unavailable: Kafka or Redis is away, or no receipt came in time.
     """
     bootstrap, config = settings.require_kafka(), settings.kafka_config
-    url, prefix, is_cluster = settings.require_redis(), settings.prefix, settings.redis_cluster
     with (
         closing(KafkaSource(bootstrap, [settings.topic_profiles], settings.group, config=config)) as source,
         closing(KafkaSink(bootstrap, config=config, timeout_s=_TIMEOUT_S)) as sink,
-        closing(RedisReceipts(url, prefix, cluster=is_cluster)) as receipts,
+        closing(on_redis(RedisReceipts, settings)) as receipts,
     ):
         return erase_by(settings, source, sink, receipts, user_id, wait_s)
 

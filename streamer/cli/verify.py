@@ -11,12 +11,14 @@ import typer
 
 from streamer.adapters.kafka import KafkaSource
 from streamer.adapters.redis import RedisLists
+from streamer.cli.connect import on_redis
 from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.errors import InvalidEvent
 from streamer.events import decode
 from streamer.log import printable
 from streamer.ports import Lists, Source, TopicPartition
+from streamer.runner.intake import check_skew
 from streamer.verification import KINDS, Difference, Listed, LogFold, listed
 
 LOOK_AGAIN_S = 2.0  # a retired item is off all lists within this: what is wrong twice is wrong
@@ -54,9 +56,7 @@ def verify(settings: Settings, wait_s: float) -> Verdict:
     with (
         closing(KafkaSource(bootstrap, first, settings.group, config=config)) as facts,
         closing(KafkaSource(bootstrap, then, settings.group, config=config)) as interactions,
-        closing(
-            RedisLists(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
-        ) as lists,
+        closing(on_redis(RedisLists, settings)) as lists,
     ):
         lists.ping()
         return verify_by(settings, [facts, interactions], lists, wait_s, now_ms=time.time_ns() // 1_000_000)
@@ -130,6 +130,7 @@ def _fold(settings: Settings, sources: list[Source], end: dict[TopicPartition, i
         for record in records_until(source, own):
             try:
                 event = decode(kinds[record.topic], record.key, record.value)
+                check_skew(event, record.timestamp_ms, settings.max_skew_s * 1000)
             except InvalidEvent:
                 continue
             fold.take(event, record.timestamp_ms)

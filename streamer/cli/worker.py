@@ -18,6 +18,7 @@ from streamer.adapters.redis_vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model
 from streamer.adapters.text_process import TextProcess
+from streamer.cli.connect import on_redis
 from streamer.cli.views import write_report
 from streamer.config import Settings
 from streamer.ports import Checkpoints
@@ -46,11 +47,11 @@ def work(settings: Settings, report: Path | None) -> None:
         source = KafkaSource(bootstrap, list(settings.kinds()), settings.group, config=config)
         stack.callback(source.close)
         sink = KafkaSink(bootstrap, config=config)
-        lists = RedisLists(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+        lists = on_redis(RedisLists, settings)
         stack.callback(lists.close)
-        vectors = RedisVectors(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+        vectors = on_redis(RedisVectors, settings)
         stack.callback(vectors.close)
-        receipts = RedisReceipts(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+        receipts = on_redis(RedisReceipts, settings)
         stack.callback(receipts.close)
         text_ports = _text_ports(settings)
         checkpoint_ports = _checkpoint_ports(settings)
@@ -89,7 +90,7 @@ def _text_ports(settings: Settings) -> TextPorts | None:
         return None
     name, n_threads, download = settings.text_model, settings.text_threads, settings.text_download
     check_text_model(name, download=download)  # now, not in the background after the first item
-    cache = RedisTextCache(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+    cache = on_redis(RedisTextCache, settings)
     return TextPorts(lambda: TextProcess(name, n_threads, download=download), cache)
 
 
@@ -101,13 +102,13 @@ def checkpoint_store(settings: Settings) -> Checkpoints:
     """
     if settings.checkpoint_url is not None:
         return FileCheckpoints(settings.checkpoint_url)
-    return RedisCheckpoints(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+    return on_redis(RedisCheckpoints, settings)
 
 
 def _checkpoint_ports(settings: Settings) -> CheckpointPorts | None:
     if settings.checkpoint_interval_s == 0:
         return None
-    folds = RedisFolds(settings.require_redis(), settings.prefix, cluster=settings.redis_cluster)
+    folds = on_redis(RedisFolds, settings)
     return CheckpointPorts(checkpoint_store(settings), folds)
 
 

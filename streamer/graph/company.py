@@ -24,16 +24,16 @@ _ONE = np.uint64(1)
 
 
 @kernel
-def keep_company(graph, user_row, item_row):
-    """Add the user's last items to the sketch of the item that he takes now."""
+def keep_company(graph, user_row, item_row, n_later):
+    """Add the user's last items, but for the `n_later` ones after it, to the sketch of the item that he takes."""
     own = graph.company.sum[item_row]
     for d in range(COMPANY):
         own[d] *= _KEPT
-    for k in range(min(history_length(graph, user_row), graph.pair_window)):
+    for k in range(n_later, min(history_length(graph, user_row), n_later + graph.pair_window)):
         earlier = past_item(graph, user_row, k)
         if earlier != item_row:
             direction = scramble(np.uint64(earlier))
-            decay = _DECAYS[k]
+            decay = _DECAYS[k - n_later]
             for d in range(COMPANY):
                 is_minus = np.int32((direction >> np.uint64(d)) & _ONE)
                 own[d] += decay * np.float32(1 - 2 * is_minus)

@@ -1,10 +1,13 @@
-"""Histories: a user's last items in order, and the set of all items he ever took.
+"""Histories: a user's last items in the order of event time, and the set of all items he ever took.
+
+An event that comes late is put in its place: the later items move on by one. Places are as exact as the times kept (`TICK_MS`);
+a tie keeps the order of the log. One that is older than all items kept counts as an event, and is not kept.
 
 The set decides what may be listed, so it is exact: an open-addressing table of his own for each user, in power-of-two blocks
 of one pool. A block that is three quarters full moves to one twice as large and is handed on to the next user who needs
 its size.
 
-    users[row].ring                        20 item rows, the newest at (n_events - 1) % 20
+    users[row].ring                        20 item rows, the newest at (n_events - 1) % 20, the one before it a place before
     users[row].ring_time, .ring_value      event time and value of each
     taken.item[start : start + 2**class]   item row + 1, linear probing
 """
@@ -36,6 +39,17 @@ def past_item(graph, user_row, k):
     """Row of the user's item k events ago; 0 is the newest, k < history_length."""
     user = graph.users[user_row]
     return np.int64(user["ring"][(user["n_events"] - 1 - k) % HISTORY])
+
+
+@kernel
+def count_later(graph, user_row, time_ms):
+    """How many of the items kept come after an event at this time; `HISTORY`: it is older than all of a full history."""
+    user = graph.users[user_row]
+    n_events, tick = np.int64(user["n_events"]), time_ms // TICK_MS
+    n_later, length = 0, min(n_events, HISTORY)
+    while n_later < length and np.int64(user["ring_time"][(n_events - 1 - n_later) % HISTORY]) > tick:
+        n_later += 1
+    return n_later
 
 
 @kernel
@@ -114,8 +128,8 @@ def _grow(graph, user_row):
 
 
 @kernel
-def _take(graph, user_row, item_row):
-    """Record that the user took the item; one that finds no room is counted in `taken.used[1]`."""
+def _take(graph, user_row, item_row, number):
+    """Record that the user took the item, as his event of this number; one that finds no room is counted in `taken.used[1]`."""
     user = graph.users[user_row]
     if not has_taken(graph, user_row, item_row):
         size = 1 << user["taken_class"] if user["taken_class"] > 0 else 0
@@ -127,7 +141,7 @@ def _take(graph, user_row, item_row):
     graph.taken.item[at] = item_row + 1
     if graph.repeats:
         graph.taken.times[at] += 1
-        graph.taken.last[at] = user["n_events"]
+        graph.taken.last[at] = max(np.int64(graph.taken.last[at]), number)
 
 
 @kernel
@@ -178,18 +192,36 @@ def record_take(graph, user_row, item_row, time_ms):
 
 
 @kernel
-def append(graph, user_row, item_row, time_ms, value):
-    """Put an event at the end of the user's history; `value` is standardised, nan where it had none."""
-    user = graph.users[user_row]
-    at = user["n_events"] % HISTORY
+def _keep(user, at, item_row, tick, code):
     user["ring"][at] = item_row
-    user["ring_time"][at] = np.uint32(time_ms // TICK_MS)
-    user["ring_value"][at] = (
-        np.int8(NO_VALUE) if np.isnan(value) else np.int8(max(-3.0, min(3.0, value)) * VALUE_UNIT)
-    )
+    user["ring_time"][at] = tick
+    user["ring_value"][at] = code
+
+
+@kernel
+def insert(graph, user_row, item_row, time_ms, value, n_later):
+    """Put an event into the user's history, before the items that are later.
+
+    Args:
+        value: Standardised; nan where it had none.
+        n_later: What `count_later` says of the event.
+    """
+    user = graph.users[user_row]
+    at = np.int64(user["n_events"]) % HISTORY
+    # of a full history: the item that makes room, unless it is the event that is too old
+    oldest, oldest_tick, oldest_code = user["ring"][at], user["ring_time"][at], user["ring_value"][at]
+    for _ in range(min(n_later, HISTORY - 1)):
+        before = (at + HISTORY - 1) % HISTORY
+        _keep(user, at, user["ring"][before], user["ring_time"][before], user["ring_value"][before])
+        at = before
+    if n_later == HISTORY:
+        _keep(user, at, oldest, oldest_tick, oldest_code)
+    else:
+        code = np.int8(NO_VALUE) if np.isnan(value) else np.int8(max(-3.0, min(3.0, value)) * VALUE_UNIT)
+        _keep(user, at, np.int32(item_row), np.uint32(time_ms // TICK_MS), code)
     user["n_events"] += 1
     user["last_time_ms"] = max(time_ms, user["last_time_ms"])
-    _take(graph, user_row, item_row)
+    _take(graph, user_row, item_row, np.int64(user["n_events"]) - n_later)
 
 
 @kernel

@@ -6,7 +6,14 @@ from streamer.compiled import kernel
 from streamer.graph.categories import touch_nodes
 from streamer.graph.clocks import tick
 from streamer.graph.company import keep_company
-from streamer.graph.histories import append, has_taken, history_length, past_item, record_take
+from streamer.graph.histories import (
+    count_later,
+    has_taken,
+    history_length,
+    insert,
+    past_item,
+    record_take,
+)
 from streamer.graph.rates import count_take, enter_pool, grow_older
 from streamer.graph.rows import age_row, find_slot
 from streamer.graph.segments import count_in_segments
@@ -64,6 +71,22 @@ def _pair(graph, earlier, later, k):
 
 
 @kernel
+def _pair_in_time(graph, user_row, item_row, n_later):
+    """Pair the item with those before it at its event time and, where it comes late, with those after it."""
+    length, window = history_length(graph, user_row), graph.pair_window
+    for k in range(n_later, min(length, n_later + window)):
+        earlier = past_item(graph, user_row, k)
+        if earlier != item_row:
+            _pair(graph, earlier, item_row, k - n_later)
+    if n_later == HISTORY:
+        return  # what happened between the event and the items kept is not known any more
+    for k in range(max(0, n_later - window), n_later):
+        later = past_item(graph, user_row, k)
+        if later != item_row:
+            _pair(graph, item_row, later, n_later - 1 - k)
+
+
+@kernel
 def _learn_value(graph, item, value):
     """Count a value; returns it standardised by what was seen before it, nan where there is none."""
     if np.isnan(value):
@@ -88,14 +111,19 @@ def _learn_value(graph, item, value):
 def learn(graph, user_row, item_row, time_ms, value):
     """Fold one interaction. Cost does not depend on how many items or users there are.
 
+    One that comes late counts now, since popularity is in the order of the log, and goes into its user's history at its time.
+    It is no example for the network: the history it came after is not there any more.
+
     Args:
         value: Its value as the event gave it, float32; nan = none.
     """
     if not graph.items[item_row]["flags"] & KNOWN:
         arrive(graph, item_row)
     enter_pool(graph, item_row)
+    n_later = count_later(graph, user_row, time_ms)
     if (
         graph.switches[WITH_VECTORS]
+        and n_later == 0
         and graph.users[user_row]["n_events"] > 0
         and not has_taken(graph, user_row, item_row)
     ):
@@ -111,10 +139,7 @@ def learn(graph, user_row, item_row, time_ms, value):
     item["last_event"] = graph.counters[EVENTS]
     graph.damping[item_row] = (item["n_events"] + 5.0) ** DAMPING
     grow_older(graph)
-    for k in range(min(history_length(graph, user_row), graph.pair_window)):
-        earlier = past_item(graph, user_row, k)
-        if earlier != item_row:
-            _pair(graph, earlier, item_row, k)
+    _pair_in_time(graph, user_row, item_row, n_later)
     if graph.switches[WITH_RANKER]:
-        keep_company(graph, user_row, item_row)
-    append(graph, user_row, item_row, time_ms, _learn_value(graph, item, value))
+        keep_company(graph, user_row, item_row, n_later)
+    insert(graph, user_row, item_row, time_ms, _learn_value(graph, item, value), n_later)

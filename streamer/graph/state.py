@@ -80,6 +80,8 @@ class FoldSettings(NamedTuple):
     explore_share: float = 0.02  # of lists whose tenth place is given to an item that was hardly shown yet
     training_interval: int = 512  # events between two rounds of training of the attention network
     text_model: str = "none"  # whose vectors the fold takes
+    dedup_window: int = 1_000_000  # event ids remembered; 0 = none
+    max_erased: int = 100_000  # erased users remembered
     without: tuple[
         str, ...
     ] = ()  # paths, and kinds of evidence, that are switched off: for ablations, and for speed
@@ -324,6 +326,8 @@ def _check(settings: FoldSettings) -> None:
         )
     if not 1 <= settings.pair_window <= HISTORY:
         raise ValueError(f"pair_window: expected 1 to {HISTORY}, got {settings.pair_window}")
-    for name in ("max_items", "max_users", "max_nodes", "max_taken", "session_gap_s"):
+    for name in ("max_items", "max_users", "max_nodes", "max_taken", "session_gap_s", "max_erased"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}: expected at least 1, got {getattr(settings, name)}")
+    if settings.dedup_window < 0:
+        raise ValueError(f"dedup_window: expected at least 0, got {settings.dedup_window}")

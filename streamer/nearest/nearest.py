@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streamer.nearest import links
 from streamer.nearest.segments import Segments
+from streamer.nearest.sound import check_upkeep
 from streamer.nearest.table import (
     CATCH_UP,
     DRAWS,
@@ -210,7 +211,7 @@ class Nearest:
         """Go on exactly where `snapshot` was taken, in a new object of the same sizes.
 
         Raises:
-            ValueError: the snapshot is of more rows, or of vectors of another length.
+            ValueError, IndexError, KeyError: the snapshot is of more rows, or of vectors of another length, or is none.
         """
         n_rows, dim = arrays["table.vector"].shape
         if n_rows > self._max_items or dim != self._dim or self._upkeep.counters[N_ROWS] > 0:
@@ -227,6 +228,7 @@ class Nearest:
         self._segments.restore(
             {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         )
+        check_upkeep(arrays, self._segments.holds(n_rows))
 
     def _found(self, code: NDArray[np.int8], n: int = N_FOUND) -> NDArray[np.int32]:
         return self._segments.near(code, n) if self._upkeep.counters[SPARSE] else _NOTHING

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.nearest.sound import check_graph, check_places
+
 CONNECTIVITY, EXPANSION = 16, 96  # of the graphs; more finds more and takes longer
 
 
@@ -89,14 +91,24 @@ class Segments:
         return lambda: arrays | {name: np.frombuffer(graph.save(), np.uint8) for name, graph in full.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where `snapshot` was taken. Inserts up to `n_segment` vectors again."""
+        """Go on where `snapshot` was taken. Inserts up to `n_segment` vectors again.
+
+        Raises:
+            ValueError, IndexError, KeyError: nobody here wrote these arrays.
+        """
         self._last = int(arrays["last"][0])
         self._entry[:] = 0
         self._entry[: arrays["entry"].size] = arrays["entry"]
         self._segments = {}
-        for number in sorted(int(name.removeprefix("rows.")) for name in arrays if name.startswith("rows.")):
-            segment, rows = self._new_segment(), arrays[f"rows.{number}"]
-            graph = segment.graph.restore(arrays[f"graph.{number}"].tobytes())
+        numbers = sorted(int(name.removeprefix("rows.")) for name in arrays if name.startswith("rows."))
+        rows_of = {number: arrays[f"rows.{number}"] for number in numbers}
+        check_places(rows_of, self._entry, self._n_segment)
+        for number, rows in rows_of.items():
+            segment, data = self._new_segment(), arrays[f"graph.{number}"].tobytes()
+            check_graph(
+                data, bytes(segment.graph.save()), rows.size, self._dim
+            )  # usearch would follow any link
+            graph = segment.graph.restore(data)
             if rows.size == self._n_segment:
                 graph.expansion_search = EXPANSION  # not among what usearch saves
                 segment.graph = graph
@@ -108,6 +120,10 @@ class Segments:
             entries = number * self._n_segment + np.arange(rows.size) + 1
             segment.n_live = int(np.count_nonzero(self._entry[rows] == entries))
             self._segments[number] = segment
+
+    def holds(self, n_rows: int) -> NDArray[np.bool_]:
+        """(n_rows,) whether each of the first rows is in a graph."""
+        return self._entry[:n_rows] > 0
 
     def _thinned(self, number: int) -> NDArray[np.int32]:
         segment = self._segments[number]

@@ -4,6 +4,7 @@ The tables of a state are moved in place, since they may be gigabytes: whoever c
 with the one that comes back.
 
     state.py     what there is, its bytes and its hash
+    delivery.py  what comes twice, and what erased users did before, is left out
     batch.py     one batch into the state
     segments.py  lists for those of whom one value of a profile is known
     rounds.py    training beside the fold

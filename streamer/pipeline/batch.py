@@ -3,6 +3,7 @@
 Events are folded one by one inside, so any cut of the log into batches gives the same state.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -31,11 +32,12 @@ from streamer.graph.state import (
     PROFILE_NODES,
     WITH_VECTORS,
 )
+from streamer.pipeline.delivery import Skipped, content_hash, to_be_folded
 from streamer.pipeline.lists import rank_users, user_vectors
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.segments import admit_segments
 from streamer.pipeline.state import N_EXACT, State, new_state
-from streamer.prequential import Outcomes, fold, fold_only, new_outcomes
+from streamer.prequential import LATE, Outcomes, fold, fold_only, new_outcomes
 from streamer.texts import content_key, content_of
 
 NAN = float("nan")
@@ -65,6 +67,8 @@ class StepInfo(NamedTuple):
     n_items_retired: int
     n_users_erased: int
     n_refused: int  # interactions and items for which the tables had no room: not learned
+    n_late: int  # interactions that happened before one of the same user that had been learned
+    n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
     touched_users: NDArray[np.int32]  # rows, ascending: whose list may have changed
     outcomes: Outcomes
     retired_item_ids: list[str]  # may not be listed any more
@@ -77,8 +81,8 @@ class StepInfo(NamedTuple):
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
     """Compile, or load from disk, every kernel that a fold with these settings calls, on a small state of its own."""
-    small = settings._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024)
-    views = [Interaction("u", f"i{n}", "view", n) for n in range(3)]
+    small = settings._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024, dedup_window=16)
+    views = [Interaction("u", f"i{n}", "view", n, event_id=f"e{n}") for n in range(3)]
     item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
     state, _ = step(new_state(small), [*views, item, ItemRetired("i"), UserErased("u")], measure_share)
     rank_users(state, np.array([0, -1], np.int32), k)
@@ -88,16 +92,23 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
         nearest.warm_up()
 
 
-def step(state: State, events: Sequence[Event], measure_share: float = 1.0) -> tuple[State, StepInfo]:
+def step(
+    state: State, events: Sequence[Event], measure_share: float = 1.0, log_ms: Sequence[int] | None = None
+) -> tuple[State, StepInfo]:
     """Fold a batch in the order of the log.
 
     Args:
         state: Given away; use the one that is returned.
         measure_share: Share of users whose interactions are measured and move the mixture's weights; chosen by row, so the
             same in every replay. Part of what must be equal for two folds to be equal.
+        log_ms: (n,) the log's own time of each event, epoch milliseconds, -1 where it has none: whether an erased user did
+            something before he was erased. None: the log has no times.
+
+    Raises:
+        ValueError: there are not as many times as events.
     """
     batch = _Batch(state, measure_share)
-    for event in events:
+    for event in to_be_folded(state, events, log_ms, batch.skipped):
         batch.take(event)
     info = batch.finish()
     return batch.state, info
@@ -118,6 +129,7 @@ class _Batch:
         self._n_items_before = 0  # item rows in use when the run began
         self._outcomes: list[Outcomes] = []
         self._n = dict.fromkeys(("catalog", "profiles", "refused"), 0)
+        self.skipped: Skipped = Counter()
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
         self._erased_rows: list[int] = []
@@ -147,13 +159,11 @@ class _Batch:
             return
         self._fold_run()
         if isinstance(event, CatalogItem):
-            self._n["catalog"] += 1
             self._describe_item(event)
         elif isinstance(event, ItemRetired):
             self._n_items_retired += 1
             self._retire(event.item_id)
         elif isinstance(event, Profile):
-            self._n["profiles"] += 1
             self._describe_user(event)
         elif isinstance(event, UserErased):
             self._erase(event.user_id)
@@ -171,6 +181,8 @@ class _Batch:
             n_items_retired=self._n_items_retired,
             n_users_erased=len(self._erased),
             n_refused=self._n["refused"],
+            n_late=int(np.count_nonzero(outcomes.flags & LATE)),
+            n_skipped=self.skipped,
             touched_users=np.unique(outcomes.user_row),
             outcomes=outcomes,
             retired_item_ids=[item_id for item_id, gone in self._retired.items() if gone],
@@ -219,10 +231,15 @@ class _Batch:
         return bool(graph.switches[WITH_VECTORS]) and n_events % graph.training_interval == 0
 
     def _describe_item(self, event: CatalogItem) -> None:
-        item_row = self._ids.items.admit(event.item_id)
+        item_row, content = self._ids.items.admit(event.item_id), content_hash(event)
+        if item_row >= 0 and self.state.contents.items[item_row] == content:
+            self.skipped["catalog", "duplicate"] += 1
+            return
+        self._n["catalog"] += 1
         if item_row < 0:
             self._n["refused"] += 1
             return
+        self.state.contents.items[item_row] = content
         flags = int(self.state.graph.items["flags"][item_row]) | CATALOGUED
         self.state.graph.items["flags"][item_row] = flags
         was_unlistable = bool(self.state.graph.unlistable[item_row])
@@ -258,10 +275,15 @@ class _Batch:
         return [row + 1 for row in self._admit_nodes(names)]
 
     def _describe_user(self, event: Profile) -> None:
-        user_row = self._ids.users.admit(event.user_id)
+        user_row, content = self._ids.users.admit(event.user_id), content_hash(event)
+        if user_row >= 0 and self.state.contents.users[user_row] == content:
+            self.skipped["profiles", "duplicate"] += 1
+            return
+        self._n["profiles"] += 1
         if user_row < 0:
             self._n["refused"] += 1
             return
+        self.state.contents.users[user_row] = content
         names = self.state.encoders.profile(event)
         segments = self._segments(names)[:PROFILE_NODES]
         nodes = self.state.graph.users["nodes"][user_row]
@@ -309,6 +331,7 @@ class _Batch:
             self._n["refused"] += 1
         else:
             self.state.graph.unlistable[item_row] = True
+            self.state.contents.items[item_row] = 0  # the same record once more brings it back
             self.state.changed.add(item_row)
         self._retired[item_id] = True
 
@@ -320,6 +343,7 @@ class _Batch:
             n_history, n_taken = min(int(user["n_events"]), HISTORY), int(user["n_taken"])
             removed = Erased(user_id, n_history, n_taken, bool(user["nodes"][:PROFILE_NODES].any()))
             erase_user(self.state.graph, user_row)
+            self.state.contents.users[user_row] = 0
             self._erased_rows.append(user_row)
         self._erased.append(user_id)
         self._removed.append(removed)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streamer import mixture, paths
 from streamer.encode import Encoders
+from streamer.erased import ErasedUsers
 from streamer.errors import ConfigError
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.candidates import Candidates, new_candidates
@@ -18,6 +19,7 @@ from streamer.propagate.learner import Trainer
 from streamer.ranker import Ranker, new_ranker
 from streamer.ranker.features import N_FEATURES
 from streamer.texts import TextRows
+from streamer.window import Window, new_window
 
 N_EXACT = (
     100_000  # vectors of texts up to which nearest items are exact; a scan of as many takes a millisecond
@@ -39,6 +41,13 @@ class Ids(NamedTuple):
     nodes: IdTable  # feature nodes, "field=value" and the like, and segments of users
 
 
+class Contents(NamedTuple):
+    """What the last record of each item and user said, as hashes: one that is sent again changes nothing. 0 = none."""
+
+    items: NDArray[np.uint64]  # (max_items,)
+    users: NDArray[np.uint64]  # (max_users,)
+
+
 class State(NamedTuple):
     """Everything that the log has taught so far."""
 
@@ -52,6 +61,9 @@ class State(NamedTuple):
     trainer: Trainer | None  # of the attention network; None: nobody trains
     changed: set[int]  # item rows that the trainer has not seen as they are now
     segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for it
+    window: Window  # of the event ids folded lately
+    contents: Contents
+    erased: ErasedUsers
     scratch: Candidates  # no state: where lists are made
 
 
@@ -87,6 +99,9 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         trainer if has_trainer else None,
         set(),
         {},
+        new_window(settings.dedup_window),
+        Contents(np.zeros(settings.max_items, np.uint64), np.zeros(settings.max_users, np.uint64)),
+        ErasedUsers(settings.max_erased),
         new_candidates(paths.N_PATHS, settings.max_nodes),
     )
 
@@ -114,21 +129,24 @@ def tables(state: State) -> dict[str, Table]:
         "evidence": graph.evidence,
         "company": graph.company.sum,
         "company_codes": graph.company.code,
+        "item_contents": state.contents.items,
     }
+    of_users = {"users": graph.users, "user_contents": state.contents.users}
     of_nodes = {"nodes": graph.nodes, "node_items": graph.node_items}
     taken = {"taken": graph.taken.item, "taken_counts": graph.taken.times, "taken_last": graph.taken.last}
     rings = {"rates_ring": graph.rates.ring, "rates_arrived": graph.rates.arrived}
     n_used = {
         **dict.fromkeys(of_items, ids.items.n_rows),
-        "users": ids.users.n_rows,
+        **dict.fromkeys(of_users, ids.users.n_rows),
         **dict.fromkeys(of_nodes, ids.nodes.n_rows),
         **dict.fromkeys(taken, int(graph.taken.used[0])),
         "rates_ring": int(graph.counters[0]) + 1,
         "rates_arrived": int(graph.rates.n[0]),
+        "window_ring": int(state.window.n[0]),
     }
     arrays = {
         **of_items,
-        "users": graph.users,
+        **of_users,
         **of_nodes,
         **taken,
         "taken_free": graph.taken.free,
@@ -148,6 +166,8 @@ def tables(state: State) -> dict[str, Table]:
         "counters": graph.counters,
         "weights": graph.weights,
         "values": graph.values,
+        "window_ring": state.window.ring,
+        "window_n": state.window.n,
         **{
             f"ranker_{part}_{name}": table
             for part in ("weights", "first_moment", "second_moment", "memory", "scaling")
@@ -174,6 +194,8 @@ def table_bytes(state: State) -> dict[str, int]:
     sizes["ranker"] = sum(t.nbytes for name, t in _used_tables(state).items() if name.startswith("ranker_"))
     for name, ids in state.ids._asdict().items():
         sizes[f"ids_{name}"] = 140 * ids.n_rows
+    sizes["window_slots"] = state.window.slots.nbytes if state.window.ring.size else 0
+    sizes["erased"] = state.erased.n_bytes()
     sizes["encoders"] = state.encoders.n_bytes()
     sizes["texts"] = state.texts.n_bytes()
     sizes["nearest"] = state.nearest.n_bytes() if state.nearest is not None else 0
@@ -195,6 +217,7 @@ def state_hash(state: State) -> str:
         digest.update(np.ascontiguousarray(table).view(np.uint8).data)
     digest.update(state.encoders.digest())
     digest.update(state.texts.digest())
+    digest.update(state.erased.digest())
     digest.update(state.nearest.digest() if state.nearest is not None else b"none")
     digest.update(state.trainer.digest() if state.trainer is not None else b"none")
     # what the next round will be told, and what lists are ranked with until then

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid
 from streamer.events import Event, Kind, decode
+from streamer.pipeline.delivery import Skipped
 from streamer.ports import Record, TopicPartition
 from streamer.runner.outgoing import Outgoing, dead_letter
 from streamer.runner.positions import Jump, Positions, n_lost
@@ -16,10 +17,29 @@ from streamer.telemetry import Telemetry
 _log = logging.getLogger("streamer.runner")
 
 
+def check_skew(event: Event, log_ms: int, max_skew_ms: int) -> None:
+    """Refuse what cannot have happened yet, by the log's own time: so it is refused on every reading, or on none.
+
+    Args:
+        log_ms: The log's own time of the event, epoch milliseconds; with -1 nothing is refused.
+        max_skew_ms: How far ahead of it the event may be.
+
+    Raises:
+        InvalidEvent: "future".
+    """
+    ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
+    if log_ms >= 0 and ahead_ms > max_skew_ms:
+        what = (
+            f"expected at most {max_skew_ms / 1000:g} s after the log's own time, got {ahead_ms / 1000:g} s"
+        )
+        raise InvalidEvent("future", "$.timestamp", what)
+
+
 class Taken(NamedTuple):
     """What a batch of records holds."""
 
     events: list[Event]
+    log_ms: list[int]  # the log's own time of each, epoch milliseconds; -1 where it has none
     n_usable: Mapping[str, int]  # topic -> records that became events
 
 
@@ -48,6 +68,8 @@ class Intake:
         self._oldest_offsets = oldest_offsets
         self._telemetry = telemetry
         self._kinds: dict[str, Kind] = settings.kinds()
+        self._topics = {kind: topic for topic, kind in self._kinds.items()}
+        self._max_skew_ms = settings.max_skew_s * 1000
         self._n_invalid_in_a_row = 0
 
     def take(self, records: Sequence[Record]) -> Taken:
@@ -59,20 +81,38 @@ class Intake:
             Unavailable: Kafka stays away while we are stopping.
         """
         events: list[Event] = []
+        log_ms: list[int] = []
         n_usable = Counter(record.topic for record in records)
         for record in records:
             jump = self._positions.advance(record)
             if jump is not None:
                 self._look_for_gap(jump)
             try:
-                events.append(decode(self._kinds[record.topic], record.key, record.value))
+                event = decode(self._kinds[record.topic], record.key, record.value)
+                check_skew(event, record.timestamp_ms, self._max_skew_ms)
             except InvalidEvent as exc:
                 n_usable[record.topic] -= 1
                 self._refuse(record, exc)
             else:
+                events.append(event)
+                log_ms.append(record.timestamp_ms)
                 self._n_invalid_in_a_row = 0
         self._outgoing.send()
-        return Taken(events, n_usable)
+        return Taken(events, log_ms, n_usable)
+
+    def count(self, taken: Taken, n_skipped: Skipped) -> None:
+        """Count what became of a batch that was folded.
+
+        Args:
+            n_skipped: (kind, why) -> events that the fold left out.
+        """
+        n_learned = dict(taken.n_usable)
+        for (kind, why), n_events in n_skipped.items():
+            topic = self._topics[kind]
+            n_learned[topic] -= n_events
+            self._telemetry.events.labels(topic, why).inc(n_events)
+        for topic, n_records in n_learned.items():
+            self._telemetry.events.labels(topic, "learned").inc(n_records)
 
     def look_at_start(self, begin: Mapping[TopicPartition, int], read: Mapping[TopicPartition, int]) -> None:
         """Tell when the log has lost its beginning; it is a gap where records went that nobody had read.

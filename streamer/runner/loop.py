@@ -24,7 +24,7 @@ from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
-from streamer.runner.intake import Intake
+from streamer.runner.intake import Intake, Taken
 from streamer.runner.interval import Every
 from streamer.runner.model import Chances, Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
@@ -260,12 +260,12 @@ class Runner:
             self._end_refolding(checkpointer)
 
     def _fold_again(self, batch: Refolded) -> None:
-        events = self._intake.take(batch.records).events
+        taken = self._intake.take(batch.records)
         self._erasures.read(batch.records)
-        if events:
+        if taken.events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
-            info = self._model.refold(events, self._clock.now_ms(), chances)
-            self._after_fold(info, events, self._clock.monotonic_s())
+            info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
+            self._after_fold(info, taken.events, self._clock.monotonic_s())
 
     def _end_refolding(self, checkpointer: Checkpointer) -> None:
         was_cut, n_gone = self._refolding.was_cut, self._refolding.n_gone
@@ -310,7 +310,8 @@ class Runner:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
         self._erasures.read(records)
-        touched = self._fold(taken.events, received_s, received_ms)
+        info = self._fold(taken, received_s, received_ms)
+        touched = info.touched_users if info is not None else NO_USERS
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
             self._texts.send()
@@ -328,21 +329,22 @@ class Runner:
                 self._commit()
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
             self._checkpointer.turn()
-        for topic, n_records in taken.n_usable.items():
-            self._telemetry.events.labels(topic, "learned").inc(n_records)
+        if info is not None:
+            self._intake.count(taken, info.n_skipped)
         if records:
             self._telemetry.batch_size.observe(len(records))
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)
         self._show()
 
-    def _fold(self, events: Sequence[Event], received_s: float, received_ms: int) -> NDArray[np.int32]:
-        if not events:
-            return NO_USERS
+    def _fold(self, taken: Taken, received_s: float, received_ms: int) -> StepInfo | None:
+        if not taken.events:
+            return None
         began_s = self._clock.monotonic_s()
-        info = self._model.fold(events, received_ms, is_serving=self._phase >= Phase.PUBLISHING)
+        is_serving = self._phase >= Phase.PUBLISHING
+        info = self._model.fold(taken.events, received_ms, is_serving, taken.log_ms)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
-        self._after_fold(info, events, received_s)
-        return info.touched_users
+        self._after_fold(info, taken.events, received_s)
+        return info
 
     def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
         self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)

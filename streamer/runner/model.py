@@ -71,17 +71,20 @@ class Model:
         """Compile, or load, every kernel now: the first event should not have to wait for it."""
         pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
 
-    def fold(self, events: Sequence[Event], now_ms: int, is_serving: bool) -> pipeline.StepInfo:
+    def fold(
+        self, events: Sequence[Event], now_ms: int, is_serving: bool, log_ms: Sequence[int] | None = None
+    ) -> pipeline.StepInfo:
         """Measure and learn one batch.
 
         Args:
             events: In log order.
             now_ms: Wall clock: no event happened later, whatever its timestamp says.
             is_serving: Lists were published before, so look the events up in those, too, and never wait for training.
+            log_ms: The log's own time of each event, see `pipeline.step`.
         """
         if self.trainer is not None:
             self.trainer.patient = not is_serving
-        self.state, info = pipeline.step(self.state, events, self._settings.measure_share)
+        self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
         served = self._publisher.served(info.outcomes) if is_serving else None
         self.scoreboard.update(info.outcomes, served)
         self._note(info, now_ms)
@@ -95,7 +98,9 @@ class Model:
         chances, self._chances = self._chances, Chances("", b"")
         return chances
 
-    def refold(self, events: Sequence[Event], now_ms: int, chances: Chances) -> pipeline.StepInfo:
+    def refold(
+        self, events: Sequence[Event], now_ms: int, chances: Chances, log_ms: Sequence[int] | None = None
+    ) -> pipeline.StepInfo:
         """Measure and learn a batch once more, as it was: see `fold`.
 
         Args:
@@ -103,7 +108,7 @@ class Model:
         """
         if self.trainer is not None:
             self.trainer.plan(chances.rounds)
-        self.state, info = pipeline.step(self.state, events, self._settings.measure_share)
+        self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
         self._note(info, now_ms)
         if self.trainer is not None:
             self.trainer.plan("")

@@ -22,6 +22,8 @@ CORE = (
     "events",
     "texts",
     "ids",
+    "window",
+    "erased",
     "encode",
     "nearest",
     "graph",
@@ -46,6 +48,8 @@ NARROW = {
     "events": {"errors"},
     "texts": {"events"},
     "ids": {"errors", "compiled"},
+    "window": {"compiled"},
+    "erased": set(),
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
     "fastmath": {"compiled"},
     "nearest": {"errors", "compiled"},
@@ -58,6 +62,7 @@ NARROW = {
         *(
             "errors",
             "encode",
+            "erased",
             "graph",
             "ids",
             "measure",
@@ -67,6 +72,7 @@ NARROW = {
             "propagate",
             "ranker",
             "texts",
+            "window",
         ),
     },
     "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's

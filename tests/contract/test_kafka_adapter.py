@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from streamer.adapters.kafka import KafkaSink, KafkaSource, headers
 from streamer.embedded import EmbeddedKafka
 from streamer.errors import ConfigError, InvalidEvent, Unavailable
+from streamer.ports import TopicPartition
 
 NOBODY = "127.0.0.1:1"
 
@@ -202,3 +203,29 @@ class _MessageWithAStrangeHeader:
 def test_a_header_name_that_is_no_text_costs_the_headers_alone() -> None:
     """Whoever writes messages may write any bytes as a name: the client cannot read them, the worker goes on."""
     assert headers(_MessageWithAStrangeHeader()) == ()  # type: ignore[arg-type]
+
+
+def test_a_client_that_goes_back_to_the_beginning_is_sent_on(
+    mock_cluster: EmbeddedKafka, make_topic: Callable[..., str], poll_until: Callable[..., object]
+) -> None:
+    """Records from before the place that was sought are never delivered, and those behind it all are: librdkafka has been
+    seen to read from the beginning after a seek, which the assignment in the middle stands for."""
+    topic = make_topic(mock_cluster.bootstrap)
+    sink = KafkaSink(mock_cluster.bootstrap)
+    for n in range(10):
+        sink.send(topic, b"k", str(n).encode())
+    sink.flush(30)
+    sink.close()
+    source = KafkaSource(mock_cluster.bootstrap, [topic], "g")
+    place = TopicPartition(topic, 0)
+    source.seek({place: 7})
+    source._go_to({place: 0})
+    offsets: list[int] = []
+
+    def all_read() -> bool:
+        offsets.extend(record.offset for record in source.poll(100, 0.1))
+        return len(offsets) >= 3
+
+    poll_until(all_read, what="the last records")
+    assert offsets == [7, 8, 9]
+    source.close()

@@ -192,8 +192,9 @@ def folded(
     state = pipeline.new_state(settings.fold(), trainer)
     for records, rounds, served in log:
         trainer.plan(rounds)
+        read = [(event, record.timestamp_ms) for record in records for event in events_of(settings, record)]
         state, info = pipeline.step(
-            state, [event for record in records for event in events_of(settings, record)]
+            state, [event for event, _ in read], log_ms=[log_ms for _, log_ms in read]
         )
         ranks = np.frombuffer(served, np.uint8).astype(np.int32)
         scoreboard.update(info.outcomes, ranks if ranks.size == info.n_interactions else None)

@@ -303,7 +303,9 @@ def test_hostile_messages_are_set_aside_and_nothing_else(
 
     n_read = _n_read(worker)
     for kind, verdicts in expected.items():
-        assert n_read[topics[kind], "learned"] == len(verdicts.events) >= N_VALID[kind]
+        # some attacks leave a record as another one was: said twice, and learned once
+        n_folded = n_read[topics[kind], "learned"] + n_read.get((topics[kind], "duplicate"), 0)
+        assert n_folded == len(verdicts.events) >= N_VALID[kind]
         assert n_read[topics[kind], "invalid"] == len(verdicts.dead_letters) > N_HOSTILE[kind] * 0.8
     events = [event for kind in ("catalog", "profiles", "interactions") for event in expected[kind].events]
     assert worker.report_now()["state_hash"] == _state_hash(events)

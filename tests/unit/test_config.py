@@ -119,6 +119,15 @@ def test_wrong_assignments_are_refused(assignment: str, words: str) -> None:
         ("redis", "redis://localhost/main", ["the database is a number"]),
         ("kafka_config", {"group.id": "x"}, ["group.id cannot be set here: use the setting group"]),
         ("kafka_config", {"enable.auto.commit": "true"}, ["the runner commits"]),
+        ("redis_config", {"ssl_ca_cert": "x"}, ["redis_config: 'ssl_ca_cert' is none of", "ssl_ca_certs"]),
+        (
+            "redis_config",
+            {"ssl_cert_reqs": "maybe"},
+            ["ssl_cert_reqs: expected 'none', 'optional' or 'required'"],
+        ),
+        ("redis_config", {"socket_timeout": True}, ["socket_timeout: expected a value, not true or false"]),
+        ("redis_config", {"ssl_check_hostname": 2}, ["ssl_check_hostname: expected true or false"]),
+        ("redis", "redis://ann:12?3@h", ["write %40 for @"]),
     ],
 )
 def test_values_are_refused_in_a_sentence(name: str, value: object, words: list[str]) -> None:
@@ -138,6 +147,8 @@ def test_values_are_refused_in_a_sentence(name: str, value: object, words: list[
         "redis://:hunter2@h:1/x",
         "redis://a:hunter2@[::1",
         "hunter2",
+        "redis://ann:12?hunter2@h",
+        "redis://ann:12#hunter2@h",
     ],
 )
 def test_a_refused_redis_url_is_not_repeated(value: str) -> None:
@@ -180,6 +191,10 @@ def test_a_secret_in_the_url_of_checkpoints_is_masked() -> None:
         ("redis://:pw@host", "redis://:***@host"),
         ("redis://token@host", "redis://***@host"),
         ("unix:///tmp/redis.sock?db=1", "unix:///tmp/redis.sock?db=1"),
+        ("s3://key:se/cr?et@bucket/x", "s3://key:***@bucket/x"),
+        ("simplecache::s3://key:secret@bucket/x", "simplecache::s3://key:***@bucket/x"),
+        ("abfs://box/x?sig=abc&v=1", "abfs://box/x?sig=***&v=1"),
+        ("/var/lib/streamer", "/var/lib/streamer"),
     ],
 )
 def test_urls_are_masked(url: str, masked: str) -> None:
@@ -238,3 +253,75 @@ def test_what_is_switched_off_is_a_list_everywhere(tmp_path: Path, monkeypatch: 
     assert load({"without": ""}).settings.without == ()
     monkeypatch.setenv("STREAMER_WITHOUT", "vectors,text")
     assert load().settings.without == expected
+
+
+def test_options_of_redis_come_from_all_layers_and_get_their_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`redis_config` is merged entry by entry; texts of flags and the environment become numbers and booleans."""
+    path = tmp_path / "s.toml"
+    path.write_text('redis = "rediss://h"\n[redis_config]\nssl_ca_certs = "ca.pem"\nsocket_timeout = 2\n')
+    monkeypatch.setenv("STREAMER_REDIS_CONFIG", '{"username": "ann", "socket_timeout": "1.5"}')
+    flags = parse_assignments(["redis_config.ssl_check_hostname=false"])
+    expected = {
+        "ssl_ca_certs": "ca.pem",
+        "username": "ann",
+        "socket_timeout": 1.5,
+        "ssl_check_hostname": False,
+    }
+    assert load(flags, path).settings.redis_config == expected
+
+
+def test_options_of_tls_without_tls_are_refused() -> None:
+    """A CA that nobody looks at is a setting that does nothing."""
+    with pytest.raises(ConfigError, match=r"redis_config.ssl_ca_certs .* must begin with rediss://"):
+        load({"redis": "redis://h", "redis_config": {"ssl_ca_certs": "ca.pem"}})
+
+
+def test_secrets_may_lie_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STREAMER_<NAME>_FILE and `{ file = PATH }` stand for what the file holds, less the end of its line."""
+    (tmp_path / "url").write_text("redis://:hunter2@h:1/0\n")
+    (tmp_path / "password").write_text(" pass word\r\n")
+    (tmp_path / "redis.json").write_text('{"password": "hunter3"}')
+    monkeypatch.setenv("STREAMER_REDIS_FILE", str(tmp_path / "url"))
+    monkeypatch.setenv("STREAMER_REDIS_CONFIG_FILE", str(tmp_path / "redis.json"))
+    (tmp_path / "s.toml").write_text(
+        f'checkpoint_url = {{ file = "{tmp_path}/url" }}\n'
+        f'[kafka_config]\n"sasl.password" = {{ file = "{tmp_path}/password" }}\n'
+    )
+    loaded = load({}, tmp_path / "s.toml")
+    assert loaded.settings.redis == loaded.settings.checkpoint_url == "redis://:hunter2@h:1/0"
+    assert loaded.settings.kafka_config == {"sasl.password": " pass word"}
+    assert loaded.settings.redis_config == {"password": "hunter3"}
+    assert loaded.origins["redis"] == "environment STREAMER_REDIS_FILE"
+    monkeypatch.delenv("STREAMER_REDIS_CONFIG_FILE")
+    monkeypatch.setenv("STREAMER_REDIS_CONFIG", f'{{"password": {{"file": "{tmp_path}/password"}}}}')
+    assert load().settings.redis_config == {"password": " pass word"}
+
+
+def test_a_secret_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is missing, is no text or no JSON is named with its setting; nothing of it is shown."""
+    (tmp_path / "bytes").write_bytes(b"hunter2\xff")
+    (tmp_path / "text").write_text("hunter2")
+    monkeypatch.setenv("STREAMER_REDIS_FILE", "/nowhere/redis")
+    with pytest.raises(
+        ConfigError, match="STREAMER_REDIS_FILE: the file /nowhere/redis cannot be read: No such"
+    ):
+        load()
+    monkeypatch.setenv("STREAMER_REDIS_FILE", str(tmp_path / "bytes"))
+    with pytest.raises(ConfigError, match="it is not UTF-8 text") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.delenv("STREAMER_REDIS_FILE")
+    monkeypatch.setenv("STREAMER_REDIS_CONFIG_FILE", str(tmp_path / "text"))
+    with pytest.raises(ConfigError, match="STREAMER_REDIS_CONFIG_FILE: expected a JSON object") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_setting_and_its_file_are_not_given_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them would be ignored."""
+    monkeypatch.setenv("STREAMER_REDIS", "redis://h")
+    monkeypatch.setenv("STREAMER_REDIS_FILE", str(tmp_path))
+    with pytest.raises(ConfigError, match="STREAMER_REDIS and STREAMER_REDIS_FILE: give one of them"):
+        load()

@@ -228,7 +228,7 @@ def test_the_ranker_finds_what_no_path_says():
     rng, n_items = np.random.default_rng(45), 90
     prices = rng.permutation(n_items) / n_items
     log = [
-        CatalogItem(item_id=f"i{item}", numerical={"price": prices[item]}, timestamp_ms=0)
+        CatalogItem(item_id=f"i{item}", numerical={"price": float(prices[item])}, timestamp_ms=0)
         for item in range(n_items)
     ]
     price_of_last = rng.random(30)

@@ -42,11 +42,13 @@ class World:
         self.at_poll: dict[int, Callable[[], None]] = {}
         self.n_quiet = 20
         self.n_written = 0  # records of interactions so far
+        self._log_ms = self.clock.now_ms()
 
     def append(self, *events: tuple[bytes | None, bytes | None], topic: str = "interactions") -> None:
-        """Write records, key and value each."""
+        """Write records, key and value each, a millisecond apart."""
         for key, value in events:
-            self.log.append(topic, 0, key, value)
+            self._log_ms += 1
+            self.log.append(topic, 0, key, value, timestamp_ms=self._log_ms)
 
     def append_many(self, n_events: int) -> None:
         """A stream in which 7 users walk through 11 items."""

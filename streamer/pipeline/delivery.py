@@ -1,0 +1,52 @@
+"""What comes twice, and what erased users did before: told apart before it is folded."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Literal
+
+import msgspec
+import xxhash
+
+from streamer.events import CatalogItem, Event, Interaction, Kind, Profile, UserErased
+from streamer.pipeline.state import State
+from streamer.window import hashes_of, recognise
+
+Why = Literal["duplicate", "erased"]
+Skipped = Counter[tuple[Kind, Why]]
+
+
+def to_be_folded(
+    state: State, events: Sequence[Event], log_ms: Sequence[int] | None, skipped: Skipped
+) -> Iterator[Event]:
+    """The events of a batch without those interactions that were folded before, and what erased users did before.
+
+    Args:
+        state: Its window of event ids and its table of erased users are moved.
+        log_ms: (n,) the log's own time of each event, epoch milliseconds, -1 where it has none. None: it has none at all.
+        skipped: Counts those left out.
+
+    Raises:
+        ValueError: there are not as many times as events.
+    """
+    # all at once: whether an id came before depends on the ids before it alone, not on what became of their events
+    ids = [event.event_id if isinstance(event, Interaction) else "" for event in events]
+    is_again = recognise(state.window, hashes_of(ids)).tolist() if any(ids) else repeat(False)
+    times = repeat(-1) if log_ms is None else log_ms
+    if log_ms is not None and len(log_ms) != len(events):
+        raise ValueError(f"log_ms: expected {len(events)} times, one an event, got {len(log_ms)}")
+    erased = state.erased
+    for event, at_ms, again in zip(events, times, is_again, strict=False):
+        if again:
+            skipped["interactions", "duplicate"] += 1
+        elif isinstance(event, Interaction | Profile) and erased.covers(event.user_id, at_ms):
+            skipped["interactions" if isinstance(event, Interaction) else "profiles", "erased"] += 1
+        else:
+            if isinstance(event, UserErased):
+                erased.note(event.user_id, at_ms)
+            yield event
+
+
+def content_hash(event: CatalogItem | Profile) -> int:
+    """Of all that a record says, its time included; never 0."""
+    return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(event)) or 1
