@@ -23,6 +23,7 @@ class Record(NamedTuple):
     timestamp_ms: int  # the log's own time (create or append), epoch milliseconds; -1 when the log has none
     key: bytes | None
     value: bytes | None  # None is a tombstone
+    headers: tuple[tuple[str, bytes | None], ...] = ()  # as they lie on the log; a name may come twice
 
 
 class Span(NamedTuple):
@@ -109,11 +110,14 @@ class Lists(Protocol):
                 however often the call is repeated.
         """
 
-    def delete(self, user_ids: Sequence[str]) -> None:
-        """Remove the lists of these users; unknown ones are ignored."""
+    def delete(self, user_ids: Sequence[str]) -> set[str]:
+        """Remove the lists of these users; who of them had one."""
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
 
     def retire(self, item_ids: Sequence[str]) -> None:
         """Mark items that readers must drop from lists already published."""
@@ -126,6 +130,19 @@ class Lists(Protocol):
 
     def ping(self) -> None:
         """Return when the store answers."""
+
+    def close(self) -> None:
+        """Leave the store. Idempotent."""
+
+
+class Receipts(Protocol):
+    """What was removed of users who were erased, by user id. Every method raises `Unavailable` while the store is away."""
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the receipt of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
+
+    def read(self, user_ids: Sequence[str]) -> dict[str, bytes]:
+        """User id -> receipt as it was written, of those who have one."""
 
     def close(self) -> None:
         """Leave the store. Idempotent."""
@@ -208,8 +225,8 @@ class Vectors(Protocol):
     def write_items(self, entries: Sequence[VectorEntry], ttl_s: int) -> None:
         """Overwrite the vector of each item, expiring after `ttl_s`; returns when all are acknowledged."""
 
-    def delete_users(self, user_ids: Sequence[str]) -> None:
-        """Remove the vectors of these users; unknown ones are ignored."""
+    def delete_users(self, user_ids: Sequence[str]) -> set[str]:
+        """Remove the vectors of these users; who of them had one."""
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Remove the vectors of these items; unknown ones are ignored."""

@@ -16,6 +16,7 @@ from streamer.pipeline import Ranking, State
 from streamer.prequential import Outcomes
 
 ANONYMOUS_ROW = -1
+_LISTS_A_TIME = 1 << 16  # that are looked through: bounds what it takes in memory
 _PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NAMES]
 
 
@@ -85,6 +86,26 @@ class Publisher:
         lists[without] = self._published[ANONYMOUS_ROW]
         on_list = lists == outcomes.item_row[:, None] + 1
         return np.where(on_list.any(axis=1), on_list.argmax(axis=1) + 1, 0).astype(np.int32)
+
+    def holders(self, item_rows: NDArray[np.int32], n_users: int) -> NDArray[np.int32]:
+        """Whose list, as it was published last, holds one of these items.
+
+        Args:
+            item_rows: (n,) int32 rows of items.
+            n_users: Rows of users in use.
+
+        Returns:
+            Rows of users, ascending; `ANONYMOUS_ROW` comes first.
+        """
+        k = self._published.shape[1]
+        wanted = np.zeros(len(self._item_fragments) + 1, np.bool_)  # what has no fragment was never published
+        wanted[item_rows[item_rows < len(self._item_fragments)] + 1] = True
+        found = [np.full(int(wanted[self._published[ANONYMOUS_ROW]].any()), ANONYMOUS_ROW, np.int32)]
+        for begin in range(0, n_users, _LISTS_A_TIME):
+            items = self._published[begin : min(begin + _LISTS_A_TIME, n_users)]
+            places = np.flatnonzero(wanted[items].reshape(-1))
+            found.append((begin + np.unique(places // k)).astype(np.int32))
+        return np.concatenate(found)
 
     def forget(self, user_rows: Sequence[int]) -> None:
         """The lists of these users are deleted; whoever gets a row next starts without one."""

@@ -253,6 +253,7 @@ class Telemetry:
         self.last_batch = g("last_batch_timestamp_seconds", "When the last batch was done, epoch seconds")
         self.catching_up.set(1)
         self._declare_cold_start()
+        self._declare_removal()
         self._declare_training()
         self._declare_checkpoints()
 
@@ -296,6 +297,16 @@ class Telemetry:
         )
         self.explored = c(
             "explored_total", "Places on published lists that the explore share gave to new items"
+        )
+
+    def _declare_removal(self) -> None:
+        """What was taken back."""
+        c, h = self._counter, self._histogram
+        self.lists_remade = c("lists_remade_total", "Lists made again since an item on them was retired")
+        self.item_off_lists = h(
+            "item_off_lists_seconds",
+            "From items being retired to the last list that held one of them being acknowledged by Redis, seconds",
+            WAIT_BUCKETS_S,
         )
 
     def _declare_training(self) -> None:

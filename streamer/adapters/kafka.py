@@ -441,10 +441,30 @@ def _records(messages: list[Message]) -> list[Record]:
     `Record.__new__`."""
     new, record = tuple.__new__, Record
     return [
-        new(record, (m.topic(), m.partition(), m.offset(), _timestamp_ms(m.timestamp()), m.key(), m.value()))
+        new(
+            record,
+            (
+                m.topic(),
+                m.partition(),
+                m.offset(),
+                _timestamp_ms(m.timestamp()),
+                m.key(),
+                m.value(),
+                headers(m),
+            ),
+        )
         for m in messages
         if m.error() is None
     ]
+
+
+def headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    """What the message carries beside key and value; nothing where a name is no UTF-8, since the client cannot read it."""
+    try:
+        found = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        return ()  # anybody can write such a name: no reason to lose the message, or the worker
+    return tuple(found) if found else ()  # type: ignore[arg-type]  # of pairs, as the stubs have it only for producers
 
 
 def _timestamp_ms(timestamp: tuple[int, int]) -> int:

@@ -6,7 +6,7 @@ Those of texts are in `memory_texts`.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from streamer.adapters.memory_checkpoints import MemoryFolds
 from streamer.errors import ConfigError, Unavailable
@@ -117,7 +117,6 @@ class MemoryLog:
         clock: Clock | None = None,
     ) -> None:
         self.down = False
-        self.headers: dict[tuple[str, int, int], dict[str, bytes]] = {}
         self._clock = clock or SystemClock()
         self._max_records = max_records
         self._topics: dict[str, list[_Partition]] = {}
@@ -156,19 +155,12 @@ class MemoryLog:
         log = self.partition(TopicPartition(topic, partition))
         offset = log.end
         timestamp_ms = self._clock.now_ms() if timestamp_ms is None else timestamp_ms
-        log.append(Record(topic, partition, offset, timestamp_ms, key, value))
-        if headers:
-            self.headers[topic, partition, offset] = dict(headers)
-        self.headers.pop((topic, partition, log.begin - 1), None)  # one append drops one record at most
+        log.append(Record(topic, partition, offset, timestamp_ms, key, value, tuple((headers or {}).items())))
         return offset
 
     def truncate(self, tp: TopicPartition, offset: int) -> None:
         """Drop the records of one partition below `offset`, as retention does."""
-        log = self.partition(tp)
-        begin_prev = log.begin
-        log.drop_before(offset)
-        for dropped in range(begin_prev, log.begin):
-            self.headers.pop((*tp, dropped), None)
+        self.partition(tp).drop_before(offset)
 
     def partition(self, tp: TopicPartition) -> _Partition:
         """One partition.
@@ -378,17 +370,26 @@ class MemoryLists:
             self._lists[user_id] = (value, self._now_s() + ttl_s)
             self._n_bytes += len(value)
 
-    def delete(self, user_ids: Sequence[str]) -> None:
-        """Remove the lists of these users; unknown ones are ignored."""
+    def delete(self, user_ids: Sequence[str]) -> set[str]:
+        """Remove the lists of these users; who of them had one."""
+        had = {user_id for user_id in user_ids if self.read(user_id) is not None}
         self.ping()
         for user_id in user_ids:
             self._drop(user_id)
+        return had
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
         self.ping()
         value, expires_at_s = self._lists.get(user_id, (None, 0.0))
         return value if self._now_s() < expires_at_s else None
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order."""
+        for user_id in list(self._lists):
+            value = self.read(user_id)
+            if value is not None:
+                yield user_id, value
 
     def retire(self, item_ids: Sequence[str]) -> None:
         """Mark items that readers must drop from lists already published."""

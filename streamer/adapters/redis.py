@@ -2,7 +2,7 @@
 
 import itertools
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
@@ -132,6 +132,19 @@ class RedisConnection:
         self._answered = True
         return replies
 
+    def _keys(self, prefix: str) -> Iterator[bytes]:
+        """Every key that begins so, once; it takes as long as the store is large, and holds up nobody."""
+        pattern = "".join(f"\\{mark}" if mark in "\\*?[]^" else mark for mark in prefix) + "*"
+        seen: set[bytes] = set()  # a scan may give a key twice
+        try:
+            for key in self._connect().scan_iter(match=pattern, count=CHUNK):
+                if key not in seen:
+                    seen.add(key)
+                    yield key
+        except (RedisError, RedisClusterException) as exc:
+            self._fail(exc)
+        self._answered = True
+
     def _connect(self) -> Any:
         if self._closed:
             raise Unavailable(f"{self._where}: closed")
@@ -224,14 +237,24 @@ class RedisLists(RedisConnection):
             check_same(self._run, self._prefix, fold, self._where)
             self._run(lists)
 
-    def delete(self, user_ids: Sequence[str]) -> None:
-        """Remove the lists of these users; unknown ones are ignored."""
-        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+    def delete(self, user_ids: Sequence[str]) -> set[str]:
+        """Remove the lists of these users; who of them had one."""
+        n_deleted = self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+        return {user_id for user_id, n in zip(user_ids, n_deleted, strict=True) if n}
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
         value: bytes | None = self._run([("GET", self._list_prefix + user_id)])[0]
         return value
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
+        keys = self._keys(self._list_prefix)
+        while chunk := list(itertools.islice(keys, CHUNK)):
+            values = self._run(("GET", key) for key in chunk)
+            for key, value in zip(chunk, values, strict=True):
+                if value is not None:
+                    yield key[len(self._list_prefix.encode()) :].decode("utf-8", "backslashreplace"), value
 
     def retire(self, item_ids: Sequence[str]) -> None:
         """Mark items that readers must drop from lists already published."""

@@ -13,6 +13,7 @@ from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis_checkpoints import RedisCheckpoints
 from streamer.adapters.redis_folds import RedisFolds
+from streamer.adapters.redis_receipts import RedisReceipts
 from streamer.adapters.redis_vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model
@@ -50,6 +51,8 @@ def work(settings: Settings, report: Path | None) -> None:
         stack.callback(lists.close)
         vectors = on_redis(RedisVectors, settings)
         stack.callback(vectors.close)
+        receipts = on_redis(RedisReceipts, settings)
+        stack.callback(receipts.close)
         text_ports = _text_ports(settings)
         checkpoint_ports = _checkpoint_ports(settings)
         if checkpoint_ports is not None:
@@ -69,6 +72,7 @@ def work(settings: Settings, report: Path | None) -> None:
             trainer=trainer,
             vectors=vectors,
             checkpoint_ports=checkpoint_ports,
+            receipts=receipts,
         )
         server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
         stack.callback(server.close)

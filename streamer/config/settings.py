@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     redis_cluster: bool = Field(False, description="The Redis URL is a node of a Redis Cluster")
     prefix: Name = Field("streamer:", description="Prefix of every Redis key")
     list_ttl_s: Seconds = Field(604_800, description="A list not renewed for this long expires, seconds")
+    receipt_ttl_s: Seconds = Field(
+        2_592_000, description="The receipt of an erased user expires after this, seconds"
+    )
 
     k: Annotated[int, Field(ge=1, le=200)] = Field(20, description="Items on a list")
     repeats: bool = Field(False, description="Items the user already took may be listed again")

@@ -11,7 +11,7 @@ with the one that comes back.
     lists.py     lists and vectors out of it
 """
 
-from streamer.pipeline.batch import StepInfo, step, warm_up
+from streamer.pipeline.batch import Erased, StepInfo, step, warm_up
 from streamer.pipeline.lists import (
     Ranking,
     gaps_ms,
@@ -34,6 +34,7 @@ from streamer.pipeline.state import (
 )
 
 __all__ = [
+    "Erased",
     "Ids",
     "Ranking",
     "State",

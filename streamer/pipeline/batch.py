@@ -26,6 +26,7 @@ from streamer.graph.state import (
     CATALOGUED,
     CONTEXT_NODES,
     EVENTS,
+    HISTORY,
     KNOWN,
     NODES,
     PROFILE_NODES,
@@ -41,6 +42,20 @@ from streamer.texts import content_key, content_of
 
 NAN = float("nan")
 _LARGEST = 1e30  # values beyond are taken for this: they would be infinite in float32
+
+
+class Erased(NamedTuple):
+    """What there was of a user when he was erased."""
+
+    user_id: str
+    n_history: int  # events that were kept in order
+    n_taken: int  # distinct items
+    has_profile: bool
+
+    def plus(self, other: "Erased") -> "Erased":
+        """Of both times, where a user came back and was erased again."""
+        counts = self.n_history + other.n_history, self.n_taken + other.n_taken
+        return Erased(self.user_id, *counts, self.has_profile or other.has_profile)
 
 
 class StepInfo(NamedTuple):
@@ -61,6 +76,7 @@ class StepInfo(NamedTuple):
     erased_user_ids: list[str]
     erased_user_rows: list[int]  # theirs, where they had one; may belong to somebody else by now
     described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
+    erased: list[Erased]  # one for each of `erased_user_ids`
 
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
@@ -117,6 +133,7 @@ class _Batch:
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
         self._erased_rows: list[int] = []
+        self._removed: list[Erased] = []
         self._described: set[int] = set()
         self._n_items_retired = 0
 
@@ -173,6 +190,7 @@ class _Batch:
             erased_user_ids=self._erased,
             erased_user_rows=self._erased_rows,
             described_item_rows=np.array(sorted(self._described), np.int32),
+            erased=self._removed,
         )
 
     def _fold_run(self) -> None:
@@ -319,11 +337,16 @@ class _Batch:
 
     def _erase(self, user_id: str) -> None:
         user_row = self._ids.users.release(user_id)
+        removed = Erased(user_id, 0, 0, has_profile=False)
         if user_row >= 0:
+            user = self.state.graph.users[user_row]
+            n_history, n_taken = min(int(user["n_events"]), HISTORY), int(user["n_taken"])
+            removed = Erased(user_id, n_history, n_taken, bool(user["nodes"][:PROFILE_NODES].any()))
             erase_user(self.state.graph, user_row)
             self.state.contents.users[user_row] = 0
             self._erased_rows.append(user_row)
         self._erased.append(user_id)
+        self._removed.append(removed)
 
 
 def _chosen(user_rows: NDArray[np.int32], share: float) -> NDArray[np.bool_]:

@@ -18,9 +18,11 @@ from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Fold, Lists, Record, Sink, Source, Vectors
+from streamer.ports import Clock, Fold, Lists, Receipts, Record, Sink, Source, Vectors
+from streamer.publish import ANONYMOUS_ROW
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
+from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake, Taken
 from streamer.runner.interval import Every
@@ -31,6 +33,7 @@ from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Positions
 from streamer.runner.recovery import Found, newest_good
 from streamer.runner.refold import Refolded, Refolding
+from streamer.runner.retirement import Retirement, users_of
 from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
 from streamer.runner.texts import TextPorts, Texts
 from streamer.runner.vectors import VectorWriter
@@ -61,6 +64,7 @@ class Runner:
         trainer: Of the attention network; closed by whoever made it. None: there are no vectors.
         vectors: Where vectors, and the readable state of the encoders, are published. None: nowhere.
         checkpoint_ports: Where checkpoints and the log of folds are kept. None: a start reads the log from its beginning.
+        receipts: Where it is written what was removed of erased users. None: nowhere.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Runner:
         trainer: ThreadTrainer | None = None,
         vectors: Vectors | None = None,
         checkpoint_ports: CheckpointPorts | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._checkpoint_ports = checkpoint_ports
         self._text_ports = text_ports if settings.has_texts() else None
@@ -88,6 +93,8 @@ class Runner:
         self._telemetry = telemetry
         self._model = Model(settings, trainer)
         self._figures = Figures(clock, telemetry)
+        self._erasures = Erasures(settings, receipts, clock)
+        self._retirement = Retirement(self._model.holders, clock, telemetry)
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING_ITEMS
@@ -254,6 +261,7 @@ class Runner:
 
     def _fold_again(self, batch: Refolded) -> None:
         taken = self._intake.take(batch.records)
+        self._erasures.read(batch.records)
         if taken.events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
             info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
@@ -289,7 +297,8 @@ class Runner:
     def _poll(self) -> list[Record]:
         settings = self._settings
         n_max = settings.max_batch_catch_up if self._phase < Phase.PUBLISHING else settings.max_batch
-        timeout_s = 0.0 if self._backlog.size else settings.poll_timeout_ms / 1000
+        is_busy = self._backlog.size or self._retirement.is_waiting
+        timeout_s = 0.0 if is_busy else settings.poll_timeout_ms / 1000
         try:
             return self._patience(KAFKA, lambda: self._source.poll(n_max, timeout_s))
         except Unavailable:
@@ -300,6 +309,7 @@ class Runner:
     def _turn(self, records: Sequence[Record]) -> None:
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
         taken = self._intake.take(records)
+        self._erasures.read(records)
         info = self._fold(taken, received_s, received_ms)
         touched = info.touched_users if info is not None else NO_USERS
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
@@ -338,20 +348,29 @@ class Runner:
 
     def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
         self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)
+        self._erasures.folded(info.erased)
         if self._writer is not None:
             self._writer.follow(self._model.state, info)
         if self._texts is not None:
             self._texts.follow(events)
         if self._phase < Phase.PUBLISHING:
             self._is_touched[info.touched_users] = True
+        else:
+            self._retirement.retire(self._model.item_rows(info.retired_item_ids))
         self._anonymous_changed = True
 
     def _publish(self, touched: NDArray[np.int32], fold: Fold | None) -> None:
-        """Write the lists of these users, of those who left, of the next ones of the backlog, and the anonymous one if due."""
-        n_more = self._settings.max_batch_catch_up
+        """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
+
+        And the anonymous one, if it is due or holds a retired item.
+        """
+        wrong = self._retirement.take(self._settings.max_batch)
+        n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
-        rows = np.unique(np.concatenate([touched, self._model.returning_users(), more]))
-        self._write(rows, self._anonymous_changed and self._due_anonymous(), fold)
+        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), more]))
+        is_anonymous_due = self._anonymous_changed and self._due_anonymous()
+        self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, fold)
+        self._retirement.written(wrong.size)
         if self._phase is Phase.PUBLISHING and not self._backlog.size:
             self._phase = Phase.LIVE
             self._telemetry.health.catching_up = False
@@ -383,11 +402,13 @@ class Runner:
     def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
         if changes is not None:
-            self._lists.delete(changes.erased_user_ids)
+            self._erasures.deleted(lists=self._lists.delete(changes.erased_user_ids))
             self._lists.retire(changes.retired_item_ids)
             self._lists.restore(changes.restored_item_ids)
             if self._writer is not None:
-                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
+                had = self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
+                self._erasures.deleted(vectors=had)
+            self._erasures.write()
         if fold is not None:
             self._lists.write(entries, self._settings.list_ttl_s, fold)
         else:

@@ -166,6 +166,15 @@ class Model:
         """Rows of all users, and of those who stand for segments; some may have been given back."""
         return np.arange(self.state.ids.users.n_rows, dtype=np.int32)
 
+    def item_rows(self, item_ids: Sequence[str]) -> list[int]:
+        """Rows of these items, of those that have one."""
+        rows = self.state.ids.items.row
+        return [row for item_id in item_ids if (row := rows(item_id)) >= 0]
+
+    def holders(self, item_rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Rows of those whose published list holds one of these items: see `Publisher.holders`."""
+        return self._publisher.holders(item_rows, self.state.ids.users.n_rows)
+
     def returning_users(self) -> NDArray[np.int32]:
         """Rows of users whose session has ended since the last call: their lists are for their return from now on."""
         return self._returning.take(self.state)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from streamer.errors import InvalidEvent, Unavailable
+from streamer.letters import letter_headers
 from streamer.ports import Record, Sink
 
 _log = logging.getLogger("streamer.runner")
@@ -102,21 +103,11 @@ class Outgoing:
 
 
 def dead_letter(topic: str, record: Record, error: InvalidEvent) -> Message:
-    """The message as it came, and in its headers where it came from and what is wrong with it.
+    """The message as it came, and in its headers where it came from, what is wrong with it, and its lineage.
 
     Args:
         topic: The dead-letter topic.
         record: What cannot be used.
         error: Why.
     """
-    headers = {
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "reason": error.reason,
-        "path": error.path,
-        "detail": error.detail,
-    }
-    # A path may quote a field name of the message, and that may be half a surrogate pair.
-    encoded = {name: text.encode("utf-8", "backslashreplace") for name, text in headers.items()}
-    return Message(topic, record.key, record.value, encoded)
+    return Message(topic, record.key, record.value, letter_headers(record, error))

@@ -71,7 +71,7 @@ def test_help_lists_the_commands(cli: Cli) -> None:
     """Every command, each with a whole sentence."""
     done = cli("--help")
     assert done.returncode == 0
-    for name in ("run", "demo", "replay", "inspect", "produce", "check"):
+    for name in ("run", "demo", "replay", "inspect", "produce", "check", "dlq", "erase", "verify"):
         assert re.search(rf"^  {name} +[A-Z].*\.$", done.stdout, re.MULTILINE), done.stdout
     assert "..." not in done.stdout.partition("Commands:")[2]
 

@@ -79,6 +79,8 @@ NARROW = {
     "ports": {"errors"},
     "adapters": {"errors", "ports"},
     "embedded": {"errors"},
+    "letters": {"errors", "ports"},
+    "verification": {"events"},  # of the model it knows nothing, on purpose
     "embedding": {"errors", "events", "ports", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},
@@ -90,7 +92,18 @@ NARROW = {
 }
 SHELL = {
     *("adapters", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
-    *("explain", "log", "ports", "replay", "runner", "telemetry", "training", "tune"),
+    *(
+        "explain",
+        "letters",
+        "log",
+        "ports",
+        "replay",
+        "runner",
+        "telemetry",
+        "training",
+        "tune",
+        "verification",
+    ),
 }
 
 # Third-party packages that only these may import. A trailing slash stands for every file below.

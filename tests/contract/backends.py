@@ -58,10 +58,6 @@ class MemoryBackend:
         """Drop the records below `before`, as retention does."""
         self.log.truncate(TopicPartition(topic, partition), before)
 
-    def headers(self, topic: str, partition: int, offset: int) -> dict[str, bytes]:
-        """The headers of one record."""
-        return self.log.headers.get((topic, partition, offset), {})
-
     def source(self, topics: Sequence[str], group: str = "group") -> Source:
         """A source that reads these topics."""
         return MemorySource(self.log, topics, group)
@@ -134,19 +130,6 @@ class KafkaBackend:
 
         asked = KafkaPartition(topic, partition, before)
         self._admin.delete_records([asked])[asked].result(timeout=30)
-
-    def headers(self, topic: str, partition: int, offset: int) -> dict[str, bytes]:
-        """The headers of one record."""
-        from confluent_kafka import Consumer
-        from confluent_kafka import TopicPartition as KafkaPartition
-
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "headers"})
-        consumer.assign([KafkaPartition(topic, partition, offset)])
-        message = consumer.poll(READ_TIMEOUT_S)
-        assert message is not None
-        assert message.error() is None
-        consumer.close()
-        return dict(message.headers() or [])
 
     def source(self, topics: Sequence[str], group: str = "group") -> Source:
         """A source that reads these topics."""

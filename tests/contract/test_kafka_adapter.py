@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streamer.adapters.kafka import KafkaSink, KafkaSource
+from streamer.adapters.kafka import KafkaSink, KafkaSource, headers
 from streamer.embedded import EmbeddedKafka
 from streamer.errors import ConfigError, InvalidEvent, Unavailable
 from streamer.ports import TopicPartition
@@ -193,6 +193,16 @@ def test_a_topic_that_vanishes_is_told_until_it_is_back(
     assert poll_until(back, timeout_s=30, what="the new topic's record") == [b"new"]
     source.close()
     sink.close()
+
+
+class _MessageWithAStrangeHeader:
+    def headers(self) -> None:
+        raise SystemError("returned a result with an exception set")
+
+
+def test_a_header_name_that_is_no_text_costs_the_headers_alone() -> None:
+    """Whoever writes messages may write any bytes as a name: the client cannot read them, the worker goes on."""
+    assert headers(_MessageWithAStrangeHeader()) == ()  # type: ignore[arg-type]
 
 
 def test_a_client_that_goes_back_to_the_beginning_is_sent_on(

@@ -78,8 +78,24 @@ def test_lists_expire(store: Store) -> None:
 def test_delete_removes_only_these(lists: Lists) -> None:
     """Deleted lists are gone, others stay, unknown ones are ignored."""
     lists.write([(user, b"v") for user in "abc"], ttl_s=60)
-    lists.delete(["a", "c", "nobody"])
+    assert lists.delete(["a", "c", "nobody"]) == {"a", "c"}
     assert [lists.read(user) for user in "abc"] == [None, b"v", None]
+
+
+def test_everything_is_every_list_once(lists: Lists) -> None:
+    """Whatever the ids are, and more than one round trip brings; neither marks of items nor other keys are lists."""
+    entries = {f"user{n}": b"%d" % n for n in range(1500)} | {
+        "*": b"a",
+        "x:y [z]": b"b",
+        "日本": b"c",
+        "": b"d",
+    }
+    lists.write(list(entries.items()), ttl_s=60)
+    lists.retire(["i"])
+    lists.delete(["user7"])
+    found = list(lists.everything())
+    assert len(found) == len(entries) - 1
+    assert dict(found) == {user_id: value for user_id, value in entries.items() if user_id != "user7"}
 
 
 def test_retire_marks_until_restored(lists: Lists) -> None:

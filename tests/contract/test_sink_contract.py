@@ -41,10 +41,11 @@ def test_what_is_sent_is_on_the_log(log: Log, sink: Sink) -> None:
     sink.flush(30)
 
     source = log.source([topic])
-    assert [(r.key, r.value) for r in read(source, 5)] == [*sent, (b"h", b"v")]
+    records = read(source, 5)
     source.close()
-    assert log.headers(topic, 0, 4) == {"reason": b"json", "offset": b"17"}
-    assert log.headers(topic, 0, 0) == {}
+    assert [(r.key, r.value) for r in records] == [*sent, (b"h", b"v")]
+    assert [r.headers for r in records[:4]] == [()] * 4
+    assert records[4].headers == (("reason", b"json"), ("offset", b"17"))
 
 
 def test_one_key_one_partition_in_order(log: Log, sink: Sink) -> None:

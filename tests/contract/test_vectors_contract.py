@@ -105,7 +105,7 @@ def test_users_and_items_are_apart(vectors: Vectors) -> None:
     """A user and an item of the same id have nothing to do with each other."""
     vectors.write_users([entry("x", version=1)], ttl_s=60)
     vectors.write_items([entry("x", version=2)], ttl_s=60)
-    vectors.delete_users(["x", "nobody"])
+    assert vectors.delete_users(["x", "nobody"]) == {"x"}
     assert vectors.read_user("x") is None
     assert vectors.read_item("x") == entry("x", version=2)
     vectors.delete_items(["x"])

@@ -4,6 +4,11 @@ import json
 from pathlib import Path
 
 import yaml
+from jsonschema import Draft202012Validator
+
+from streamer.errors import InvalidEvent
+from streamer.letters import Lineage, Place, letter_headers, letter_of, note_headers
+from streamer.ports import Record
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 DOCUMENT = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())
@@ -47,9 +52,11 @@ def test_every_topic_is_there():
 
 
 def test_every_event_schema_is_used():
-    """No schema of a message is left out; the report is a file and no message."""
+    """No schema of a message is left out; the report is a file, and a receipt lies in Redis alone."""
     files = {reference.partition("#")[0] for reference in _references(DOCUMENT)} - {""}
-    messages = {f"./{file.name}" for file in SCHEMAS.glob("*.schema.json")} - {"./report.v1.schema.json"}
+    messages = {f"./{file.name}" for file in SCHEMAS.glob("*.schema.json")} - {
+        *("./report.v1.schema.json", "./receipt.v1.schema.json")
+    }
     assert files == messages
 
 
@@ -70,10 +77,18 @@ def test_every_operation_has_a_channel_and_every_channel_an_operation():
 
 
 def test_dead_letter_headers():
-    """A dead letter says where it came from, why it is there, and which field is to blame."""
+    """A dead letter says where it came from, why it is there, which field is to blame, and its lineage, in these words."""
     headers = DOCUMENT["components"]["schemas"]["deadLetterHeaders"]
-    assert (
-        set(headers["required"])
-        == {"topic", "partition", "offset", "reason", "path"}
-        == set(headers["properties"])
-    )
+    assert set(headers["required"]) == {"topic", "partition", "offset", "reason", "path"}
+    record = Record("t", 0, 7, 0, b"k", b"v", tuple(Lineage(Place(0, 1), 2).headers().items()))
+    written = letter_headers(record, InvalidEvent("schema", "$.x", "expected a number"))
+    assert set(headers["properties"]) == {*written, "cut_to_bytes"}
+    letter = letter_of(record._replace(headers=tuple(written.items())))
+    assert letter is not None
+    noted = note_headers(letter, 3)
+    note = DOCUMENT["components"]["schemas"]["replayNoteHeaders"]
+    assert set(noted) == set(note["properties"])
+    for name, value in {**written, **noted}.items():
+        schema = note["properties"].get(name) or headers["properties"][name]
+        schema = _resolve(schema["$ref"]) if "$ref" in schema else schema
+        Draft202012Validator(schema).validate(value.decode())

@@ -18,7 +18,7 @@ KINDS: dict[str, Kind] = {
     "profile.v1": "profiles",
     "texts.v1": "texts",
 }
-NAMES = [*KINDS, "recommendations.v1", "report.v1"]
+NAMES = [*KINDS, "recommendations.v1", "receipt.v1", "report.v1"]
 
 
 def _load(name: str) -> dict:

@@ -182,3 +182,22 @@ def test_users_without_events_have_no_event_time():
     rows = np.array([state.ids.users.row("ann")], np.int32)
     entries = Publisher(SIZES.max_users, 3).encode(state, pipeline.rank_users(state, rows, 3), 1, {})
     assert json.loads(entries[0][1])["event_time"] is None
+
+
+def test_holders_are_those_whose_list_has_one_of_the_items():
+    """By brute force over random lists; empty places are no item, and a list that is forgotten or made anew counts no more."""
+    rng = np.random.default_rng(3)
+    state = folded([f"u{n}" for n in range(6)], [f"i{n}" for n in range(20)])
+    publisher = Publisher(SIZES.max_users, 4)
+    rows = np.arange(-1, state.ids.users.n_rows, dtype=np.int32)
+    lists = np.where(rng.random((rows.size, 4)) < 0.2, -1, rng.integers(0, 20, (rows.size, 4)))
+    publisher.encode(state, ranking_of(rows, lists), 1, {})
+    for wanted in ([0], [3, 7], [19], [], list(range(20)), [63]):
+        by_hand = [row for row, items in zip(rows, lists, strict=True) if set(items.tolist()) & set(wanted)]
+        found = publisher.holders(np.array(wanted, np.int32), state.ids.users.n_rows)
+        assert found.tolist() == by_hand
+    publisher.forget([2])
+    publisher.encode(state, ranking_of([3], [[5, -1, -1, -1]]), 2, {})
+    found = publisher.holders(np.arange(20, dtype=np.int32), state.ids.users.n_rows)
+    assert (2 in found, 3 in found) == (False, True)
+    assert 3 not in publisher.holders(np.delete(np.arange(20), 5).astype(np.int32), state.ids.users.n_rows)

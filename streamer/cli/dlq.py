@@ -1,0 +1,328 @@
+"""`streamer dlq`: what lies on the topic of dead letters, and its way back through the front door."""
+
+import heapq
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from streamer.adapters.kafka import KafkaSink, KafkaSource
+from streamer.cli.log_reading import records_until
+from streamer.cli.views import ago, text
+from streamer.config import Settings
+from streamer.errors import DataError, InvalidEvent
+from streamer.events import MAX_MESSAGE_BYTES, decode
+from streamer.letters import Letter, Lineage, Place, Replays, letter_of, note_headers
+from streamer.log import printable
+from streamer.ports import Sink, Source, TopicPartition
+
+_TIMEOUT_S = 10.0
+_MAX_SHOWN = 4096  # characters of a message; all of it with --raw
+_FILE_WIDTH = 200  # columns where there is no terminal to ask
+_WORDS = {
+    "json": "it is no JSON",
+    "schema": "it does not follow the schema",
+    "size": "it is too large",
+    "depth": "it nests too deep",
+    "utf8": "it is no Unicode text",
+    "key": "its key is not its id",
+    "number": "it has a number that cannot be used",
+    "topic": "it lies on a topic where it does not belong",
+}
+
+_Row = tuple[
+    str, ...
+]  # what is shown of a letter: not its message, so memory stays small, however large they are
+
+
+class Wanted(NamedTuple):
+    """Which letters are meant."""
+
+    reason: str | None = None
+    topic: str | None = None  # that the message came from
+    places: frozenset[Place] = frozenset()  # none: any
+
+    def has(self, letter: Letter) -> bool:
+        """Whether this is one of them."""
+        return (
+            (self.reason is None or letter.reason == self.reason)
+            and (self.topic is None or (letter.origin is not None and letter.origin.topic == self.topic))
+            and (not self.places or letter.place in self.places)
+        )
+
+
+class Replayed(NamedTuple):
+    """What a replay did."""
+
+    n_sent: int
+    n_left: int  # wanted, and not sent
+    n_before: int  # not named, and sent by an earlier replay
+
+
+class Repair(NamedTuple):
+    """What is sent in place of a message."""
+
+    value: bytes
+    key: bytes | None  # None: the key as it came
+
+
+def place_of(shown: str) -> Place:
+    """A place as `list` shows it.
+
+    Raises:
+        DataError: it is none.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", shown)
+    if match is None:
+        raise DataError(
+            f"{shown[:80]!r}: expected PARTITION:OFFSET as `streamer dlq list` shows it, e.g. 0:17"
+        )
+    return Place(int(match[1]), int(match[2]))
+
+
+def opened(settings: Settings) -> Source:
+    """The topic of dead letters. To be closed."""
+    return KafkaSource(
+        settings.require_kafka(), [settings.topic_dead_letters], settings.group, config=settings.kafka_config
+    )
+
+
+def show_all(settings: Settings, wanted: Wanted, n_shown: int) -> None:
+    """Counts by reason, and the newest letters."""
+    counts: Counter[str] = Counter()
+    newest: list[tuple[int, Place, _Row]] = []
+    with closing(opened(settings)) as source:
+        for letter in _letters(source):
+            if wanted.has(letter):
+                counts[letter.reason] += 1
+                one = (letter.timestamp_ms, letter.place, _row(letter))
+                (heapq.heappushpop if len(newest) >= n_shown else heapq.heappush)(newest, one)
+    by_reason = ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common())
+    where = settings.topic_dead_letters
+    typer.echo(printable(f"{counts.total():,} on {where}" + (f": {by_reason}" if by_reason else "")))
+    if newest:
+        _console().print(_table([row for _, _, row in sorted(newest, reverse=True)]))
+
+
+def show_one(settings: Settings, place: Place, *, raw: bool) -> None:
+    """What is wrong with one, its headers, and the message; nothing of it reaches the terminal as it came, but for `raw`.
+
+    Raises:
+        DataError: there is none at this place.
+    """
+    with closing(opened(settings)) as source:
+        letter = _letter_at(source, TopicPartition(settings.topic_dead_letters, place.partition), place)
+    if raw:
+        sys.stdout.buffer.write(letter.value or b"")
+        return
+    for line in _about(letter):
+        typer.echo(printable(line))
+    for line in _shown(letter.value):
+        typer.echo(line)
+
+
+def replay(
+    settings: Settings, wanted: Wanted, repair: Repair | None, n_most: int, *, again: bool
+) -> Replayed:
+    """Send letters back to the topics they came from; tell of each that is not sent, and why.
+
+    Args:
+        repair: Sent in place of the message; None: it is sent as it came.
+        n_most: Letters sent at most.
+        again: Those that were sent before, too.
+
+    Raises:
+        DataError: a place that was named holds no letter.
+        Unavailable: Kafka is away; what was sent before is on the log, and has its note.
+    """
+    bootstrap, config = settings.require_kafka(), settings.kafka_config
+    with (
+        closing(opened(settings)) as source,
+        closing(KafkaSink(bootstrap, config=config, timeout_s=_TIMEOUT_S)) as sink,
+    ):
+        return replay_from(settings, source, sink, wanted, repair, n_most, again=again)
+
+
+def replay_from(
+    settings: Settings,
+    source: Source,
+    sink: Sink,
+    wanted: Wanted,
+    repair: Repair | None,
+    n_most: int,
+    *,
+    again: bool,
+    tell: Callable[[str], None] = lambda line: typer.echo(printable(line), err=True),
+) -> Replayed:
+    """As `replay`, with these ports."""
+    end = source.end_offsets()
+    replays = Replays()
+    for record in records_until(source, end):
+        replays.take(record)
+    n_sent = n_left = n_before = 0
+    missing = set(wanted.places)
+    for record in records_until(source, end):
+        letter = letter_of(record)
+        if letter is None or not wanted.has(letter):
+            continue
+        if n_sent >= n_most:
+            tell(f"{n_most} were sent, and there are more: run it again, or raise --limit")
+            return Replayed(n_sent, n_left + 1, n_before)
+        missing.discard(letter.place)
+        if replays.n_sent(letter) and not (again or wanted.places):
+            n_before += 1
+            continue
+        why = replays.why_not(letter, settings.kinds(), is_repaired=repair is not None, again=again)
+        if why is not None:
+            n_left += 1
+            tell(f"letter {letter.place}: {why}; not sent")
+            continue
+        _send(settings, sink, letter, repair, replays.next_attempt(letter), tell)
+        replays.sent(letter)
+        n_sent += 1
+    if missing:
+        raise DataError(f"there is no letter at {', '.join(map(str, sorted(missing)))}")
+    return Replayed(n_sent, n_left, n_before)
+
+
+def repair_of(file: Path | None, key: str | None) -> Repair | None:
+    """The repaired message in a file, `-` for stdin.
+
+    Raises:
+        DataError: it cannot be read, or a key comes without a value.
+    """
+    if file is None:
+        if key is not None:
+            raise DataError("--key replaces the key of a repaired message: give its --value, too")
+        return None
+    try:
+        value = sys.stdin.buffer.read(MAX_MESSAGE_BYTES + 1) if str(file) == "-" else file.read_bytes()
+    except OSError as exc:
+        raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
+    return Repair(value.rstrip(b"\r\n"), key.encode() if key is not None else None)
+
+
+def _send(
+    settings: Settings,
+    sink: Sink,
+    letter: Letter,
+    repair: Repair | None,
+    attempt: int,
+    tell: Callable[[str], None],
+) -> None:
+    assert letter.origin is not None  # noqa: S101  `why_not` has seen to it
+    topic, key, value = letter.origin.topic, letter.key, letter.value
+    if repair is not None:
+        value, key = repair.value, repair.key if repair.key is not None else key
+    try:
+        decode(settings.kinds()[topic], key, value)
+    except InvalidEvent as exc:
+        tell(f"letter {letter.place}: this version of streamer will refuse it: {exc}")
+    sink.send(topic, key, value, Lineage(letter.place, attempt).headers())
+    # The note comes after the message, so a crash between them can send it twice and never lose it.
+    sink.flush(_TIMEOUT_S)
+    sink.send(settings.topic_dead_letters, letter.key, None, note_headers(letter, attempt))
+    sink.flush(_TIMEOUT_S)
+
+
+def _letters(source: Source) -> Iterator[Letter]:
+    for record in records_until(source, source.end_offsets()):
+        letter = letter_of(record)
+        if letter is not None:
+            yield letter
+
+
+def _letter_at(source: Source, tp: TopicPartition, place: Place) -> Letter:
+    begin, end = source.begin_offsets(), source.end_offsets()
+    if begin.get(tp, 0) <= place.offset < end.get(tp, 0):
+        source.hold([other for other in end if other != tp])
+        source.seek({tp: place.offset})
+        give_up_s = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < give_up_s:
+            for record in source.poll(1, 0.2):
+                letter = letter_of(record) if record.offset == place.offset else None
+                if letter is None:
+                    raise DataError(f"{place}: no letter lies there; `streamer dlq list` shows some")
+                return letter
+    raise DataError(
+        f"{place}: no letter lies there; {tp.topic}[{tp.partition}] holds {begin.get(tp, 0)} to {end.get(tp, 0) - 1}"
+    )
+
+
+def _about(letter: Letter) -> Iterator[str]:
+    """A sentence on what is wrong, then what the headers say."""
+    what = _WORDS.get(letter.reason, f"it was refused ({letter.reason})")
+    where = f" at {letter.path}" if letter.path not in ("", "$") else ""
+    yield f"Letter {letter.place}: {what}{where}" + (f": {letter.detail}." if letter.detail else ".")
+    yield f"came from {_origin(letter)}, {_age(letter)}"
+    if letter.lineage is not None:
+        yield f"was letter {letter.lineage.letter}, and has been replayed {letter.lineage.attempt} times"
+    if letter.is_cut:
+        yield "its end was cut off, since it was too large for Kafka"
+    yield "key: " + ("none" if letter.key is None else letter.key[:256].decode("utf-8", "backslashreplace"))
+    yield "value: " + ("null" if letter.value is None else f"{len(letter.value):,} bytes")
+
+
+def _shown(value: bytes | None) -> list[str]:
+    """The message, indented where it is JSON, and cut where it is long; each line safe to print."""
+    if not value:
+        return []
+    try:
+        pretty = msgspec.json.format(value, indent=2).decode()
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [printable(value[:_MAX_SHOWN].decode("utf-8", "backslashreplace")) + _rest(len(value))]
+    lines = [printable(line) for line in pretty[:_MAX_SHOWN].split("\n")]
+    return [*lines[:-1], lines[-1] + _rest(len(pretty))]
+
+
+def _rest(n: int) -> str:
+    return f" ... {n - _MAX_SHOWN:,} more; --raw gives all" if n > _MAX_SHOWN else ""
+
+
+def _row(letter: Letter) -> _Row:
+    key = "" if letter.key is None else letter.key[:64].decode("utf-8", "backslashreplace")
+    size = "null" if letter.value is None else f"{len(letter.value):,}"
+    cells = (str(letter.place), letter.reason, letter.path[:80], _origin(letter), key)
+    return (*cells, size, f"{letter.n_sent}x" if letter.n_sent else "", _age(letter))
+
+
+def _table(rows: list[_Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("letter", "reason", "path", "from", "key"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("bytes", justify="right")
+    table.add_column("replayed", justify="right")
+    table.add_column("when")
+    for row in rows:
+        table.add_row(*map(text, row))
+    return table
+
+
+def _origin(letter: Letter) -> str:
+    if letter.origin is None:
+        return "unknown"
+    return f"{letter.origin.topic}[{letter.origin.partition}]@{letter.origin.offset}"
+
+
+def _age(letter: Letter) -> str:
+    if letter.timestamp_ms < 0:
+        return "at an unknown time"
+    return f"{ago(time.time_ns() // 1_000_000 - letter.timestamp_ms)} ago"
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console

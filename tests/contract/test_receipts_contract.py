@@ -1,0 +1,43 @@
+"""One suite for every `ports.Receipts`: in memory, on Redis, on a Redis Cluster."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from streamer.adapters.memory_receipts import MemoryReceipts
+from streamer.adapters.redis_receipts import RedisReceipts
+from streamer.errors import Unavailable
+from streamer.ports import Receipts
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
+def receipts(request: pytest.FixtureRequest) -> Iterator[Receipts]:
+    """The store under test."""
+    if request.param == "memory":
+        yield MemoryReceipts()
+        return
+    prefix = request.getfixturevalue("prefix")
+    is_cluster = request.param == "cluster"
+    url = request.getfixturevalue("redis_cluster_url" if is_cluster else "redis_url")
+    receipts = RedisReceipts(url, prefix, cluster=is_cluster)
+    yield receipts
+    receipts.close()
+
+
+def test_receipts_are_read_as_they_were_written(receipts: Receipts) -> None:
+    """Any bytes under any user id; the last write wins; who has none is left out."""
+    receipts.write([("u", b"\x00\xff"), ("with:colon {tag} *", b"2")], 60)
+    receipts.write([("u", b"new")], 60)
+    receipts.write([], 60)
+    assert receipts.read(["u", "nobody", "with:colon {tag} *"]) == {"u": b"new", "with:colon {tag} *": b"2"}
+    assert receipts.read([]) == {}
+
+
+def test_nothing_after_close(receipts: Receipts) -> None:
+    """A closed store refuses with `Unavailable`; `close` may be called twice."""
+    receipts.close()
+    receipts.close()
+    with pytest.raises(Unavailable):
+        receipts.read(["u"])
+    with pytest.raises(Unavailable):
+        receipts.write([("u", b"v")], 60)

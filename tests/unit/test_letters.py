@@ -1,0 +1,209 @@
+"""Dead letters: what they say, and which of them go back; on a log in memory, with the intake as the front door."""
+
+import json
+from typing import Any
+
+import pytest
+
+from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink, MemorySource
+from streamer.cli.dlq import Repair, Replayed, Wanted, place_of, replay_from
+from streamer.config import Settings
+from streamer.errors import DataError
+from streamer.letters import Letter, Lineage, Place, letter_of, lineage_of
+from streamer.ports import Record, TopicPartition
+from streamer.runner.intake import Intake
+from streamer.runner.outgoing import Outgoing
+from streamer.runner.positions import Positions
+from streamer.telemetry import Telemetry
+
+SETTINGS = Settings()
+GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
+
+
+class Office:
+    """A log, the front door of a worker, and `streamer dlq replay` on them."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog({"interactions": 1, "catalog": 1, "profiles": 1, "texts": 1, "dead-letters": 1})
+        self.learned: list[Any] = []
+        self.told: list[str] = []
+        outgoing = Outgoing(MemorySink(self.log), lambda _, action: action())
+        positions = Positions({TopicPartition("interactions", 0): 0}, {})
+        telemetry = Telemetry(ManualClock())
+        self._intake = Intake(SETTINGS, positions, outgoing, dict, telemetry)
+        self._source = MemorySource(self.log, ["interactions"], "g", clock=ManualClock())
+
+    def work(self) -> None:
+        """The worker reads what there is."""
+        self.learned += self._intake.take(self._source.poll(100, 0)).events
+
+    def write(self, value: bytes | None, key: bytes | None = b"u") -> None:
+        """A producer writes, and the worker reads."""
+        self.log.append("interactions", 0, key, value)
+        self.work()
+
+    def letters(self) -> list[Letter]:
+        """As they lie there; notes left out."""
+        return [letter for r in self.log.records("dead-letters") if (letter := letter_of(r)) is not None]
+
+    def replay(
+        self,
+        *places: str,
+        repair: Repair | None = None,
+        again: bool = False,
+        n_most: int = 100,
+        **wanted: str,
+    ) -> Replayed:
+        """Replay, then let the worker read."""
+        source = MemorySource(self.log, ["dead-letters"], "g", clock=ManualClock())
+        meant = Wanted(places=frozenset(map(place_of, places)), **wanted)
+        self.told.clear()
+        try:
+            return replay_from(
+                SETTINGS,
+                source,
+                MemorySink(self.log),
+                meant,
+                repair,
+                n_most,
+                again=again,
+                tell=self.told.append,
+            )
+        finally:
+            self.work()
+
+
+@pytest.fixture
+def office() -> Office:
+    """Nothing has come yet."""
+    return Office()
+
+
+def test_a_repaired_message_goes_through_the_front_door(office: Office) -> None:
+    """It is learned, under its key, and its headers say which letter it was; no letter comes of it."""
+    office.write(b"{")
+    assert office.replay("0:0", repair=Repair(GOOD, None)) == (1, 0, 0)
+    assert [event.user_id for event in office.learned] == ["u"]
+    sent = office.log.records("interactions")[-1]
+    assert (sent.key, sent.value) == (b"u", GOOD)
+    assert dict(sent.headers) == {
+        "streamer-dlq-partition": b"0",
+        "streamer-dlq-offset": b"0",
+        "streamer-dlq-attempt": b"1",
+    }
+    assert len(office.letters()) == 1
+
+
+def test_a_key_can_be_repaired(office: Office) -> None:
+    """A message under the key of somebody else."""
+    office.write(GOOD, key=b"somebody")
+    assert office.letters()[0].reason == "key"
+    office.replay("0:0", repair=Repair(GOOD, b"u"))
+    assert [event.user_id for event in office.learned] == ["u"]
+
+
+def test_one_that_is_still_bad_comes_back_with_its_lineage(office: Office) -> None:
+    """As a new letter, with a new reason where that has changed; the old one is not sent again."""
+    office.write(b"{")
+    office.replay("0:0", repair=Repair(b'{"user_id":"u"}', None))
+    assert "will refuse it" in office.told[0]
+    old, new = office.letters()
+    assert (old.lineage, old.reason) == (None, "json")
+    assert (new.lineage, new.reason, new.path) == (Lineage(old.place, 1), "schema", "$.item_id")
+    assert office.replay("0:0", again=True) == (0, 1, 0)
+    assert f"came back as {new.place}" in office.told[0]
+
+
+def test_nothing_goes_round_for_ever(office: Office) -> None:
+    """However often everything is replayed, a message is sent three times in all."""
+    office.write(b"{")
+    for n in range(10):
+        office.replay(again=n % 2 == 0)
+    assert len(office.log.records("interactions")) == 1 + 3
+    newest = office.letters()[-1]
+    assert newest.n_sent == 3
+    assert office.replay(str(newest.place)) == (0, 1, 0)
+    assert "replayed 3 times" in office.told[0]
+
+
+def test_what_was_replayed_once_is_not_replayed_by_the_next_call(office: Office) -> None:
+    """Also where it did not come back, as a message that this worker could use would not; `again` sends it."""
+    office.write(b"{")
+    assert office.replay("0:0", repair=Repair(GOOD, None)).n_sent == 1
+    assert office.replay() == (0, 0, 1)
+    assert office.replay("0:0", repair=Repair(GOOD, None)) == (0, 1, 0)
+    assert office.replay("0:0", repair=Repair(GOOD, None), again=True) == (1, 0, 0)
+    assert lineage_of(office.log.records("interactions")[-1]) == Lineage(Place(0, 0), 2)
+
+
+def test_a_letter_that_lies_there_twice_is_sent_once(office: Office) -> None:
+    """A worker that was cut off sends its dead letters again."""
+    office.write(b"{")
+    letter = office.log.records("dead-letters")[0]
+    office.log.append("dead-letters", 0, letter.key, letter.value, headers=dict(letter.headers))  # type: ignore[arg-type]
+    assert office.replay() == (1, 0, 1)
+    assert len(office.log.records("interactions")) == 2
+
+
+def test_the_limit_and_the_filters(office: Office) -> None:
+    """The oldest first; those that the reason or the topic name."""
+    for value in (b"{", b'{"user_id":"u"}', b"[", b'{"item_id":"i"}'):
+        office.write(value)
+    assert office.replay(reason="schema", n_most=1) == (1, 1, 0)
+    assert "--limit" in office.told[-1]
+    assert office.log.records("interactions")[-1].value == b'{"user_id":"u"}'
+    assert office.replay(topic="catalog") == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({}, "no topic of ours"),
+        ({"topic": b"salaries", "partition": b"0", "offset": b"1"}, "no topic of ours"),
+        ({"topic": b"interactions", "partition": b"0", "offset": b"x"}, "no topic of ours"),
+        ({"topic": b"interactions", "partition": b"0", "offset": b"1", "cut_to_bytes": b"65536"}, "cut off"),
+    ],
+)
+def test_letters_that_cannot_go_back(office: Office, headers: dict[str, bytes], why: str) -> None:
+    """A letter of a topic that we do not read, or without its end; whatever anybody wrote there."""
+    office.log.append("dead-letters", 0, b"k", b"v", headers=headers)
+    assert office.replay("0:0") == (0, 1, 0)
+    assert why in office.told[0]
+    assert office.log.records("interactions") == []
+
+
+def test_a_lineage_that_somebody_made_up_blocks_nobody(office: Office) -> None:
+    """A producer cannot pass its garbage off as what came of another's letter."""
+    office.write(b"{")
+    lineage = Lineage(Place(0, 0), 1).headers()
+    office.log.append("interactions", 0, b"u", b"[", headers=lineage)
+    office.work()
+    assert office.letters()[1].lineage == Lineage(Place(0, 0), 1)
+    assert office.replay("0:0", repair=Repair(GOOD, None)).n_sent == 1
+
+
+@pytest.mark.parametrize("attempt", [b"0", b"4", b"-1", b"99999999999999999999", b"x", b""])
+def test_numbers_in_headers_are_bounded(attempt: bytes) -> None:
+    """What is no lineage of ours is none."""
+    headers = {**Lineage(Place(0, 0), 1).headers(), "streamer-dlq-attempt": attempt}
+    assert lineage_of(Record("t", 0, 0, 0, None, b"", tuple(headers.items()))) is None
+
+
+def test_places_and_missing_letters(office: Office) -> None:
+    """A place is PARTITION:OFFSET, and one without a letter is told."""
+    for shown in ("17", "0:-1", "a:b", "0:1:2", "\x1b[31m"):
+        with pytest.raises(DataError, match="PARTITION:OFFSET"):
+            place_of(shown)
+    office.write(b"{")
+    with pytest.raises(DataError, match="no letter at 0:7"):
+        office.replay("0:7")
+
+
+def test_a_letter_without_a_message_is_one(office: Office) -> None:
+    """A null value on the interactions cannot be used: the note of a replay, whose value is null, is something else."""
+    office.write(None)
+    (letter,) = office.letters()
+    assert (letter.value, letter.reason) == (None, "schema")
+    office.replay("0:0", repair=Repair(json.dumps(json.loads(GOOD)).encode(), None))
+    assert len(office.log.records("dead-letters")) == 2
+    assert office.letters() == [letter]

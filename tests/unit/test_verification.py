@@ -1,0 +1,154 @@
+"""`streamer verify`: lists against a fold of plain sets, by hand, and against a worker of the memory twins."""
+
+import json
+from typing import Any
+
+import pytest
+from test_runner import World, interaction
+
+from streamer.adapters.memory import MemorySource
+from streamer.cli.verify import LOOK_AGAIN_S, Verdict, verify_by
+from streamer.config import Settings
+from streamer.events import ANONYMOUS, CatalogItem, Event, Interaction, ItemRetired, Profile, UserErased
+from streamer.verification import Difference, Listed, LogFold, listed
+
+
+def folded(*events: tuple[Event, int]) -> LogFold:
+    """Events with the log's time of each."""
+    fold = LogFold()
+    for event, timestamp_ms in events:
+        fold.take(event, timestamp_ms)
+    return fold
+
+
+def view(user_id: str, item_id: str) -> Interaction:
+    """An interaction."""
+    return Interaction(user_id, item_id, "view", 1)
+
+
+def wrong(fold: LogFold, user_id: str, *item_ids: str, repeats: bool = False) -> list[tuple[str, str]]:
+    """(kind, item) of what is wrong with a list of these items."""
+    found = fold.wrong_with(user_id, Listed(list(item_ids), {}), repeats=repeats)
+    return [(one.kind, one.item_id) for one in found]
+
+
+def test_what_a_list_may_hold() -> None:
+    """Known items that may be listed, and that its user did not take; the last word on an item counts."""
+    fold = folded(
+        (ItemRetired("a"), 1),
+        (CatalogItem(item_id="b", timestamp_ms=1, available=False), 1),
+        (ItemRetired("c"), 1),
+        (CatalogItem(item_id="c", timestamp_ms=2), 2),
+        (view("u", "d"), 3),
+        (view("v", "e"), 3),
+    )
+    assert wrong(fold, "u", "c", "e") == []
+    assert wrong(fold, "u", "a", "b", "d", "x") == [
+        *(("retired", "a"), ("retired", "b"), ("taken", "d"), ("unknown", "x"))
+    ]
+    assert wrong(fold, "u", "d", repeats=True) == []
+    assert wrong(fold, ANONYMOUS, "d") == []
+    assert wrong(fold, "w", "d") == [("nobody", "")]
+    assert [one.kind for one in fold.wrong_with("u", None, repeats=False)] == ["unreadable"]
+
+
+def test_an_erased_user_must_have_no_list() -> None:
+    """Unless he came back after it, by the log's time; what he took before is then no business of anybody."""
+    fold = folded(
+        *((Profile(user_id=u, timestamp_ms=1), 1) for u in ("gone", "back", "again")),
+        *((UserErased(u), 5) for u in ("gone", "back", "again")),
+        (Profile(user_id="again", timestamp_ms=6), 6),
+        *((view(u, "a"), 4) for u in ("gone", "back", "again")),
+        (view("back", "b"), 6),
+    )
+    assert wrong(fold, "gone") == [("nobody", "")]
+    assert wrong(fold, "back", "a", "b") == [("taken", "b")]
+    assert wrong(fold, "again", "a") == []
+    assert list(fold.missing(set(), 0)) == [Difference("missing", "again"), Difference("missing", "back")]
+
+
+def test_a_list_may_have_expired() -> None:
+    """Who did nothing for as long as a list lives need not have one."""
+    fold = folded((view("old", "a"), 10), (view("new", "a"), 20))
+    assert [one.user_id for one in fold.missing(set(), 15)] == ["new"]
+    assert list(fold.missing({"new"}, 15)) == []
+
+
+def test_a_list_is_newer_where_any_partition_says_so() -> None:
+    """It knows messages that the fold does not; a partition that we do not read says nothing."""
+    end = {"t-0": 5, "t-1": 7}
+    assert not Listed([], {"t-0": 5, "t-1": 7, "texts-0": 99}).is_newer(end)
+    assert Listed([], {"t-0": 1, "t-1": 8}).is_newer(end)
+    assert listed(b'{"items":[{"id":"a"}],"position":{"t-0":1}}') == Listed(["a"], {"t-0": 1})
+    for broken in (b"", b"{}", b"[]", b'{"items":[{}]}', b"\xff"):
+        assert listed(broken) is None
+
+
+class Shop(World):
+    """A worker has read everything, with a retired item and an erased user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log._clock = self.clock
+        self.append_many(60)
+        self.append(interaction("gone", "i1", 70_000))
+        self.clock.advance(1)
+        self.at_poll[18] = lambda: self.append((b"i3", None), topic="catalog")
+        self.at_poll[19] = lambda: self.append((b"gone", None), topic="profiles")
+        self.worker().run()
+
+    def verdict(self, at_the_pause: Any = lambda: None) -> Verdict:
+        """What `streamer verify` finds; the world goes on when it looks again."""
+
+        def pause(seconds: float) -> None:
+            if seconds == LOOK_AGAIN_S:
+                at_the_pause()
+
+        sources = [
+            MemorySource(self.log, topics, "streamer", clock=self.clock)
+            for topics in (["catalog", "profiles"], ["interactions"])
+        ]
+        now_ms = self.clock.now_ms()
+        return verify_by(Settings(), sources, self.lists, 0.0, now_ms=now_ms, pause=pause)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def shop() -> Shop:
+    """Nothing is wrong in it."""
+    return Shop()
+
+
+def test_a_worker_s_lists_are_right(shop: Shop) -> None:
+    """What it wrote passes; there is a list for everybody, and it is not behind."""
+    verdict = shop.verdict()
+    assert verdict == (8, 7, 0, 0, False, [])
+    assert json.loads(verdict.to_json())["counts"] == {}
+
+
+def test_what_was_done_to_the_lists_is_named(shop: Shop) -> None:
+    """A list that is gone, one of nobody, one that cannot be read."""
+    shop.lists.delete(["u1"])
+    value = shop.lists.read("u2")
+    assert value is not None
+    shop.lists.write([("ghost", value), ("u3", b"?")], 60)
+    kinds = {(one.kind, one.user_id) for one in shop.verdict().differences}
+    assert kinds == {("missing", "u1"), ("nobody", "ghost"), ("unreadable", "u3")}
+
+
+def test_what_is_right_by_the_second_look_is_right(shop: Shop) -> None:
+    """A list that the worker was just about to make; one that was made after messages that came meanwhile is left out."""
+    value = shop.lists.read("u1")
+    assert value is not None
+    shop.lists.delete(["u1"])
+    assert shop.verdict(lambda: shop.lists.write([("u1", value)], 60)).differences == []
+    document = json.loads(value)
+    document["position"]["interactions-0"] += 1
+    shop.lists.write([("newcomer", json.dumps(document).encode())], 60)
+    verdict = shop.verdict()
+    assert (verdict.n_newer, verdict.differences) == (1, [])
+
+
+def test_a_worker_that_is_behind_is_told(shop: Shop) -> None:
+    """By how much; its lists may be wrong for that alone."""
+    shop.append_many(3)
+    assert shop.verdict().n_behind == 3
