@@ -198,6 +198,10 @@ class Telemetry:
             "late_total", "Interactions learned that happened before one of the same user learned earlier"
         )
         self.refused = c("refused_total", "Interactions and items not learned, since a table was full")
+        self.ranks_skipped = c(
+            "ranks_skipped_total",
+            "Interactions without a ranking of their own: a later one of their user came in the same batch, or all lists were still to be made",
+        )
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
         self.texts_embedded = c(
             "texts_embedded_total", "Texts of items that got their vector, by where it came from", "origin"

@@ -40,8 +40,15 @@ class Figures:
         """The fold goes on from this state: none of its items is news."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
 
-    def folded(self, info: StepInfo, received_s: float, *, is_live: bool) -> None:
-        """A batch was folded that came at `received_s` of the monotonic clock; only while live, new items wait to be listed."""
+    def folded(self, info: StepInfo, received_s: float, *, is_serving: bool, is_live: bool) -> None:
+        """A batch was folded that came at `received_s` of the monotonic clock.
+
+        Args:
+            is_serving: The lists of its users are made now, one a user.
+            is_live: New items wait to be listed.
+        """
+        n_ranked = np.unique(info.outcomes.user_row).size if is_serving else 0
+        self._telemetry.ranks_skipped.inc(info.n_interactions - n_ranked)
         self._telemetry.refused.inc(info.n_refused)
         self._telemetry.late.inc(info.n_late)
         if is_live:

@@ -347,7 +347,9 @@ class Runner:
         return info
 
     def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
-        self._figures.folded(info, received_s, is_live=self._phase is Phase.LIVE)
+        self._figures.folded(
+            info, received_s, is_serving=self._phase >= Phase.PUBLISHING, is_live=self._phase is Phase.LIVE
+        )
         self._erasures.folded(info.erased)
         if self._writer is not None:
             self._writer.follow(self._model.state, info)

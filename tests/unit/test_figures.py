@@ -86,10 +86,10 @@ def test_users_who_stand_for_segments_are_no_users(world: World) -> None:
 def test_new_items_are_timed_only_while_live(world: World) -> None:
     """From their first event on the catalog to the first list with them; those that were read at the start never."""
     state, info = folded(CatalogItem(item_id="old", timestamp_ms=1))
-    world.figures.folded(info, world.clock.monotonic_s(), is_live=False)
+    world.figures.folded(info, world.clock.monotonic_s(), is_serving=False, is_live=False)
     received_s = world.clock.monotonic_s()
     state, info = pipeline.step(state, [CatalogItem(item_id=item, timestamp_ms=1) for item in ("old", "new")])
-    world.figures.folded(info, received_s, is_live=True)
+    world.figures.folded(info, received_s, is_serving=True, is_live=True)
     world.clock.advance(1.5)
     rows = np.array([[0, 1, -1]], np.int32)
     world.figures.listed(rows, np.array([[False, True, True]]), 1)

@@ -219,6 +219,21 @@ def test_a_live_event_moves_the_list_of_its_user_at_once(world: World) -> None:
     assert worker.value("event_to_list_seconds_count", origin="received") == 1
 
 
+def test_rankings_that_a_burst_saves_are_counted(world: World) -> None:
+    """Five events of two users in one batch: two lists, three rankings less. Of a log read at the start nobody is ranked at once."""
+    world.append_many(50)
+    worker = world.worker()
+
+    def burst() -> None:
+        assert worker.value("ranks_skipped_total") == 50
+        for n, user_id in enumerate(["u1", "u2", "u1", "u1", "u2"]):
+            world.append(interaction(user_id, f"i{n}", 99_000 + n))
+
+    world.at_poll[12] = burst
+    worker.run()
+    assert worker.value("ranks_skipped_total") == 50 + 3
+
+
 def test_the_position_of_a_list_is_what_it_stands_for(world: World) -> None:
     """Next offset by partition, as of the last batch folded."""
     world.append_many(50)
