@@ -220,7 +220,7 @@ def test_a_live_event_moves_the_list_of_its_user_at_once(world: World) -> None:
 
 
 def test_rankings_that_a_burst_saves_are_counted(world: World) -> None:
-    """Five events of two users in one batch: two lists, three rankings less. Of a log read at the start nobody is ranked at once."""
+    """Five events of two users in one batch: two lists, three rankings less. Nobody is ranked while catching up."""
     world.append_many(50)
     worker = world.worker()
 
