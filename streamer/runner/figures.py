@@ -43,6 +43,7 @@ class Figures:
     def folded(self, info: StepInfo, received_s: float, *, is_live: bool) -> None:
         """A batch was folded that came at `received_s` of the monotonic clock; only while live, new items wait to be listed."""
         self._telemetry.refused.inc(info.n_refused)
+        self._telemetry.evicted.labels("users").inc(info.n_users_evicted)
         if is_live:
             self._first_listings.catalogued(info.described_item_rows, received_s)
         else:

@@ -60,7 +60,7 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
             topic, partition, offset = last_seen[user]
             n_old += found is not None and found.position.get(f"{topic}-{partition}", 0) <= offset
             n_retired += found is not None and any(item["id"] in ledger.retired for item in found.items)
-        reader = Recommendations(place.redis.url)
+        reader = Recommendations(client)
         n_shown = sum(bool({item.id for item in reader.get(user).items} & ledger.retired) for user in recent)
     n_there = sum(found is not None for found in raw) if recent else 0
     return [
