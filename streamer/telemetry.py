@@ -191,7 +191,9 @@ class Telemetry:
         self.log_gap_records = c("log_gap_records_total", "Records missing from the log", "topic")
         self.counted = c("counted_total", "Interactions that hit ratios are measured on")
         self.refused = c("refused_total", "Interactions and items not learned, since a table was full")
-        self.evicted = c("evicted_total", "Rows of a full table given to newcomers, the coldest first", "table")
+        self.evicted = c(
+            "evicted_total", "Rows of a full table given to newcomers, the coldest first", "table"
+        )
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
         self.texts_embedded = c(
             "texts_embedded_total", "Texts of items that got their vector, by where it came from", "origin"

@@ -17,7 +17,9 @@ from streamer.training import ThreadTrainer
 
 def main(
     *,
-    n_messages: Annotated[int, typer.Option("--messages", min=0, help="Messages through decode and fold")] = 1_000_000,
+    n_messages: Annotated[
+        int, typer.Option("--messages", min=0, help="Messages through decode and fold")
+    ] = 1_000_000,
     n_checkpoints: Annotated[int, typer.Option("--checkpoints", min=0, help="Spoiled checkpoints")] = 10_000,
     n_settings: Annotated[int, typer.Option("--settings", min=0, help="Settings, from all places")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of everything")] = 1,
@@ -27,7 +29,11 @@ def main(
     ] = Path("fuzz-last-batch.txt"),
     under: Annotated[
         str | None,
-        typer.Option("--guided", metavar="TARGET", help=f"Run atheris on one of {', '.join(guided.TARGETS)}, --messages times"),
+        typer.Option(
+            "--guided",
+            metavar="TARGET",
+            help=f"Run atheris on one of {', '.join(guided.TARGETS)}, --messages times",
+        ),
     ] = None,
     corpus: Annotated[Path, typer.Option(help="Where atheris keeps its inputs")] = Path("fuzz-corpus"),
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures there as JSON")] = None,
@@ -69,7 +75,11 @@ def _show(run: Any, document: dict[str, Any]) -> None:
             "seconds": round(seconds, 1),
         }
     )
-    lines = [f"| {verdict.target} | n |", "|---|---:|", f"| tried, in {seconds:.0f} s | {verdict.n_tried:,} |"]
+    lines = [
+        f"| {verdict.target} | n |",
+        "|---|---:|",
+        f"| tried, in {seconds:.0f} s | {verdict.n_tried:,} |",
+    ]
     lines += [f"| {what} | {n:,} |" for what, n in outcomes.items()]
     lines += [f"| not accounted for | {verdict.n_lost:,} |", f"| **crashes** | {len(verdict.crashes):,} |"]
     lines += [f"| {what} | {n:,.0f} |" for what, n in verdict.notes.items()]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from figures import markdown
-from main import _machine, _settings
+from main import machine, settings_of
 from soaking import checks
 from soaking.day import Block, Day, Sent
 from soaking.faults import FAULTS, schedule
@@ -32,10 +32,15 @@ def main(
     *,
     events: Annotated[int, typer.Option(min=1_000, help="Interactions of the day")] = 10_000_000,
     faults: Annotated[
-        int | None, typer.Option(min=0, help=f"Faults, all kinds in turn; default one in {EVENTS_A_FAULT:,} events, 7 at least")
+        int | None,
+        typer.Option(
+            min=0, help=f"Faults, all kinds in turn; default one in {EVENTS_A_FAULT:,} events, 7 at least"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the day and its faults")] = 1,
-    setting: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of every worker; may be repeated")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of every worker; may be repeated")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="NAME.json and NAME.md are written")] = Path("soak"),
 ) -> None:
     """Print memory over time, lag, errors and the final checks; exit 1 when one of them does not hold."""
@@ -43,9 +48,9 @@ def main(
     with ExitStack() as stack:
         directory = Path(mkdtemp(prefix="streamer-soak-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        soak = Soak(stack, directory, Day(events, seed), events, _settings(setting or ()))
+        soak = Soak(stack, directory, Day(events, seed), events, settings_of(setting or ()))
         document = soak.run(list(schedule(n_faults, events, seed)))
-    document["machine"], document["seed"] = _machine(), seed
+    document["machine"], document["seed"] = machine(), seed
     text = _markdown(document)
     out.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(text, encoding="utf-8")
@@ -65,14 +70,18 @@ class Soak:
         settings: Of every worker.
     """
 
-    def __init__(self, stack: ExitStack, directory: Path, day: Day, n_events: int, settings: dict[str, str]) -> None:
+    def __init__(
+        self, stack: ExitStack, directory: Path, day: Day, n_events: int, settings: dict[str, str]
+    ) -> None:
         sizes = {"max_items": day.max_items, "max_users": 2 * day.n_users + 1_000}
         self._day, self._n_events = day, n_events
         self._place = Place(stack, directory, {name: str(size) for name, size in sizes.items()} | settings)
         self._watch = Watch(self._place)
         self._n_sent = 0  # interactions
         self._looked_s = 0.0
-        self._leaving: deque[tuple[Counter[tuple[str, int]], Sent]] = deque()  # to be sent when so much was read
+        self._leaving: deque[tuple[Counter[tuple[str, int]], Sent]] = (
+            deque()
+        )  # to be sent when so much was read
         self._last_seen: dict[str, tuple[str, int, int]] = {}
         self._done = Counter[str]()
 
@@ -145,7 +154,11 @@ class Soak:
     def _document(self, found: list[checks.Check], day_s: float, began_s: float) -> dict[str, Any]:
         ledger, memory = self._day.ledger, self._watch.memory(self._n_events)
         growth = memory["worker_growth_beyond_tables_mib"]
-        found.append(checks.Check("memory beyond tables in the second half, MiB", "flat", f"{growth:+.1f}", memory["is_flat"]))
+        found.append(
+            checks.Check(
+                "memory beyond tables in the second half, MiB", "flat", f"{growth:+.1f}", memory["is_flat"]
+            )
+        )
         return {
             "events": self._n_events,
             "seconds": {"day": round(day_s, 1), "all": round(time.monotonic() - began_s, 1)},
@@ -171,15 +184,23 @@ class Soak:
 
 def _markdown(document: dict[str, Any]) -> str:
     memory = document["memory"]
-    title = f"{document['events']:,} events in {document['seconds']['day']:,.0f} s, {document['events_a_second']:,.0f} a second, seed {document['seed']}"
+    pace = f"{document['seconds']['day']:,.0f} s, {document['events_a_second']:,.0f} a second"
+    title = f"{document['events']:,} events in {pace}, seed {document['seed']}"
     named = [[what, f"{n:,}"] for part in ("sent", "faults", "errors") for what, n in document[part].items()]
-    checked = [[c["what"], c["expected"], c["got"], "yes" if c["holds"] else "**NO**"] for c in document["checks"]]
+    checked = [
+        [c["what"], c["expected"], c["got"], "yes" if c["holds"] else "**NO**"] for c in document["checks"]
+    ]
     grown = (
         f"Second half: worker {memory['worker_mean_mib']:,.0f} MiB on average, growth {memory['worker_growth_mib']:+.1f} MiB, "
         f"beyond its tables {memory['worker_growth_beyond_tables_mib']:+.1f} MiB. "
         f"Most records not committed: {document['most_not_committed']:,}."
     )
-    parts = [f"# Soak: {title}", markdown(HEADER, document["table"]), grown, markdown(["sent, suffered, failed", "n"], named)]
+    parts = [
+        f"# Soak: {title}",
+        markdown(HEADER, document["table"]),
+        grown,
+        markdown(["sent, suffered, failed", "n"], named),
+    ]
     return "\n\n".join([*parts, markdown(["check", "expected", "got", "holds"], checked)]) + "\n"
 
 

@@ -56,7 +56,9 @@ class StepInfo(NamedTuple):
     retired_item_ids: list[str]  # may not be listed any more
     restored_item_ids: list[str]  # may be listed again
     erased_user_ids: list[str]
-    erased_user_rows: list[int]  # theirs and of who was evicted, where they had one; may belong to somebody else by now
+    erased_user_rows: list[
+        int
+    ]  # theirs and of who was evicted, where they had one; may belong to somebody else by now
     n_users_evicted: int  # forgotten to make room; their lists stay until they expire
     described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
 

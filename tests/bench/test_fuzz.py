@@ -38,7 +38,7 @@ def test_structure_is_broken_not_only_bytes():
 
 def test_what_no_library_writes_is_written():
     """Raw texts go out without quotes, half a surrogate pair as bytes that are no UTF-8."""
-    assert written({"a": "\x00raw:NaN", "b": ["\x00raw:'"]}) == b"{\"a\": NaN, \"b\": [']}"
+    assert written({"a": "\x00raw:NaN", "b": ["\x00raw:'"]}) == b'{"a": NaN, "b": [\']}'
     with pytest.raises(UnicodeDecodeError):
         written("\ud800").decode()
 
@@ -55,7 +55,9 @@ def test_messages_are_folded_or_refused():
     assert outcomes["other events folded"] > 300
     assert outcomes["no room in a full table"] > 0
     assert sum(n for what, n in outcomes.items() if what.startswith("refused")) > 2_000
-    assert {"refused: json", "refused: utf8", "refused: schema", "refused: number", "refused: key"} <= set(outcomes)
+    assert {"refused: json", "refused: utf8", "refused: schema", "refused: number", "refused: key"} <= set(
+        outcomes
+    )
     assert verdict.notes["lists looked at"] > 0
 
 
@@ -114,7 +116,9 @@ def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path):
                 assert len(made) <= 64
                 given["target"](made)
 
-    fake = SimpleNamespace(instrument_all=lambda: None, Setup=set_up, Fuzz=run, Mutate=lambda data, size: data[:size])
+    fake = SimpleNamespace(
+        instrument_all=lambda: None, Setup=set_up, Fuzz=run, Mutate=lambda data, size: data[:size]
+    )
     monkeypatch.setitem(sys.modules, "atheris", fake)
     guided.fuzz("settings", 20, 1, tmp_path / "corpus")
     assert "-runs=20" in given["arguments"]

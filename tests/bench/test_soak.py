@@ -50,7 +50,9 @@ def test_a_day_is_what_its_ledger_says(a_day):
     assert n["ItemRetired"] == len(ledger.retired) > day.n_items
     assert n["UserErased"] == len(ledger.erased) > day.n_users
     again = Day(N, seed=2)
-    assert again.opening() + [m for block in again.blocks() for m in block.leaving + block.messages] == messages
+    assert (
+        again.opening() + [m for block in again.blocks() for m in block.leaving + block.messages] == messages
+    )
 
 
 def test_who_left_does_not_come_back(a_day):
@@ -110,8 +112,10 @@ def test_what_is_lost_is_seen():
 def test_a_short_day_is_survived(tmp_path):
     """A kill and a Redis that dies on the way: every check holds, and both documents are there."""
     done = subprocess.run(
-        [sys.executable, BENCH / "soak.py", "--events", "3000", "--faults", "2", "--out", tmp_path / "soak"]
-        + ["--setting", "without=vectors,ranker"],
+        [
+            *(sys.executable, BENCH / "soak.py", "--events", "3000", "--faults", "2"),
+            *("--out", tmp_path / "soak", "--setting", "without=vectors,ranker"),
+        ],
         env={**os.environ, "PYTHONPATH": str(BENCH.parents[1])},
         capture_output=True,
         text=True,

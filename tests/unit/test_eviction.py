@@ -25,7 +25,9 @@ def crowd(n_events, n_users, n_items, seed=0):
         user, item = int(rng.integers(n_users)), min(int(rng.geometric(0.05)) - 1, n_items - 1)
         log.append(view(f"u{user}", f"i{item}", 1_000 * n))
         if n % 5 == 0:
-            log.append(Profile(user_id=f"u{rng.integers(n_users)}", categorical={"c": [f"c{n % 3}"]}, timestamp_ms=n))
+            log.append(
+                Profile(user_id=f"u{rng.integers(n_users)}", categorical={"c": [f"c{n % 3}"]}, timestamp_ms=n)
+            )
             log.append(CatalogItem(item_id=f"i{rng.integers(n_items)}", timestamp_ms=n))
     return log
 
@@ -41,7 +43,10 @@ def folded(log, size, settings=SIZES):
 
 def test_the_coldest_go():
     """Of 16 users the two (an eighth) whose last events are oldest go, not those who came first; the newcomer gets a row."""
-    log = [view(f"u{n}", time_ms=1_000 * n) for n in range(16)] + [view("u0", time_ms=99_000), view("u2", time_ms=99_000)]
+    log = [view(f"u{n}", time_ms=1_000 * n) for n in range(16)] + [
+        view("u0", time_ms=99_000),
+        view("u2", time_ms=99_000),
+    ]
     state, _ = pipeline.step(pipeline.new_state(SIZES), [*log, view("new", time_ms=100_000)])
     assert {f"u{n}" for n in range(16) if state.ids.users.row(f"u{n}") < 0} == {"u1", "u3"}
     row = state.graph.users[state.ids.users.row("new")]
@@ -60,7 +65,10 @@ def test_nobody_goes_for_what_is_refused():
 
 def test_who_stands_for_a_segment_stays():
     """He has no events, so he would be the coldest of all."""
-    log = [Profile(user_id="u0", categorical={"c": ["v"]}, timestamp_ms=1), *(view(f"u{n}") for n in range(15))]
+    log = [
+        Profile(user_id="u0", categorical={"c": ["v"]}, timestamp_ms=1),
+        *(view(f"u{n}") for n in range(15)),
+    ]
     state, _ = pipeline.step(pipeline.new_state(SIZES), log)
     (row,) = state.segments.values()
     state, info = pipeline.step(state, [view(f"new{n}", time_ms=2_000 + n) for n in range(200)])
@@ -88,7 +96,11 @@ def test_ten_times_what_there_is_room_for():
     assert n_evicted > n_users
     assert n_refused > 0
     bytes_end = pipeline.table_bytes(state)
-    of_tables = [name for name in bytes_end if name not in ("encoders", "taken", "taken_counts", "taken_last", "rates_ring")]
+    of_tables = [
+        name
+        for name in bytes_end
+        if name not in ("encoders", "taken", "taken_counts", "taken_last", "rates_ring")
+    ]
     assert {name: bytes_end[name] for name in of_tables} == {name: bytes_half[name] for name in of_tables}
     assert sum(bytes_end.values()) == pytest.approx(sum(bytes_half.values()), rel=0.02)
 
@@ -98,7 +110,9 @@ def test_metrics_count_who_went():
     telemetry = Telemetry(SystemClock())
     figures = Figures(SystemClock(), telemetry)
     settings = SIZES._replace(max_items=1)
-    _, info = pipeline.step(pipeline.new_state(settings), [*(view(f"u{n}") for n in range(17)), view("u16", "y")])
+    _, info = pipeline.step(
+        pipeline.new_state(settings), [*(view(f"u{n}") for n in range(17)), view("u16", "y")]
+    )
     figures.folded(info, 0.0, is_live=False)
     assert telemetry.registry.get_sample_value("streamer_evicted_total", {"table": "users"}) == 2.0
     assert telemetry.registry.get_sample_value("streamer_refused_total") == 1.0

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import xxhash
+
 from fuzzing import Verdict
 from fuzzing.messages import SETTINGS, Folding, Stream
 from fuzzing.mutation import VALUES, Mutator, written
-
 from streamer import checkpoint, pipeline
 from streamer.checkpoint.file import MAGIC
 from streamer.errors import CheckpointRefused, InvalidEvent
@@ -38,7 +38,9 @@ class Forger:
         length = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little")
         self._header: dict[str, Any] = json.loads(data[_HASHED_FROM : _HASHED_FROM + length])
         self._body = data[_HASHED_FROM + length :]
-        self._mutator = Mutator(rng, [data[:4096]], ["name", "format", "meta", "arrays", "config", "positions"])
+        self._mutator = Mutator(
+            rng, [data[:4096]], ["name", "format", "meta", "arrays", "config", "positions"]
+        )
 
     def spoiled(self) -> tuple[str, bytes]:
         """What was done, and what came of it."""
@@ -66,12 +68,18 @@ class Forger:
         header = json.loads(json.dumps(self._header))
         entry = self._rng.choice(header["arrays"])
         at = self._rng.choice((1, 2, 2, 3, 4, 4))
-        entry[at] = self._rng.choice((*VALUES, 10**6, 10**9, entry[at])) if at != 2 else self._shape(entry[at])
+        entry[at] = (
+            self._rng.choice((*VALUES, 10**6, 10**9, entry[at])) if at != 2 else self._shape(entry[at])
+        )
         return _sealed(written(header), self._body)
 
     def _shape(self, shape: list[int]) -> list[int]:
         sizes = (0, 1, -1, 2, 2**31, 2**62, shape[0] + 1, max(0, shape[0] - 1))
-        return [self._rng.choice(sizes), *shape[1:]] if self._rng.random() < 0.7 else [*shape, self._rng.choice(sizes)]
+        return (
+            [self._rng.choice(sizes), *shape[1:]]
+            if self._rng.random() < 0.7
+            else [*shape, self._rng.choice(sizes)]
+        )
 
     def _with_arrays(self) -> bytes:
         """Numbers of one to three arrays overwritten, with the hashes of somebody who knows how they are made."""
@@ -85,7 +93,9 @@ class Forger:
             for _ in range(self._rng.choice((1, 1, 4, 64)) if entry[4] else 0):
                 width = min(self._rng.choice((1, 4, 8)), entry[4])
                 at = n_before + self._rng.randrange(entry[4] - width + 1)
-                number = self._rng.choice((0, 1, 2**31 - 1, -1, self._rng.randrange(300), self._rng.getrandbits(63)))
+                number = self._rng.choice(
+                    (0, 1, 2**31 - 1, -1, self._rng.randrange(300), self._rng.getrandbits(63))
+                )
                 body[at : at + width] = (number % 2 ** (8 * width)).to_bytes(width, "little")
         header["body_hash"] = xxhash.xxh3_128_hexdigest(bytes(body))
         return _sealed(json.dumps(header).encode(), bytes(body))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fuzzing import checkpoints, messages, options
 from fuzzing.mutation import Mutator
-
 from streamer.errors import ConfigError
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -23,7 +22,9 @@ def seeds_of(target: str, seed: int) -> list[bytes]:
     if target == "checkpoints":
         return [checkpoints.a_checkpoint(seed, None)]
     kinds = enumerate(messages.FOLDERS.values())
-    files = ((n, file) for n, name in kinds for file in sorted(messages.EXAMPLES.glob(f"valid/{name}/*.json")))
+    files = (
+        (n, file) for n, name in kinds for file in sorted(messages.EXAMPLES.glob(f"valid/{name}/*.json"))
+    )
     return [bytes([n, 0 if n < 3 else 3]) + file.read_bytes() for n, file in files]
 
 
@@ -57,5 +58,7 @@ def fuzz(target: str, n: int, seed: int, corpus: Path) -> None:
         return (data[:n_head] + mutator.broken(data[n_head:]))[:max_size]
 
     atheris.instrument_all()
-    atheris.Setup([f"fuzz-{target}", f"-runs={n}", f"-seed={seed}", str(corpus)], TARGETS[target], custom_mutator=mutate)
+    atheris.Setup(
+        [f"fuzz-{target}", f"-runs={n}", f"-seed={seed}", str(corpus)], TARGETS[target], custom_mutator=mutate
+    )
     atheris.Fuzz()

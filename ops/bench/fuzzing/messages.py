@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fuzzing import Verdict
 from fuzzing.mutation import Mutator
-
 from streamer import pipeline
 from streamer.datasets import Message
 from streamer.errors import InvalidEvent
@@ -28,7 +28,12 @@ from streamer.propagate.learner import Trainer
 from streamer.texts import content_key, content_of
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "schemas" / "examples"
-FOLDERS: dict[Kind, str] = {"interactions": "interaction.v1", "catalog": "catalog.v1", "profiles": "profile.v1", "texts": "texts.v1"}
+FOLDERS: dict[Kind, str] = {
+    "interactions": "interaction.v1",
+    "catalog": "catalog.v1",
+    "profiles": "profile.v1",
+    "texts": "texts.v1",
+}
 WEIGHTS = {"interactions": 12, "catalog": 4, "profiles": 3, "texts": 1}
 MODEL = "made-up"
 SETTINGS = FoldSettings(
@@ -54,7 +59,9 @@ class Stream:
         self._mutators: dict[str, Mutator] = {}
         for kind, folder in FOLDERS.items():
             seeds = [file.read_bytes() for file in sorted(EXAMPLES.glob(f"valid/{folder}/*.json"))]
-            names = sorted({name for seed_ in seeds for name in (json.loads(seed_) if seed_.startswith(b"{") else ())})
+            names = sorted(
+                {name for seed_ in seeds for name in (json.loads(seed_) if seed_.startswith(b"{") else ())}
+            )
             self._mutators[kind] = Mutator(self._rng, seeds, names)
         self._time_ms = BEGIN_MS
         self._keys = [b"0123456789abcdef" * 4]  # of texts that items have
@@ -66,10 +73,9 @@ class Stream:
         mutator = self._mutators[kind]
         if rng.random() < 0.03:
             return Message(kind, self._key(kind, None), None)
-        if rng.random() < 0.4:
-            value = self._at_home(mutator.good())
-        else:
-            value = mutator.broken(self._at_home(mutator.seed()))
+        is_good = rng.random() < 0.4
+        value = self._at_home(mutator.good() if is_good else mutator.seed())
+        value = value if is_good else mutator.broken(value)
         return Message(kind, self._key(kind, value), value)
 
     def learn(self, message: Message, outcome: object) -> None:
@@ -112,7 +118,18 @@ class Stream:
     def _key(self, kind: Kind, value: bytes | None) -> bytes | None:
         rng = self._rng
         if rng.random() < 0.05:
-            return rng.choice((None, b"", b"\xff\xfe", b"a" * 300, b"u1\n", b"__streamer_anonymous__", "é".encode(), b"\x00"))
+            return rng.choice(
+                (
+                    None,
+                    b"",
+                    b"\xff\xfe",
+                    b"a" * 300,
+                    b"u1\n",
+                    b"__streamer_anonymous__",
+                    "é".encode(),
+                    b"\x00",
+                )
+            )
         if kind == "texts":
             return rng.choice(self._keys)
         if value is None:
@@ -228,7 +245,9 @@ def _size(value: object) -> object:
     """A class of values: of texts and tables by length, of numbers by magnitude."""
     if isinstance(value, str | bytes | dict):
         return len(value).bit_length()
-    return type(value) if not isinstance(value, int | float) else (value > 0, int(abs(value)).bit_length() // 16)
+    return (
+        type(value) if not isinstance(value, int | float) else (value > 0, int(abs(value)).bit_length() // 16)
+    )
 
 
 _target_folding: list[Folding] = []

@@ -14,21 +14,139 @@ DEEP = 40
 # At the edges of what is allowed, and beyond. A text that begins with RAW goes out without its quotes: no JSON library writes it.
 RAW = "\x00raw:"
 VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, -0.0, 1, -1, 0.5, 2**31, -(2**31), 2**53 + 1, 2**63, -(2**64), 1e38, -1e38, 1e308, 5e-324),
-    *(7_258_118_399_999, 7_258_118_400_000, 1_291_191_960_000, 1e12, "1970-01-01T00:00:00Z", "2199-12-31T23:59:59.999Z"),
-    *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2010-12-01T00:00:60Z", "2010-12-01 00:00:00", "yesterday"),
-    *("", " ", "x", "u1", "i1", "view", "__streamer_anonymous__", "__", "%", "a=b", "a:b#c~d", "a\nb", "a\x00b", "\x1b[2J", "\x7f"),
-    *("é", "\u202e", "\ud800", "\udc00\ud800", "😀" * 64, "a" * 64, "a" * 65, "a" * 128, "a" * 129, "a" * 256, "a" * 257),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -0.0,
+        1,
+        -1,
+        0.5,
+        2**31,
+        -(2**31),
+        2**53 + 1,
+        2**63,
+        -(2**64),
+        1e38,
+        -1e38,
+        1e308,
+        5e-324,
+    ),
+    *(
+        7_258_118_399_999,
+        7_258_118_400_000,
+        1_291_191_960_000,
+        1e12,
+        "1970-01-01T00:00:00Z",
+        "2199-12-31T23:59:59.999Z",
+    ),
+    *(
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-12:00",
+        "2010-12-01T00:00:60Z",
+        "2010-12-01 00:00:00",
+        "yesterday",
+    ),
+    *(
+        "",
+        " ",
+        "x",
+        "u1",
+        "i1",
+        "view",
+        "__streamer_anonymous__",
+        "__",
+        "%",
+        "a=b",
+        "a:b#c~d",
+        "a\nb",
+        "a\x00b",
+        "\x1b[2J",
+        "\x7f",
+    ),
+    *(
+        "é",
+        "\u202e",
+        "\ud800",
+        "\udc00\ud800",
+        "😀" * 64,
+        "a" * 64,
+        "a" * 65,
+        "a" * 128,
+        "a" * 129,
+        "a" * 256,
+        "a" * 257,
+    ),
     *("é" * 128, "é" * 129, "😀" * 65, "a" * 4096, "a" * 4097, "NaN", "null", "0", "1e5"),
     *([], [""], ["a"], ["a", "a"], [None], [["a"]], ["a"] * 64, ["a"] * 65, [f"v{n}" for n in range(64)]),
-    *({}, {"": 1}, {"a": 1}, {"a": "b"}, {"a": None}, {"a": ["b"]}, {"a": {"b": {}}}, {"colour": ["red"], "size": []}),
+    *(
+        {},
+        {"": 1},
+        {"a": 1},
+        {"a": "b"},
+        {"a": None},
+        {"a": ["b"]},
+        {"a": {"b": {}}},
+        {"colour": ["red"], "size": []},
+    ),
     *({f"f{n}": float(n) for n in range(64)}, {f"f{n}": ["v"] for n in range(65)}),
     *("zThmOg==", "VTlVNVW5", "AAAA", "AAB+", "/3v/ew==", "AHwAfA==", "AH4AfgB+", "VTlVNVW5VTlVNVW5"),
-    *(f"{RAW}{text}" for text in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "01", "1.", "+1", ".5", "1e", "0x10", "-")),
-    *(f"{RAW}{text}" for text in ("1" * 400, "0." + "0" * 400 + "1", "'a'", "[1,]", '{"a":1,}', '"\\ud800"', '"\\x"', '"\\u00"', "")),
-    *(f"{RAW}{'[' * DEEP}{']' * DEEP}", f'{RAW}{{"a":' * 1 + f'{"[" * 5}1{"]" * 5}}}', f"{RAW}{'[' * 20_000}"),
+    *(
+        f"{RAW}{text}"
+        for text in (
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1e999",
+            "-1e999",
+            "01",
+            "1.",
+            "+1",
+            ".5",
+            "1e",
+            "0x10",
+            "-",
+        )
+    ),
+    *(
+        f"{RAW}{text}"
+        for text in (
+            "1" * 400,
+            "0." + "0" * 400 + "1",
+            "'a'",
+            "[1,]",
+            '{"a":1,}',
+            '"\\ud800"',
+            '"\\x"',
+            '"\\u00"',
+            "",
+        )
+    ),
+    *(
+        f"{RAW}{'[' * DEEP}{']' * DEEP}",
+        f'{RAW}{{"a":' * 1 + f"{'[' * 5}1{']' * 5}}}",
+        f"{RAW}{'[' * 20_000}",
+    ),
 )
-TOKENS = (b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"\x00", b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"-", b"9", b"e")
+TOKENS = (
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\\",
+    b"\x00",
+    b"\xff",
+    b"\xc3\x28",
+    b"\xed\xa0\x80",
+    b"\xef\xbb\xbf",
+    b"-",
+    b"9",
+    b"e",
+)
 
 
 class Mutator:
@@ -165,7 +283,13 @@ def _places(document: Any) -> list[Place]:
     left = [document]
     while left:
         holder = left.pop()
-        inside = list(holder.items()) if isinstance(holder, dict) else list(enumerate(holder)) if isinstance(holder, list) else ()
+        inside = (
+            list(holder.items())
+            if isinstance(holder, dict)
+            else list(enumerate(holder))
+            if isinstance(holder, list)
+            else ()
+        )
         found += [(holder, key) for key, _ in inside]
         left += [value for _, value in inside]
     return found
@@ -176,7 +300,7 @@ def written(document: Any) -> bytes:
     text = json.dumps(document, ensure_ascii=False)
     while (begin := text.find('"\\u0000raw:')) >= 0:
         end = begin + 1
-        while text[end] != '"' or text[end - 1] == "\\" and text[end - 2] != "\\":
+        while text[end] != '"' or (text[end - 1] == "\\" and text[end - 2] != "\\"):
             end += 1
         text = text[:begin] + json.loads(text[begin : end + 1]).removeprefix(RAW) + text[end + 1 :]
     return text.encode("utf-8", "surrogatepass")

@@ -10,16 +10,64 @@ from unittest import mock
 
 from fuzzing import Verdict
 from fuzzing.mutation import RAW, VALUES, Mutator
-
 from streamer.config import ENV_PREFIX, Settings, load, parse_assignments
 from streamer.errors import ConfigError
 
 NAMES = tuple(Settings.model_fields)
 TEXTS = (
-    *("localhost:9092", "a:1,b:2", "[::1]:9092", ":9092", "a:99999", "SASL_SSL://a:9092", "redis://a:6379/0", "redis://u:p@[::1:6379"),
-    *("rediss://a:x/1", "unix:///tmp/s", "unix://", "redis://a:6379/x", "redis://[/", "http://a", "s3://bucket/x?y=z", "file://", "memory://"),
-    *("true", "false", "ture", "1", "0", "-1", "20", "201", "1e3", "1e400", "nan", "inf", "0.5", "1_000", "٣", " 5 ", "0x10", "9" * 5_000),
-    *('{"sasl.password": "x"}', '{"group.id": "x"}', "{", "[]", "{}", '{"a": {"b": 1}}', '{"a": null}', "a,b", ",", "ranker,ranker"),
+    *(
+        "localhost:9092",
+        "a:1,b:2",
+        "[::1]:9092",
+        ":9092",
+        "a:99999",
+        "SASL_SSL://a:9092",
+        "redis://a:6379/0",
+        "redis://u:p@[::1:6379",
+    ),
+    *(
+        "rediss://a:x/1",
+        "unix:///tmp/s",
+        "unix://",
+        "redis://a:6379/x",
+        "redis://[/",
+        "http://a",
+        "s3://bucket/x?y=z",
+        "file://",
+        "memory://",
+    ),
+    *(
+        "true",
+        "false",
+        "ture",
+        "1",
+        "0",
+        "-1",
+        "20",
+        "201",
+        "1e3",
+        "1e400",
+        "nan",
+        "inf",
+        "0.5",
+        "1_000",
+        "٣",
+        " 5 ",
+        "0x10",
+        "9" * 5_000,
+    ),
+    *(
+        '{"sasl.password": "x"}',
+        '{"group.id": "x"}',
+        "{",
+        "[]",
+        "{}",
+        '{"a": {"b": 1}}',
+        '{"a": null}',
+        "a,b",
+        ",",
+        "ranker,ranker",
+    ),
 )
 TOML = (
     b'kafka = "localhost:9092"\nk = 10\nrepeats = true\nbackoff_max_s = 0.5\nwithout = ["ranker", "words"]\n',
@@ -46,30 +94,46 @@ class Giver:
         """How; the environment; assignments of flags; the file."""
         how = self._rng.choice(("environment", "flags", "file", "all"))
         environment = self._environment() if how in {"environment", "all"} else {}
-        flags = [self._assignment() for _ in range(self._rng.randint(1, 4))] if how in {"flags", "all"} else []
+        flags = (
+            [self._assignment() for _ in range(self._rng.randint(1, 4))] if how in {"flags", "all"} else []
+        )
         return how, environment, flags, self._toml() if how in {"file", "all"} else None
 
     def _environment(self) -> dict[str, str]:
         pairs = ((ENV_PREFIX + self._name().upper(), self._text()) for _ in range(self._rng.randint(1, 4)))
         # no process can be given others
-        return {name: text.replace("\0", "") for name, text in pairs if "=" not in name and "\0" not in name and name.isprintable()}
+        return {
+            name: text.replace("\0", "")
+            for name, text in pairs
+            if "=" not in name and "\0" not in name and name.isprintable()
+        }
 
     def _assignment(self) -> str:
         name, text = self._name(), self._text()
-        return self._rng.choice((f"{name}={text}", f"{name}={text}", f"kafka_config.{name}={text}", name, f"={text}", text))
+        return self._rng.choice(
+            (f"{name}={text}", f"{name}={text}", f"kafka_config.{name}={text}", name, f"={text}", text)
+        )
 
     def _toml(self) -> Path:
         value = self._mutator.seed()
         if self._rng.random() < 0.8:
             value = self._mutator.bytes_broken(value)
         if self._rng.random() < 0.5:
-            value = b"%s = %s\n" % (self._name().encode("utf-8", "replace"), repr(self._text()).encode("utf-8", "replace")) + value
+            value = (
+                b"%s = %s\n"
+                % (self._name().encode("utf-8", "replace"), repr(self._text()).encode("utf-8", "replace"))
+                + value
+            )
         self._file.write_bytes(value)
         return self._file
 
     def _name(self) -> str:
         name = self._rng.choice(NAMES)
-        return name if self._rng.random() < 0.9 else self._rng.choice((name[1:], name + "x", name.upper(), "é", "", "\ud800"))
+        return (
+            name
+            if self._rng.random() < 0.9
+            else self._rng.choice((name[1:], name + "x", name.upper(), "é", "", "\ud800"))
+        )
 
     def _text(self) -> str:
         value: Any = self._rng.choice((*TEXTS, *VALUES))

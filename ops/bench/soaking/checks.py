@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+
 from soaking.day import Ledger
 from soaking.place import Place
-
 from streamer.client import Recommendations
 from streamer.config import Settings
 
@@ -30,7 +30,10 @@ class _List(msgspec.Struct):
 
 def accounted(ledger: Ledger, report: Mapping[str, Any], letters: list[tuple[str, str, str]]) -> list[Check]:
     """Every interaction that was sent was learned, or is a dead letter, or is a duplicate."""
-    n_learned, n_dead = int(report["events"]), len({letter for letter in letters if letter[0] == "interactions"})
+    n_learned, n_dead = (
+        int(report["events"]),
+        len({letter for letter in letters if letter[0] == "interactions"}),
+    )
     # the fold recognises duplicates where it has a window for them
     n_twice = 0 if "dedup_window" in Settings.model_fields else ledger.n_duplicates
     expected = ledger.n_learned + n_twice
@@ -53,8 +56,13 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
     gone = sorted(ledger.erased)[-N_LOOKED_AT:]
     decoder = msgspec.json.Decoder(_List)
     with place.client() as client:
-        raw = [decoder.decode(value) if value else None for value in client.mget([f"streamer:list:{user}" for user in recent] or ["-"])]
-        n_left = sum(value is not None for value in client.mget([f"streamer:list:{user}" for user in gone] or ["-"]))
+        raw = [
+            decoder.decode(value) if value else None
+            for value in client.mget([f"streamer:list:{user}" for user in recent] or ["-"])
+        ]
+        n_left = sum(
+            value is not None for value in client.mget([f"streamer:list:{user}" for user in gone] or ["-"])
+        )
         n_old = n_retired = 0
         for user, found in zip(recent, raw, strict=False):
             topic, partition, offset = last_seen[user]

@@ -54,7 +54,9 @@ class Block(NamedTuple):
     """A piece of the day."""
 
     messages: list[Sent]
-    leaving: list[Sent]  # tombstones: to be sent when all before them was read, since topics have no common order
+    leaving: list[
+        Sent
+    ]  # tombstones: to be sent when all before them was read, since topics have no common order
 
 
 class Day:
@@ -92,12 +94,19 @@ class Day:
         for users, items, times in self._stream.chunks():
             for begin in range(0, users.size, size):
                 share = n_before / self._n_events
-                item_lives, user_lives = _lives(self._item_phase, share * ITEM_LIVES), _lives(self._user_phase, share * USER_LIVES)
+                item_lives, user_lives = (
+                    _lives(self._item_phase, share * ITEM_LIVES),
+                    _lives(self._user_phase, share * USER_LIVES),
+                )
                 leaving = [*self._replaced(items_prev, item_lives), *self._gone(users_prev, user_lives)]
                 part = slice(begin, begin + size)
                 places = users[part] % self.n_users
-                messages = self._changes(item_lives, items_prev, n_before) + self._profiles(places, user_lives)
-                messages += self._interactions(places, user_lives, items[part], item_lives, times[part], n_before)
+                messages = self._changes(item_lives, items_prev, n_before) + self._profiles(
+                    places, user_lives
+                )
+                messages += self._interactions(
+                    places, user_lives, items[part], item_lives, times[part], n_before
+                )
                 n_before += places.size
                 items_prev, users_prev = item_lives, user_lives
                 yield Block(messages, leaving)
@@ -118,7 +127,13 @@ class Day:
         for number, (place, life, item, item_life, time_ms) in enumerate(rows, n_before):
             is_late = rng.random() < LATE_SHARE
             when = time_ms - LATE_MS * is_late
-            valid.append(Sent("interactions", b"u%d-%d" % (place, life), value % (number, place, life, item, item_life, when)))
+            valid.append(
+                Sent(
+                    "interactions",
+                    b"u%d-%d" % (place, life),
+                    value % (number, place, life, item, item_life, when),
+                )
+            )
             sent.append(valid[-1])
             ledger.n_late += is_late
             if rng.random() < DUPLICATE_SHARE:
@@ -135,14 +150,20 @@ class Day:
         """New items, changed ones, and what is known of some users."""
         rng = self._rng
         changed = set(np.flatnonzero(lives != lives_prev).tolist())
-        changed |= {rng.randrange(self.n_items) for _ in range(1 + int(CHANGED_SHARE * self.n_items)) if n_before}
+        changed |= {
+            rng.randrange(self.n_items) for _ in range(1 + int(CHANGED_SHARE * self.n_items)) if n_before
+        }
         return [self._described(item, int(lives[item])) for item in sorted(changed)]
 
     def _profiles(self, places: NDArray[np.int64], lives: NDArray[np.int64]) -> list[Sent]:
         sent = []
         for place in places[:: max(1, places.size // 5)].tolist():
             user_id = f"u{place}-{lives[place]}"
-            profile = {"user_id": user_id, "categorical": {"country": [COUNTRIES[place % len(COUNTRIES)]]}, "timestamp": 1}
+            profile = {
+                "user_id": user_id,
+                "categorical": {"country": [COUNTRIES[place % len(COUNTRIES)]]},
+                "timestamp": 1,
+            }
             sent.append(Sent("profiles", user_id.encode(), json.dumps(profile).encode()))
         return sent
 
@@ -152,7 +173,10 @@ class Day:
         record = {
             "item_id": item_id,
             "title": f"cluster{item // 100} thing {item % 40}",
-            "categorical": {"kind": [f"k{item % (self.n_items // 100)}"], "brand": [f"b{(item * 7 + life) % 50}"]},
+            "categorical": {
+                "kind": [f"k{item % (self.n_items // 100)}"],
+                "brand": [f"b{(item * 7 + life) % 50}"],
+            },
             "numerical": {"price": item % 30 + self._rng.randrange(4) / 4},
             "timestamp": 1,
         }

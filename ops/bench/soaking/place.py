@@ -11,8 +11,8 @@ import psutil
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from redis import Redis
 from servers import Metrics, flags
-from soaking.day import Sent
 
+from soaking.day import Sent
 from streamer import checkpoint
 from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.checkpoint import pointer
@@ -25,7 +25,9 @@ GROUP = "soak"
 READ = ("catalog", "profiles", "interactions")
 TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 30.0
-MAX_UNREAD = 40_000  # records on the log that are not committed yet: the embedded Kafka keeps some 5 MiB a partition
+MAX_UNREAD = (
+    40_000  # records on the log that are not committed yet: the embedded Kafka keeps some 5 MiB a partition
+)
 MAX_KEPT = 250_000  # and that no checkpoint has
 DEFAULTS = {
     "text_model": "none",
@@ -46,14 +48,21 @@ class Place:
     """
 
     def __init__(self, stack: ExitStack, directory: Path, settings: dict[str, str]) -> None:
-        self.kafka = stack.enter_context(EmbeddedKafka(dict.fromkeys(brokers.TOPICS, 1) | {"interactions": N_PARTITIONS}))
+        self.kafka = stack.enter_context(
+            EmbeddedKafka(dict.fromkeys(brokers.TOPICS, 1) | {"interactions": N_PARTITIONS})
+        )
         self.redis = stack.enter_context(EmbeddedRedis(persist=True))
         self._directory = directory
         self._store = FileCheckpoints(str(directory / "checkpoints"))
         own = {**DEFAULTS, **settings, "group": GROUP, "checkpoint_url": str(directory / "checkpoints")}
         self._arguments = list(flags(own))
         self._producer = Producer(
-            {"bootstrap.servers": self.kafka.bootstrap, "enable.idempotence": True, "compression.type": "zstd", "linger.ms": 5}
+            {
+                "bootstrap.servers": self.kafka.bootstrap,
+                "enable.idempotence": True,
+                "compression.type": "zstd",
+                "linger.ms": 5,
+            }
         )
         self._consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": GROUP})
         stack.callback(self._consumer.close)
@@ -61,8 +70,11 @@ class Place:
         self._committed = Counter[tuple[str, int]]()
         self._truncated = Counter[tuple[str, int]]()
         self._n_starts = 0
-        stack.callback(lambda: self.worker.end())
         self.start()
+        stack.callback(self._end)
+
+    def _end(self) -> None:
+        self.worker.end()  # whichever it is by then
 
     def start(self) -> None:
         """A new worker; the one before has ended."""
@@ -146,7 +158,11 @@ class Place:
         found = {}
         for name, pid in pids.items():
             with suppress(psutil.Error):
-                found[name] = psutil.Process(pid).memory_info().rss if pid is not None or name.startswith("bench") else 0
+                found[name] = (
+                    psutil.Process(pid).memory_info().rss
+                    if pid is not None or name.startswith("bench")
+                    else 0
+                )
         return found
 
     def dead_letters(self) -> list[tuple[str, str, str]]:

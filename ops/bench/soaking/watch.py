@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from soaking.place import Place
 
 EVERY_S = 1.0
@@ -46,10 +47,24 @@ class Watch:
         self._due_s = now_s + EVERY_S
         metrics = place.metrics()
         total = (lambda name: int(metrics.total(f"streamer_{name}"))) if metrics is not None else lambda _: 0
-        names = ("unavailable_total", "checkpoint_failures_total", "log_gap_records_total", "refused_total", "folds_left_total")
+        names = (
+            "unavailable_total",
+            "checkpoint_failures_total",
+            "log_gap_records_total",
+            "refused_total",
+            "folds_left_total",
+        )
         errors = {name: total(name) for name in names}
         counts = total("table_bytes"), total("items"), total("users")
-        sample = Sample(n_events, now_s - self._began_s, now_s - place.started_s, place.rss(), *counts, place.n_unread, errors)
+        sample = Sample(
+            n_events,
+            now_s - self._began_s,
+            now_s - place.started_s,
+            place.rss(),
+            *counts,
+            place.n_unread,
+            errors,
+        )
         self.samples.append(sample)
 
     def errors(self) -> dict[str, int]:
@@ -62,11 +77,19 @@ class Watch:
         return total
 
     def memory(self, n_events: int) -> dict[str, Any]:
-        """Growth of the worker's memory in the second half of the day, MiB, all of it and beyond its tables; and whether it is flat."""
-        second = [s for s in self.samples if s.n_events >= n_events / 2 and s.table_bytes and s.rss.get("worker")]
+        """Growth of the worker's memory in the second half of the day, MiB, in all and beyond its tables; is it flat?"""
+        second = [
+            s for s in self.samples if s.n_events >= n_events / 2 and s.table_bytes and s.rss.get("worker")
+        ]
         settled = [s for s in second if s.age_s >= SETTLED_S] or second
-        resident = _growth([s.rss["worker"] / MIB for s in settled], [s.n_events for s in settled], n_events / 2)
-        beyond = _growth([(s.rss["worker"] - s.table_bytes) / MIB for s in settled], [s.n_events for s in settled], n_events / 2)
+        resident = _growth(
+            [s.rss["worker"] / MIB for s in settled], [s.n_events for s in settled], n_events / 2
+        )
+        beyond = _growth(
+            [(s.rss["worker"] - s.table_bytes) / MIB for s in settled],
+            [s.n_events for s in settled],
+            n_events / 2,
+        )
         mean = float(np.mean([s.rss["worker"] / MIB for s in settled])) if settled else 0.0
         return {
             "samples": len(settled),
@@ -93,7 +116,17 @@ class Watch:
         ]
 
 
-HEADER = ["events", "s", "worker MiB", "Redis MiB", "bench, broker MiB", "tables MiB", "items", "users", "not committed"]
+HEADER = [
+    "events",
+    "s",
+    "worker MiB",
+    "Redis MiB",
+    "bench, broker MiB",
+    "tables MiB",
+    "items",
+    "users",
+    "not committed",
+]
 
 
 def _growth(values: list[float], at: list[int], span: float) -> float:
