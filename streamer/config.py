@@ -385,7 +385,12 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"--set: expected name=value, got {assignment[:_MAX_SHOWN]!r}")
         name = name.strip()
         if name.startswith("kafka_config."):
-            flags.setdefault("kafka_config", {})[name.removeprefix("kafka_config.")] = value
+            properties = flags.setdefault("kafka_config", {})
+            if not isinstance(properties, dict):
+                raise ConfigError(
+                    "--set: expected kafka_config.NAME=value alone, got kafka_config=... before it"
+                )
+            properties[name.removeprefix("kafka_config.")] = value
         else:
             flags[name.replace("-", "_")] = value
     _refuse_unknown(flags, "--set")
@@ -424,7 +429,7 @@ def _environment() -> list[tuple[str, dict[str, Any]]]:
             raise ConfigError(f"environment variable {variable} is no setting{_nearest(name, known)}")
     try:
         values = EnvSettingsSource(Settings)()
-    except SettingsError:
+    except (SettingsError, RecursionError):
         # only kafka_config is parsed here; the text of the error would quote it
         raise ConfigError(
             f"{ENV_PREFIX}KAFKA_CONFIG: expected a JSON object of librdkafka properties"

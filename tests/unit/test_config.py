@@ -238,3 +238,16 @@ def test_what_is_switched_off_is_a_list_everywhere(tmp_path: Path, monkeypatch: 
     assert load({"without": ""}).settings.without == ()
     monkeypatch.setenv("STREAMER_WITHOUT", "vectors,text")
     assert load().settings.without == expected
+
+
+def test_kafka_config_as_a_whole_and_by_name_is_refused():
+    """A property cannot be put into what is no table of properties."""
+    with pytest.raises(ConfigError, match=r"kafka_config\.NAME=value"):
+        parse_assignments(["kafka_config={}", "kafka_config.security.protocol=ssl"])
+
+
+def test_a_kafka_config_that_nests_is_refused(monkeypatch):
+    """JSON in the environment that is deeper than a stack is a `ConfigError` like any other that is no table."""
+    monkeypatch.setenv("STREAMER_KAFKA_CONFIG", "[" * 100_000)
+    with pytest.raises(ConfigError, match="STREAMER_KAFKA_CONFIG: expected a JSON object"):
+        load()

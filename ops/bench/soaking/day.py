@@ -12,7 +12,7 @@ from synthetic import Stream
 
 N_BLOCKS = 500  # pieces of the day, at most; between two of them items and users are replaced
 LEAST_BLOCK = 50
-ITEM_LIVES, USER_LIVES = 4, 3  # times that an item, a user is replaced in a day
+ITEM_LIVES, USER_LIVES = 4, 3  # times that an item, a user is replaced in a day, where nothing else is said
 DUPLICATE_SHARE, LATE_SHARE, BROKEN_SHARE = 0.01, 0.01, 0.002
 CHANGED_SHARE = 0.002  # of the catalog, a block
 LATE_MS = 6 * 3_600_000
@@ -65,9 +65,11 @@ class Day:
     Args:
         n_events: Interactions, without the duplicates and what is broken.
         seed: Of everything.
+        item_lives: Times that each item is replaced.
     """
 
-    def __init__(self, n_events: int, seed: int) -> None:
+    def __init__(self, n_events: int, seed: int, item_lives: int = ITEM_LIVES) -> None:
+        self._item_lives = item_lives
         self.n_items = 100 * min(50, max(2, n_events // 20_000))
         self.n_users = min(100_000, max(50, n_events // 50))
         self.ledger = Ledger()
@@ -80,7 +82,7 @@ class Day:
     @property
     def max_items(self) -> int:
         """Items of all the day: rows of items are not given again."""
-        return self.n_items * (ITEM_LIVES + 2)
+        return self.n_items * (self._item_lives + 2)
 
     def opening(self) -> list[Sent]:
         """The catalog of the morning."""
@@ -95,7 +97,7 @@ class Day:
             for begin in range(0, users.size, size):
                 share = n_before / self._n_events
                 item_lives, user_lives = (
-                    _lives(self._item_phase, share * ITEM_LIVES),
+                    _lives(self._item_phase, share * self._item_lives),
                     _lives(self._user_phase, share * USER_LIVES),
                 )
                 leaving = [*self._replaced(items_prev, item_lives), *self._gone(users_prev, user_lives)]
