@@ -113,7 +113,10 @@ def _of_the_rest(state: State) -> Iterator[Bounds]:
     yield "clocks.epochs", now, 0, _N_EPOCHS
     yield "items.epoch", now - graph.items["epoch"][:n_items], 0, _N_EPOCHS
     yield "nodes.epoch", now[TRENDING] - graph.nodes["epoch"][: state.ids.nodes.n_rows], 0, _N_EPOCHS
-    yield "rates.n", graph.rates.n, 0, 2**62
+    yield "rates.n", graph.rates.n, 0, n_items  # an item arrives once
+    cold_events = graph.rates.cold_events
+    yield "rates.cold_events", cold_events, 0, 2**62
+    yield "nodes.cold_event", cold_events[0] - graph.nodes["cold_event"][: state.ids.nodes.n_rows], 0, 2**62
     yield "rates.ring", graph.rates.ring, 0, last
     yield "rates.arrived", graph.rates.arrived[: int(graph.rates.n[0])], 0, last
     yield "rates.passed", graph.rates.passed, 0, int(graph.rates.n[0])

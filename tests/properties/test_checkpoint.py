@@ -185,6 +185,15 @@ def test_a_weight_of_an_epoch_to_come_is_refused(name):
         restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
 
 
+def test_a_node_that_was_settled_in_time_to_come_is_refused():
+    """How long ago its cold items were counted is an index, too."""
+    state, board = new_state(), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+    arrays["table.nodes"]["cold_event"][0] = 2**40
+    with pytest.raises(CheckpointRefused, match="nodes.cold_event"):
+        restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
 def test_a_header_that_nests_is_refused(kept):
     """Whoever forges a header can make its hash right, and its JSON deeper than a stack."""
     header = b'{"format": 1, "meta": ' + b"[" * 100_000
