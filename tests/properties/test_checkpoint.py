@@ -190,7 +190,7 @@ def test_a_node_that_was_settled_in_time_to_come_is_refused():
     state, board = new_state(), Scoreboard()
     arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
     arrays["table.nodes"]["cold_event"][0] = 2**40
-    with pytest.raises(CheckpointRefused, match="nodes.cold_event"):
+    with pytest.raises(CheckpointRefused, match=r"nodes\.cold_event"):
         restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
 
 

@@ -42,7 +42,7 @@ SETTINGS = FoldSettings(
 )  # fmt: skip
 N_USERS, N_ITEMS = 150, 250  # with ids that are not ours, more than there is room for
 BATCH = 200
-RANK_EVERY = 20  # batches
+RANK_EVERY = 5  # batches
 STEP_MS = 30_000
 BEGIN_MS = 1_600_000_000_000
 
