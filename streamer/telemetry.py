@@ -200,7 +200,10 @@ class Telemetry:
         self.refused = c("refused_total", "Interactions and items not learned, since a table was full")
         self.ranks_skipped = c(
             "ranks_skipped_total",
-            "Interactions without a ranking of their own: a later one of their user came in the same batch, or all lists were still to be made",
+            "Interactions without a ranking of their own: another of their user was in the batch, or a log was still read",
+        )
+        self.evicted = c(
+            "evicted_total", "Rows of a full table given to newcomers, the coldest first", "table"
         )
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
         self.texts_embedded = c(

@@ -81,7 +81,7 @@ def main(
         kafka=kafka,
         rates=tuple(rate or DEFAULTS.rates),
         shares=tuple(share or DEFAULTS.shares),
-        settings=_settings(setting or ()),
+        settings=settings_of(setting or ()),
         n_users=users,
         sizes=tuple(_size(text) for text in size or ()),
         peers=tuple(peer or ()),
@@ -106,7 +106,12 @@ def _size(text: str) -> tuple[int, int]:
     return int(n_items), int(n_users)
 
 
-def _settings(assignments: list[str] | tuple[str, ...]) -> dict[str, str]:
+def settings_of(assignments: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE as settings.
+
+    Raises:
+        ConfigError: one is not of this form.
+    """
     pairs = [assignment.partition("=") for assignment in assignments]
     for name, equals, _ in pairs:
         if not equals:
@@ -117,7 +122,7 @@ def _settings(assignments: list[str] | tuple[str, ...]) -> dict[str, str]:
 def _run(chosen: list[str], options: Options, out: Path | None) -> None:
     """Measure, printing each table when its rows are there; the document is written anew after each bench."""
     rows: list[Row] = []
-    document: dict[str, Any] = {"machine": _machine(), "runs": options.n_runs, "rows": []}
+    document: dict[str, Any] = {"machine": machine(), "runs": options.n_runs, "rows": []}
     for name in chosen:
         typer.echo(f"{name} ...", err=True)
         if name in TABLES:
@@ -132,7 +137,8 @@ def _run(chosen: list[str], options: Options, out: Path | None) -> None:
             out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
     return {"cores": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]}
 
 

@@ -165,7 +165,11 @@ def read_header(reader: Reader) -> Header:
             other = "a newer" if version > FORMAT else "another"
             raise CheckpointRefused(f"it is of {other} format: expected {FORMAT}, got {version}")
         found = msgspec.json.decode(header, type=Header)
-    except msgspec.DecodeError as exc:
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+    ) as exc:  # whoever forges it can nest it, too
         raise CheckpointRefused(f"it is damaged: its header cannot be read: {exc}") from exc
     reader.digest_since()
     return found
@@ -213,7 +217,8 @@ def _read_array(entry: _Array, reader: Reader, slot: Slot) -> NDArray[Any]:
     if entry.dtype != dtype_name(slot.dtype) or not fits or not slot.n_min <= shape[0] <= slot.n_max:
         rows = f"{slot.n_min}" if slot.n_min == slot.n_max else f"{slot.n_min} to {slot.n_max}"
         expected = f"{rows} rows of {dtype_name(slot.dtype)} {slot.tail}"
-        raise CheckpointRefused(f"array {entry.name}: expected {expected}, got {entry.dtype} {shape}")
+        got = f"{entry.dtype[:80]!r} {str(shape)[:80]}"  # it may hold anything, and is printed
+        raise CheckpointRefused(f"array {entry.name}: expected {expected}, got {got}")
     array = np.zeros(shape, slot.dtype) if slot.into is None else slot.into[: shape[0]]
     flat = array.view(np.uint8).reshape(-1) if array.size else np.zeros(0, np.uint8)
     if entry.codec == BLOCKS:

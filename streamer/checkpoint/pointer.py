@@ -48,7 +48,7 @@ def decode(pointer: bytes | None) -> list[Kept]:
         return []
     try:
         found = msgspec.json.decode(pointer, type=_Pointer)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CheckpointRefused(f"the pointer to the checkpoints cannot be read: {exc}") from exc
     if found.version != _VERSION:
         raise CheckpointRefused(

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.graph.state import MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NODE_TOP, NODES, TOP
+from streamer.graph.state import MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NODE_TOP, NODES, TOP, TRENDING
 from streamer.pipeline.state import State
 
 _UNIT = 1 << MIN_TAKEN_CLASS  # slots: what a link to a free block counts in
 _N_EVENTS = 2**31 - 1
+_N_EPOCHS = 2**30  # more are never reached, and one more still fits
 
 Bounds = tuple[str, NDArray[Any], int, int]
 
@@ -107,7 +108,15 @@ def _of_the_rest(state: State) -> Iterator[Bounds]:
     yield "counters", graph.counters, 0, 2**62
     yield "clocks.top", graph.clocks.top, 0, last
     yield "clocks.n_top", graph.clocks.n_top, 0, TOP
-    yield "rates.n", graph.rates.n, 0, 2**62
+    # how many epochs ago a weight was written is an index: none is from an epoch to come
+    now = graph.clocks.epoch.astype(np.int64)
+    yield "clocks.epochs", now, 0, _N_EPOCHS
+    yield "items.epoch", now - graph.items["epoch"][:n_items], 0, _N_EPOCHS
+    yield "nodes.epoch", now[TRENDING] - graph.nodes["epoch"][: state.ids.nodes.n_rows], 0, _N_EPOCHS
+    yield "rates.n", graph.rates.n, 0, n_items  # an item arrives once
+    cold_events = graph.rates.cold_events
+    yield "rates.cold_events", cold_events, 0, 2**62
+    yield "nodes.cold_event", cold_events[0] - graph.nodes["cold_event"][: state.ids.nodes.n_rows], 0, 2**62
     yield "rates.ring", graph.rates.ring, 0, last
     yield "rates.arrived", graph.rates.arrived[: int(graph.rates.n[0])], 0, last
     yield "rates.passed", graph.rates.passed, 0, int(graph.rates.n[0])

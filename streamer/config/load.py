@@ -79,7 +79,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         name = name.strip()
         mapping, dot, entry = name.partition(".")
         if dot and mapping.replace("-", "_") in _MAPPINGS:
-            flags.setdefault(mapping.replace("-", "_"), {})[entry] = value
+            entries = flags.setdefault(mapping.replace("-", "_"), {})
+            if not isinstance(entries, dict):
+                raise ConfigError(f"--set: expected {mapping}.NAME=value alone, got {mapping}=... before it")
+            entries[entry] = value
         else:
             flags[name.replace("-", "_")] = value
     _refuse_unknown(flags, "--set")

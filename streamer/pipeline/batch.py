@@ -33,6 +33,7 @@ from streamer.graph.state import (
     WITH_VECTORS,
 )
 from streamer.pipeline.delivery import Skipped, content_hash, to_be_folded
+from streamer.pipeline.eviction import evict_users
 from streamer.pipeline.lists import rank_users, user_vectors
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.segments import admit_segments
@@ -66,7 +67,7 @@ class StepInfo(NamedTuple):
     n_profiles: int
     n_items_retired: int
     n_users_erased: int
-    n_refused: int  # interactions and items for which the tables had no room: not learned
+    n_refused: int  # events of items for which the table had no room: not learned
     n_late: int  # interactions that happened before one of the same user that had been learned
     n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
     touched_users: NDArray[np.int32]  # rows, ascending: whose list may have changed
@@ -74,7 +75,10 @@ class StepInfo(NamedTuple):
     retired_item_ids: list[str]  # may not be listed any more
     restored_item_ids: list[str]  # may be listed again
     erased_user_ids: list[str]
-    erased_user_rows: list[int]  # theirs, where they had one; may belong to somebody else by now
+    erased_user_rows: list[
+        int
+    ]  # theirs and of who was evicted, where they had one; may belong to somebody else by now
+    n_users_evicted: int  # forgotten to make room; their lists stay until they expire
     described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
     erased: list[Erased]  # one for each of `erased_user_ids`
 
@@ -128,7 +132,7 @@ class _Batch:
         self._contexts: dict[int, list[int]] = {}  # number in the run -> segment rows + 1
         self._n_items_before = 0  # item rows in use when the run began
         self._outcomes: list[Outcomes] = []
-        self._n = dict.fromkeys(("catalog", "profiles", "refused"), 0)
+        self._n = dict.fromkeys(("catalog", "profiles", "refused", "evicted"), 0)
         self.skipped: Skipped = Counter()
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
@@ -140,10 +144,9 @@ class _Batch:
     def take(self, event: Event) -> None:
         if isinstance(event, Interaction):
             users, items = self._ids.users, self._ids.items
-            # asked before anyone is admitted: what is refused takes no row
-            if (users.is_full and users.row(event.user_id) < 0) or (
-                items.is_full and items.row(event.item_id) < 0
-            ):
+            # asked before anyone is admitted: what is refused takes no row, and nobody goes for it
+            has_item = not items.is_full or items.row(event.item_id) >= 0
+            if not has_item or not self._has_room_for(event.user_id):
                 self._n["refused"] += 1
                 return
             if not self._users:
@@ -171,6 +174,17 @@ class _Batch:
             for item_row in self.state.texts.arrive(event.key, event.vector):
                 self._put_text(item_row, event.vector)
 
+    def _has_room_for(self, user_id: str) -> bool:
+        """Whether the user has a row or can get one, that of somebody colder if need be."""
+        users = self._ids.users
+        if users.is_full and users.row(user_id) < 0:
+            self._fold_run()  # who is coldest must not depend on where batches begin
+            evicted = evict_users(self.state)
+            self._n["evicted"] += len(evicted)
+            self._erased_rows += evicted
+            return bool(evicted)
+        return True
+
     def finish(self) -> StepInfo:
         self._fold_run()
         outcomes = _joined(self._outcomes)
@@ -189,6 +203,7 @@ class _Batch:
             restored_item_ids=[item_id for item_id, gone in self._retired.items() if not gone],
             erased_user_ids=self._erased,
             erased_user_rows=self._erased_rows,
+            n_users_evicted=self._n["evicted"],
             described_item_rows=np.array(sorted(self._described), np.int32),
             erased=self._removed,
         )
@@ -275,14 +290,15 @@ class _Batch:
         return [row + 1 for row in self._admit_nodes(names)]
 
     def _describe_user(self, event: Profile) -> None:
+        if not self._has_room_for(event.user_id):
+            self._n["profiles"] += 1
+            self._n["refused"] += 1
+            return
         user_row, content = self._ids.users.admit(event.user_id), content_hash(event)
-        if user_row >= 0 and self.state.contents.users[user_row] == content:
+        if self.state.contents.users[user_row] == content:
             self.skipped["profiles", "duplicate"] += 1
             return
         self._n["profiles"] += 1
-        if user_row < 0:
-            self._n["refused"] += 1
-            return
         self.state.contents.users[user_row] = content
         names = self.state.encoders.profile(event)
         segments = self._segments(names)[:PROFILE_NODES]

@@ -51,6 +51,7 @@ class Figures:
         self._telemetry.ranks_skipped.inc(info.n_interactions - n_ranked)
         self._telemetry.refused.inc(info.n_refused)
         self._telemetry.late.inc(info.n_late)
+        self._telemetry.evicted.labels("users").inc(info.n_users_evicted)
         if is_live:
             self._first_listings.catalogued(info.described_item_rows, received_s)
         else:

@@ -85,6 +85,8 @@ class Model:
         if self.trainer is not None:
             self.trainer.patient = not is_serving
         self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
+        # before the look-up: a row that changed hands in this batch must not show its newcomer the list of the one who left
+        self._publisher.forget(info.erased_user_rows)
         served = self._publisher.served(info.outcomes) if is_serving else None
         self.scoreboard.update(info.outcomes, served)
         self._note(info, now_ms)

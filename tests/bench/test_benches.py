@@ -146,7 +146,7 @@ def test_the_command_line():
         with pytest.raises(ConfigError, match="ITEMS:USERS"):
             main._size(wrong)
     with pytest.raises(ConfigError, match="NAME=VALUE"):
-        main._settings(["text_model"])
+        main.settings_of(["text_model"])
 
 
 WHOLE = ("loop", "profile", "limits", "freshness", "catch-up", "start", "reading")

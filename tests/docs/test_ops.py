@@ -17,7 +17,10 @@ from streamer.telemetry import describe
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "ops/prometheus"
-SCRIPTS = [".ci/run", "ops/bench/ablation", "ops/bench/run", "ops/demo", "ops/setup", "ops/test"]
+SCRIPTS = [
+    *(".ci/run", "ops/bench/ablation", "ops/bench/fuzz", "ops/bench/run", "ops/bench/soak"),
+    *("ops/demo", "ops/setup", "ops/test"),
+]
 
 
 @pytest.fixture

@@ -180,6 +180,34 @@ def test_arrays_that_are_not_ours_are_refused(change):
         restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
 
 
+@pytest.mark.parametrize("name", ["items", "nodes", "clock_epochs"])
+def test_a_weight_of_an_epoch_to_come_is_refused(name):
+    """How long ago a weight was written is an index into a table of the kernels: below zero it would read beside it."""
+    state, board = new_state(), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+    spoiled = arrays[f"table.{name}"]
+    (spoiled if spoiled.dtype.names is None else spoiled["epoch"])[...] = -1 if name == "clock_epochs" else 7
+    with pytest.raises(CheckpointRefused, match="epoch"):
+        restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
+def test_a_node_that_was_settled_in_time_to_come_is_refused():
+    """How long ago its cold items were counted is an index, too."""
+    state, board = new_state(), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+    arrays["table.nodes"]["cold_event"][0] = 2**40
+    with pytest.raises(CheckpointRefused, match=r"nodes\.cold_event"):
+        restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
+def test_a_header_that_nests_is_refused(kept):
+    """Whoever forges a header can make its hash right, and its JSON deeper than a stack."""
+    header = b'{"format": 1, "meta": ' + b"[" * 100_000
+    data = kept[:20] + len(header).to_bytes(4, "little") + xxhash.xxh3_128_digest(header) + header
+    with pytest.raises(CheckpointRefused, match="header cannot be read"):
+        restored(data, DrawnTables())
+
+
 def test_a_newer_format_is_told(kept):
     """By its number, whatever else it holds."""
     header = msgspec.json.encode({"format": 2, "and": "whatever"})

@@ -325,3 +325,17 @@ def test_a_setting_and_its_file_are_not_given_both(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("STREAMER_REDIS_FILE", str(tmp_path))
     with pytest.raises(ConfigError, match="STREAMER_REDIS and STREAMER_REDIS_FILE: give one of them"):
         load()
+
+
+@pytest.mark.parametrize("mapping", ["kafka_config", "redis_config"])
+def test_a_mapping_as_a_whole_and_by_name_is_refused(mapping: str) -> None:
+    """An entry cannot be put into what is no table of entries."""
+    with pytest.raises(ConfigError, match=rf"{mapping}\.NAME=value"):
+        parse_assignments([f"{mapping}={{}}", f"{mapping}.security.protocol=ssl"])
+
+
+def test_a_kafka_config_that_nests_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON in the environment that is deeper than a stack is a `ConfigError` like any other that is no table."""
+    monkeypatch.setenv("STREAMER_KAFKA_CONFIG", "[" * 100_000)
+    with pytest.raises(ConfigError, match="STREAMER_KAFKA_CONFIG: expected a JSON object"):
+        load()

@@ -204,17 +204,17 @@ def test_erased_and_back_in_one_batch():
     assert (row["n_events"], row["n_taken"]) == (1, 1)
 
 
-def test_full_tables_refuse_and_go_on():
-    """Interactions of users or items beyond the tables are counted and not learned; those inside go on."""
+def test_full_tables_make_room_or_refuse_and_go_on():
+    """A user beyond the table takes the row of the coldest; events of items beyond it are counted and not learned."""
     state, info = folded(
         view("a", "x"), view("b", "y"), view("c", "x"), view("a", "z"), item("w"), view("b", "x"),
         settings=SIZES._replace(max_users=2, max_items=2),
     )  # fmt: skip
-    assert (info.n_interactions, info.n_refused) == (3, 3)
-    assert info.outcomes.flags.size == 3
-    state, info = pipeline.step(state, [UserErased("a"), view("c", "x")])
-    assert (info.n_interactions, info.n_refused) == (1, 0)
-    assert state.ids.users.row("c") == 0
+    assert (info.n_interactions, info.n_refused, info.n_users_evicted) == (4, 2, 1)
+    assert info.outcomes.flags.size == 4
+    assert info.erased_user_rows == [0]
+    assert info.erased_user_ids == []  # nobody asked for his list to be deleted
+    assert (state.ids.users.row("a"), state.ids.users.row("c")) == (-1, 0)
 
 
 def test_a_refused_interaction_takes_no_row():

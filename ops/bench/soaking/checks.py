@@ -1,0 +1,79 @@
+"""What must be true in the evening."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from soaking.day import Ledger
+from soaking.place import Place
+from streamer.client import Recommendations
+
+N_LOOKED_AT = 1_000  # users who came last, and users who left
+
+
+class Check(NamedTuple):
+    """One of them."""
+
+    what: str
+    expected: str
+    got: str
+    holds: bool
+
+
+class _List(msgspec.Struct):
+    items: list[dict[str, Any]]
+    position: dict[str, int]
+
+
+def accounted(ledger: Ledger, report: Mapping[str, Any], letters: list[tuple[str, str, str]]) -> list[Check]:
+    """Every interaction that was sent was learned, or is a dead letter, or a duplicate, or of somebody erased before it came.
+
+    The last happens where Redis has lost the order of the fold: the tombstone may be read before what it covers.
+    """
+    n_learned = int(report["events"])
+    n_dead = len({letter for letter in letters if letter[0] == "interactions"})
+    n_lost = ledger.n_learned - n_learned
+    learned = f"{ledger.n_learned:,}, less at most {ledger.n_of_erased:,} of users who left"
+    return [
+        Check(
+            "interactions learned, each once", learned, f"{n_learned:,}", 0 <= n_lost <= ledger.n_of_erased
+        ),
+        Check("dead letters, each once", f"{ledger.n_broken:,}", f"{n_dead:,}", ledger.n_broken == n_dead),
+    ]
+
+
+def positions(place: Place, sent: Counter[tuple[str, int]]) -> list[Check]:
+    """The log was read to its end."""
+    return [Check("records not committed", "0", f"{place.n_unread:,}", place.has_read(sent))]
+
+
+def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, int]]) -> list[Check]:
+    """Those who came last have lists that know it, without items that are gone; those who left have none."""
+    recent = [user for user in last_seen if user not in ledger.erased][-N_LOOKED_AT:]
+    gone = sorted(ledger.erased)[-N_LOOKED_AT:]
+    decoder = msgspec.json.Decoder(_List)
+    with place.client() as client:
+        raw = [
+            decoder.decode(value) if value else None
+            for value in client.mget([f"streamer:list:{user}" for user in recent] or ["-"])
+        ]
+        n_left = sum(
+            value is not None for value in client.mget([f"streamer:list:{user}" for user in gone] or ["-"])
+        )
+        n_old = n_retired = 0
+        for user, found in zip(recent, raw, strict=False):
+            topic, partition, offset = last_seen[user]
+            n_old += found is not None and found.position.get(f"{topic}-{partition}", 0) <= offset
+            n_retired += found is not None and any(item["id"] in ledger.retired for item in found.items)
+        reader = Recommendations(client)
+        n_shown = sum(bool({item.id for item in reader.get(user).items} & ledger.retired) for user in recent)
+    n_there = sum(found is not None for found in raw) if recent else 0
+    return [
+        Check("lists of users who came last", f"{len(recent):,}", f"{n_there:,}", n_there == len(recent)),
+        Check("of these, older than their last event", "0", f"{n_old:,}", n_old == 0),
+        Check("of these, with a retired item for a reader", "0", f"{n_shown:,}", n_shown == 0),
+        Check("of these, with a retired item in Redis", "0", f"{n_retired:,}", n_retired == 0),
+        Check(f"lists of {len(gone):,} erased users", "0", f"{n_left:,}", n_left == 0),
+    ]
