@@ -116,3 +116,18 @@ def test_metrics_count_who_went():
     figures.folded(info, 0.0, is_serving=False, is_live=False)
     assert telemetry.registry.get_sample_value("streamer_evicted_total", {"table": "users"}) == 2.0
     assert telemetry.registry.get_sample_value("streamer_refused_total") == 1.0
+
+
+def test_who_comes_back_brings_his_profile_again():
+    """The profile that an evicted user had is no duplicate when it comes once more: his row had forgotten it."""
+    profile = Profile(user_id="u0", categorical={"c": ["x"]}, timestamp_ms=1)
+    state, _ = pipeline.step(pipeline.new_state(SIZES), [view("older", time_ms=500), profile, view("u0")])
+    row = state.ids.users.row("u0")
+    others = [view(f"v{n}", time_ms=5_000 + n) for n in range(14)]
+    state, info = pipeline.step(state, [*others, view("w", time_ms=6_000)])
+    assert info.n_users_evicted == 2
+    assert state.ids.users.row("u0") < 0
+    state, info = pipeline.step(state, [profile])
+    assert (info.n_profiles, info.n_skipped.total()) == (1, 0)
+    assert state.ids.users.row("u0") == row
+    assert state.graph.users["nodes"][row].any()
