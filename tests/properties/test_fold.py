@@ -162,8 +162,8 @@ class Ledger:
             (self.gone.discard if event.available else self.gone.add)(event.item_id)
         elif isinstance(event, ItemRetired) and event.item_id in self.known_items:
             self.gone.add(event.item_id)  # of an unknown one: see test_pipeline
-        elif isinstance(event, UserErased):
-            self.taken.pop(event.user_id, None)
+        # erased, or evicted from a full table
+        self.taken = {user: took for user, took in self.taken.items() if state.ids.users.row(user) >= 0}
 
 
 @slow

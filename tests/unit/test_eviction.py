@@ -121,9 +121,9 @@ def test_metrics_count_who_went():
 def test_who_comes_back_brings_his_profile_again():
     """The profile that an evicted user had is no duplicate when it comes once more: his row had forgotten it."""
     profile = Profile(user_id="u0", categorical={"c": ["x"]}, timestamp_ms=1)
-    state, _ = pipeline.step(pipeline.new_state(SIZES), [view("older", time_ms=500), profile, view("u0")])
+    state, _ = pipeline.step(pipeline.new_state(SIZES), [profile, view("u0", time_ms=500), view("younger")])
     row = state.ids.users.row("u0")
-    others = [view(f"v{n}", time_ms=5_000 + n) for n in range(14)]
+    others = [view(f"v{n}", time_ms=5_000 + n) for n in range(13)]
     state, info = pipeline.step(state, [*others, view("w", time_ms=6_000)])
     assert info.n_users_evicted == 2
     assert state.ids.users.row("u0") < 0

@@ -313,6 +313,7 @@ def test_a_list_of_any_length_is_filled_from_evidence_alone(k):
     """Where more items have evidence than the list is long, and no other path proposes any, no place stays empty."""
     settings = SMALL._replace(
         max_items=512,
+        max_users=64,
         n_neighbours=64,
         without=(*(path.name for path in LIST_PATHS), "ranker", "vectors"),
     )
