@@ -5,6 +5,7 @@ import os
 import random
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -26,10 +27,11 @@ from streamer.runner.refold import spans_of
 from streamer.training import ThreadTrainer
 
 N_PARTITIONS = 2
-N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "4"))  # ops/bench/kills has more
+N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "3"))  # ops/bench/kills has more
 PAUSE_S = (
     0.0125 * N_KILLS
 )  # the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
+READ_TIMEOUT_S = 60
 START_TIMEOUT_S = 100  # the first start on a machine compiles the kernels
 SETTINGS: dict[str, Any] = {
     "text_model": "wordllama",
@@ -165,17 +167,34 @@ class Watch:
 
 
 def everything(worker: Worker) -> Records:
-    """All records of the topics that a worker reads."""
+    """All records of the topics that a worker reads.
+
+    Raises:
+        AssertionError: not all of them came, by two consumers, one after the other.
+    """
+    short: list[str] = []
+    for _ in range(2):
+        records, n_left = _all_records(worker)
+        if n_left == 0:
+            return records
+        short.append(f"{n_left} missing beside { ({tp: len(found) for tp, found in records.items()}) }")
+        warnings.warn(f"a consumer stands still: {short[-1]}", stacklevel=2)
+    raise AssertionError("; ".join(short))
+
+
+def _all_records(worker: Worker) -> tuple[Records, int]:
+    """What a new consumer reads within a minute, and how many records it did not."""
     kinds = ("catalog", "profiles", "texts", "interactions")
     source = KafkaSource(worker.kafka, [worker.topics[kind] for kind in kinds], "all")
     n_left = sum(source.end_offsets().values())
     records: Records = {}
-    while n_left:
+    give_up_s = time.monotonic() + READ_TIMEOUT_S
+    while n_left and time.monotonic() < give_up_s:
         for record in source.poll(10_000, 1.0):
             records.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
             n_left -= 1
     source.close()
-    return records
+    return records, n_left
 
 
 def settings_of(worker: Worker, **more: Any) -> Settings:
