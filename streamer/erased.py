@@ -1,6 +1,6 @@
 """Who was erased, and when: what users did before that stays forgotten, in whatever order the log is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class ErasedUsers:
     def covers(self, user_id: str, log_ms: int) -> bool:
         """Whether what this user did was on the log by the time of his tombstone; False where the log has no times."""
         return 0 <= log_ms <= self._newest_ms and log_ms <= self._erased_ms.get(_key(user_id), -1)
+
+    def covers_any(self, log_ms: Sequence[int]) -> bool:
+        """Whether any of what was on the log at these times could be of an erased user."""
+        return self._newest_ms >= 0 and min(log_ms, default=self._newest_ms + 1) <= self._newest_ms
 
     def __len__(self) -> int:
         return len(self._erased_ms)

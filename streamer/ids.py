@@ -1,7 +1,7 @@
 """Outside ids <-> rows of the tables. Rows are given in the order of first sight, so a replay gives the same ones."""
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,13 @@ class IdTable:
         self.is_full = not self._released and len(self._id_of) == self._max_rows
         return row
 
+    def admit_many(self, outside_ids: Sequence[str]) -> list[int]:
+        """Rows of these ids, as `admit` gives them one after the other."""
+        rows = list(map(self._row_of.get, outside_ids, repeat(-1)))
+        if -1 in rows:
+            rows = [self.admit(one) if row < 0 else row for one, row in zip(outside_ids, rows, strict=True)]
+        return rows
+
     def release(self, outside_id: str) -> int:
         """Forget an id; its row, whose tables the caller has cleared, may be given again. -1 when it has none."""
         row = self._row_of.pop(outside_id, -1)
@@ -60,6 +67,11 @@ class IdTable:
 
     def __len__(self) -> int:
         return len(self._row_of)
+
+    @property
+    def n_free(self) -> int:
+        """How many newcomers find room."""
+        return self._max_rows - len(self._row_of)
 
     @property
     def n_rows(self) -> int:

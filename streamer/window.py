@@ -36,8 +36,12 @@ def new_window(size: int) -> Window:
 
 def hashes_of(event_ids: Iterable[str]) -> NDArray[np.uint64]:
     """Hash of each id, xxh3 of its UTF-8, the same on every machine; 0 for an empty id, which is none."""
-    of = xxhash.xxh3_64_intdigest
-    return np.array([(of(event_id.encode()) or 1) if event_id else 0 for event_id in event_ids], np.uint64)
+    ids = list(event_ids)
+    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
+    hashes[hashes == 0] = 1
+    if "" in ids:
+        hashes[[not event_id for event_id in ids]] = 0
+    return hashes
 
 
 def recognise(window: Window, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:

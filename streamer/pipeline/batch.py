@@ -5,7 +5,8 @@ Events are folded one by one inside, so any cut of the log into batches gives th
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from itertools import groupby
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,6 @@ from streamer.pipeline.state import N_EXACT, State, new_state
 from streamer.prequential import LATE, Outcomes, fold, fold_only, new_outcomes
 from streamer.texts import content_key, content_of
 
-NAN = float("nan")
 _LARGEST = 1e30  # values beyond are taken for this: they would be infinite in float32
 
 
@@ -112,8 +112,12 @@ def step(
         ValueError: there are not as many times as events.
     """
     batch = _Batch(state, measure_share)
-    for event in to_be_folded(state, events, log_ms, batch.skipped):
-        batch.take(event)
+    for kind, run in groupby(to_be_folded(state, events, log_ms, batch.skipped), key=type):
+        if kind is Interaction:
+            batch.take_interactions(cast(list[Interaction], list(run)))
+        else:
+            for event in run:
+                batch.take(event)
     info = batch.finish()
     return batch.state, info
 
@@ -128,7 +132,7 @@ class _Batch:
         self._users: list[int] = []
         self._items: list[int] = []
         self._times: list[int] = []
-        self._values: list[float] = []
+        self._values: list[float | None] = []
         self._contexts: dict[int, list[int]] = {}  # number in the run -> segment rows + 1
         self._n_items_before = 0  # item rows in use when the run began
         self._outcomes: list[Outcomes] = []
@@ -141,25 +145,35 @@ class _Batch:
         self._described: set[int] = set()
         self._n_items_retired = 0
 
-    def take(self, event: Event) -> None:
-        if isinstance(event, Interaction):
-            users, items = self._ids.users, self._ids.items
-            # asked before anyone is admitted: what is refused takes no row, and nobody goes for it
-            has_item = not items.is_full or items.row(event.item_id) >= 0
-            if not has_item or not self._has_room_for(event.user_id):
-                self._n["refused"] += 1
-                return
-            if not self._users:
-                self._n_items_before = items.n_rows
-            self._users.append(users.admit(event.user_id))
-            self._items.append(items.admit(event.item_id))
-            self._times.append(event.timestamp_ms)
-            self._values.append(NAN if event.value is None else event.value)
-            if event.context:
-                self._contexts[len(self._users) - 1] = self._segments(
-                    self.state.encoders.context(event.context)
-                )
+    def take_interactions(self, events: Sequence[Interaction]) -> None:
+        if min(self._ids.users.n_free, self._ids.items.n_free) >= len(events):
+            self._admit(events)
             return
+        for event in events:  # one may have to make room, or find none
+            # asked before anyone is admitted: what is refused takes no row, and nobody goes for it
+            items = self._ids.items
+            has_item = not items.is_full or items.row(event.item_id) >= 0
+            if has_item and self._has_room_for(event.user_id):
+                self._admit([event])
+            else:
+                self._n["refused"] += 1
+
+    def _admit(self, events: Sequence[Interaction]) -> None:
+        """Put them on the run, column by column: their users and items have rows, or find room."""
+        if not self._users:
+            self._n_items_before = self._ids.items.n_rows
+        contexts = [event.context for event in events]
+        if any(contexts):
+            for n, context in enumerate(contexts, len(self._users)):
+                if context:
+                    self._contexts[n] = self._segments(self.state.encoders.context(context))
+        self._users += self._ids.users.admit_many([event.user_id for event in events])
+        self._items += self._ids.items.admit_many([event.item_id for event in events])
+        self._times += [event.timestamp_ms for event in events]
+        self._values += [event.value for event in events]
+
+    def take(self, event: Event) -> None:
+        """Any event but an interaction."""
         self._fold_run()
         if isinstance(event, CatalogItem):
             self._describe_item(event)
@@ -214,7 +228,7 @@ class _Batch:
         if self.state.nearest is not None and self.state.graph.counters[EVENTS] == 0:
             self.state.nearest.settle()  # in which order the texts of the inventory came is the text model's whim
         with_values = "rating" not in self.state.settings.without
-        values = np.clip(np.array(self._values), -_LARGEST, _LARGEST)
+        values = np.clip(np.array(self._values, np.float64), -_LARGEST, _LARGEST)  # None is nan
         out = new_outcomes(
             np.array(self._users, np.int32),
             np.array(self._items, np.int32),

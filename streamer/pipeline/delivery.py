@@ -1,8 +1,7 @@
 """What comes twice, and what erased users did before: told apart before it is folded."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -18,7 +17,7 @@ Skipped = Counter[tuple[Kind, Why]]
 
 def to_be_folded(
     state: State, events: Sequence[Event], log_ms: Sequence[int] | None, skipped: Skipped
-) -> Iterator[Event]:
+) -> Sequence[Event]:
     """The events of a batch without those interactions that were folded before, and what erased users did before.
 
     Args:
@@ -29,14 +28,17 @@ def to_be_folded(
     Raises:
         ValueError: there are not as many times as events.
     """
+    times = [-1] * len(events) if log_ms is None else log_ms
+    if len(times) != len(events):
+        raise ValueError(f"log_ms: expected {len(events)} times, one an event, got {len(times)}")
     # all at once: whether an id came before depends on the ids before it alone, not on what became of their events
     ids = [event.event_id if isinstance(event, Interaction) else "" for event in events]
-    is_again = recognise(state.window, hashes_of(ids)).tolist() if any(ids) else repeat(False)
-    times = repeat(-1) if log_ms is None else log_ms
-    if log_ms is not None and len(log_ms) != len(events):
-        raise ValueError(f"log_ms: expected {len(events)} times, one an event, got {len(log_ms)}")
+    is_again = recognise(state.window, hashes_of(ids))
     erased = state.erased
-    for event, at_ms, again in zip(events, times, is_again, strict=False):
+    if not (is_again.any() or erased.covers_any(times) or UserErased in set(map(type, events))):
+        return events
+    kept: list[Event] = []
+    for event, at_ms, again in zip(events, times, is_again.tolist(), strict=True):
         if again:
             skipped["interactions", "duplicate"] += 1
         elif isinstance(event, Interaction | Profile) and erased.covers(event.user_id, at_ms):
@@ -44,7 +46,8 @@ def to_be_folded(
         else:
             if isinstance(event, UserErased):
                 erased.note(event.user_id, at_ms)
-            yield event
+            kept.append(event)
+    return kept
 
 
 def content_hash(event: CatalogItem | Profile) -> int:

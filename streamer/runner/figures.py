@@ -1,12 +1,9 @@
 """What the worker tells about itself: counters and histograms as things happen, gauges once a second."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer import pipeline
-from streamer.events import Event, Interaction
 from streamer.measure import Scoreboard
 from streamer.pipeline import State, StepInfo
 from streamer.ports import Clock
@@ -65,18 +62,19 @@ class Figures:
             self._telemetry.item_to_list.observe(waited_s)
         self._cold_lists.listed(item_rows, is_cold)
 
-    def followed(self, events: Sequence[Event], received_s: float, received_ms: int) -> None:
-        """The lists of these events were written; they came at `received_s` (monotonic clock), `received_ms` (wall clock)."""
-        latency = self._telemetry.event_to_list
-        now_ms = self._clock.now_ms()
-        n_interactions = 0
-        for event in events:
-            if isinstance(event, Interaction):
-                n_interactions += 1
-                if 0 <= received_ms - event.timestamp_ms <= LIVE_WITHIN_MS:
-                    latency.observe((now_ms - event.timestamp_ms) / 1000, 1, "event_time")
-        if n_interactions:
-            latency.observe(self._clock.monotonic_s() - received_s, n_interactions, "received")
+    def followed(self, time_ms: NDArray[np.int64], received_s: float, received_ms: int) -> None:
+        """The lists of interactions of these event times were written.
+
+        Args:
+            received_s: When the interactions came, by the monotonic clock; `received_ms`: by the wall clock.
+        """
+        if not time_ms.size:
+            return
+        latency, now_ms = self._telemetry.event_to_list, self._clock.now_ms()
+        ago_ms = received_ms - time_ms
+        live = time_ms[(ago_ms >= 0) & (ago_ms <= LIVE_WITHIN_MS)]
+        latency.observe_many((now_ms - live) / 1000, "event_time")
+        latency.observe(self._clock.monotonic_s() - received_s, time_ms.size, "received")
 
     def show(self, state: State, scoreboard: Scoreboard, trainer: ThreadTrainer | None) -> None:
         """Set the gauges."""

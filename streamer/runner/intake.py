@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from streamer.config import Settings
@@ -15,24 +16,38 @@ from streamer.runner.positions import Jump, Positions, n_lost
 from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
+_TOPIC = attrgetter("topic")
 
 
-def check_skew(event: Event, log_ms: int, max_skew_ms: int) -> None:
-    """Refuse what cannot have happened yet, by the log's own time: so it is refused on every reading, or on none.
+Decoded = list[Event | InvalidEvent]
+"""Of each record of a batch what it says, or why it cannot be used."""
+
+
+def decode_all(records: Sequence[Record], kinds: Mapping[str, Kind], max_skew_ms: int) -> Decoded:
+    """What the records say: the front door, the same for every reader of the log.
+
+    What cannot have happened yet, by the log's own time, is refused: so it is on every reading, or on none.
 
     Args:
-        log_ms: The log's own time of the event, epoch milliseconds; with -1 nothing is refused.
-        max_skew_ms: How far ahead of it the event may be.
-
-    Raises:
-        InvalidEvent: "future".
+        kinds: Topic -> what it carries.
+        max_skew_ms: How far ahead of the log's own time an event may be; where the log has no times, nothing is refused.
     """
-    ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
-    if log_ms >= 0 and ahead_ms > max_skew_ms:
-        what = (
-            f"expected at most {max_skew_ms / 1000:g} s after the log's own time, got {ahead_ms / 1000:g} s"
-        )
-        raise InvalidEvent("future", "$.timestamp", what)
+    decoded: Decoded = []
+    for record in records:
+        try:
+            event = decode(kinds[record.topic], record.key, record.value)
+        except InvalidEvent as exc:
+            decoded.append(exc.with_traceback(None))  # it would keep the records
+            continue
+        log_ms = record.timestamp_ms
+        ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
+        decoded.append(event if ahead_ms <= max_skew_ms or log_ms < 0 else _future(ahead_ms, max_skew_ms))
+    return decoded
+
+
+def _future(ahead_ms: int, max_skew_ms: int) -> InvalidEvent:
+    expected = f"expected at most {max_skew_ms / 1000:g} s after the log's own time"
+    return InvalidEvent("future", "$.timestamp", f"{expected}, got {ahead_ms / 1000:g} s")
 
 
 class Taken(NamedTuple):
@@ -44,7 +59,7 @@ class Taken(NamedTuple):
 
 
 class Intake:
-    """Decodes batches in the order they come.
+    """Takes batches in the order they come.
 
     Args:
         settings: Topics, limits, what to do about a gap.
@@ -67,32 +82,29 @@ class Intake:
         self._outgoing = outgoing
         self._oldest_offsets = oldest_offsets
         self._telemetry = telemetry
-        self._kinds: dict[str, Kind] = settings.kinds()
-        self._topics = {kind: topic for topic, kind in self._kinds.items()}
-        self._max_skew_ms = settings.max_skew_s * 1000
+        self._topics: dict[Kind, str] = {kind: topic for topic, kind in settings.kinds().items()}
         self._n_invalid_in_a_row = 0
 
-    def take(self, records: Sequence[Record]) -> Taken:
-        """Decode one batch.
+    def take(self, records: Sequence[Record], decoded: Decoded) -> Taken:
+        """Take the next batch in.
+
+        Args:
+            decoded: What `decode_all` makes of them.
 
         Raises:
             TooManyInvalid: more messages in a row were invalid than the settings allow.
             LogGap: interactions are missing, and the settings say to stop.
             Unavailable: Kafka stays away while we are stopping.
         """
+        for jump in self._positions.advance(records):
+            self._look_for_gap(jump)
+        n_usable = Counter(map(_TOPIC, records))
         events: list[Event] = []
         log_ms: list[int] = []
-        n_usable = Counter(record.topic for record in records)
-        for record in records:
-            jump = self._positions.advance(record)
-            if jump is not None:
-                self._look_for_gap(jump)
-            try:
-                event = decode(self._kinds[record.topic], record.key, record.value)
-                check_skew(event, record.timestamp_ms, self._max_skew_ms)
-            except InvalidEvent as exc:
+        for record, event in zip(records, decoded, strict=True):
+            if isinstance(event, InvalidEvent):
                 n_usable[record.topic] -= 1
-                self._refuse(record, exc)
+                self._refuse(record, event)
             else:
                 events.append(event)
                 log_ms.append(record.timestamp_ms)

@@ -9,6 +9,7 @@ without a checkpoint it reads the log from its beginning.
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,20 @@ from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Fold, Lists, Receipts, Record, Sink, Source, Vectors
+from streamer.ports import Clock, Fold, Lists, Receipts, Sink, Source, Vectors
 from streamer.publish import ANONYMOUS_ROW
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
-from streamer.runner.intake import Intake, Taken
+from streamer.runner.intake import Intake, Taken, decode_all
 from streamer.runner.interval import Every
 from streamer.runner.model import Chances, Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
 from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
 from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Positions
+from streamer.runner.reading import NOTHING, Batch, Reading
 from streamer.runner.recovery import Found, newest_good
 from streamer.runner.refold import Refolded, Refolding
 from streamer.runner.retirement import Retirement, users_of
@@ -123,6 +125,10 @@ class Runner:
             stop, settings.backoff_max_s, settings.drain_timeout_s, self._clock, self._telemetry
         )
         self._outgoing = Outgoing(self._sink, self._patience)
+        self._decode = partial(
+            decode_all, kinds=settings.kinds(), max_skew_ms=round(settings.max_skew_s * 1000)
+        )
+        self._reading = Reading(self._source, self._decode, self._clock)
         self._texts: Texts | None = None
         if self._text_ports is not None:
             self._texts = Texts(settings, self._text_ports, self._outgoing, self._telemetry)
@@ -133,6 +139,7 @@ class Runner:
         try:
             self._work(stop)
         finally:
+            self._reading.close()
             if self._checkpointer is not None:
                 self._checkpointer.close()
             if self._texts is not None:
@@ -146,9 +153,9 @@ class Runner:
                 if self._phase is Phase.REFOLDING and self._checkpointer is not None:
                     self._refold(self._checkpointer)
                     continue
-                records = self._poll()
+                batch = self._next_batch()
                 with self._lock:
-                    self._turn(records)
+                    self._turn(batch)
         except Unavailable:
             if stop.is_set() and self._phase < Phase.LIVE:
                 _log.info("stopped", extra={"phase": self._phase.name.lower()})
@@ -260,7 +267,7 @@ class Runner:
             self._end_refolding(checkpointer)
 
     def _fold_again(self, batch: Refolded) -> None:
-        taken = self._intake.take(batch.records)
+        taken = self._intake.take(batch.records, self._decode(batch.records))
         self._erasures.read(batch.records)
         if taken.events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
@@ -294,23 +301,27 @@ class Runner:
 
     # --- one turn ---
 
-    def _poll(self) -> list[Record]:
-        settings = self._settings
-        n_max = settings.max_batch_catch_up if self._phase < Phase.PUBLISHING else settings.max_batch
+    @property
+    def _max_batch(self) -> int:
+        is_catching_up = self._phase < Phase.PUBLISHING
+        return self._settings.max_batch_catch_up if is_catching_up else self._settings.max_batch
+
+    def _next_batch(self) -> Batch:
         is_busy = self._backlog.size or self._retirement.is_waiting
-        timeout_s = 0.0 if is_busy else settings.poll_timeout_ms / 1000
+        timeout_s = 0.0 if is_busy else self._settings.poll_timeout_ms / 1000
         try:
-            return self._patience(KAFKA, lambda: self._source.poll(n_max, timeout_s))
+            return self._patience(KAFKA, lambda: self._reading.next(self._max_batch, timeout_s))
         except Unavailable:
             if self._stop.is_set():
-                return []  # nothing was read, so nothing is lost
+                return NOTHING  # nothing was read, so nothing is lost
             raise
 
-    def _turn(self, records: Sequence[Record]) -> None:
-        received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        taken = self._intake.take(records)
+    def _turn(self, batch: Batch) -> None:
+        records = batch.records
+        taken = self._intake.take(records, batch.decoded)
         self._erasures.read(records)
-        info = self._fold(taken, received_s, received_ms)
+        with self._reading.ahead(batch, self._max_batch):
+            info = self._fold(taken, batch.received_s, batch.received_ms)
         touched = info.touched_users if info is not None else NO_USERS
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
@@ -321,7 +332,8 @@ class Runner:
             self._look_whether_read(bool(records))
         else:
             self._publish(touched, fold)
-            self._figures.followed(taken.events, received_s, received_ms)
+            if info is not None:
+                self._figures.followed(info.outcomes.time_ms, batch.received_s, batch.received_ms)
         if self._phase is Phase.LIVE:
             if self._writer is not None:
                 self._writer.write(self._model.state)

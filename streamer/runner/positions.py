@@ -1,7 +1,7 @@
 """How far each partition was read, and whether records went missing on the way."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from streamer.ports import Record, TopicPartition
@@ -33,12 +33,24 @@ class Positions:
         self._next = dict(begin)
         self._read_before = dict(committed)
 
-    def advance(self, record: Record) -> Jump | None:
-        """Note one record; a `Jump` when it does not follow the one before."""
-        tp = TopicPartition(record.topic, record.partition)
-        expected = self._next.get(tp, record.offset)
-        self._next[tp] = record.offset + 1
-        return None if record.offset == expected else Jump(tp, expected, record.offset)
+    def advance(self, records: Sequence[Record]) -> list[Jump]:
+        """Note a batch of records; a `Jump` for each that does not follow the one before it on its partition."""
+        jumps: list[Jump] = []
+        topic, partition, expected = "", -1, -1  # of the run at hand: most records follow the one before
+        for record in records:
+            if record.offset == expected and record.partition == partition and record.topic == topic:
+                expected += 1
+                continue
+            if expected >= 0:
+                self._next[TopicPartition(topic, partition)] = expected
+            topic, partition = record.topic, record.partition
+            due = self._next.get(TopicPartition(topic, partition), record.offset)
+            if record.offset != due:
+                jumps.append(Jump(TopicPartition(topic, partition), due, record.offset))
+            expected = record.offset + 1
+        if expected >= 0:
+            self._next[TopicPartition(topic, partition)] = expected
+        return jumps
 
     def was_read_before(self, record: Record) -> bool:
         """Whether the record had been dealt with before this worker started."""

@@ -55,3 +55,18 @@ def test_ids_are_compared_as_they_are(name):
     row = ids.admit(name)
     assert ids.id(row) == name
     assert ids.row(name + " ") == -1
+
+
+@pytest.mark.parametrize("max_rows", [5, 3])
+def test_many_at_once_are_as_one_after_the_other(max_rows: int):
+    """Known ones, newcomers, one that comes twice, a released row, and what does not fit."""
+    one_by_one, at_once = IdTable(max_rows), IdTable(max_rows)
+    for ids in (one_by_one, at_once):
+        for name in ("a", "b"):
+            ids.admit(name)
+        ids.release("a")
+    names = ["b", "c", "a", "c", "d", "e", "b"]
+    assert at_once.n_free == max_rows - 1
+    assert at_once.admit_many(names) == [one_by_one.admit(name) for name in names]
+    assert list(at_once.items()) == list(one_by_one.items())
+    assert (at_once.n_free, at_once.is_full) == (max_rows - len(one_by_one), one_by_one.is_full)

@@ -11,7 +11,7 @@ from streamer.config import Settings
 from streamer.errors import DataError
 from streamer.letters import Letter, Lineage, Place, letter_of, lineage_of
 from streamer.ports import Record, TopicPartition
-from streamer.runner.intake import Intake
+from streamer.runner.intake import Intake, decode_all
 from streamer.runner.outgoing import Outgoing
 from streamer.runner.positions import Positions
 from streamer.telemetry import Telemetry
@@ -35,7 +35,9 @@ class Office:
 
     def work(self) -> None:
         """The worker reads what there is."""
-        self.learned += self._intake.take(self._source.poll(100, 0)).events
+        records = self._source.poll(100, 0)
+        decoded = decode_all(records, SETTINGS.kinds(), SETTINGS.max_skew_s * 1000)
+        self.learned += self._intake.take(records, decoded).events
 
     def write(self, value: bytes | None, key: bytes | None = b"u") -> None:
         """A producer writes, and the worker reads."""

@@ -58,8 +58,7 @@ class Desk:
         """One batch, as the loop does it."""
         events = [Interaction(f"u{n % 7}", f"i{n % 11}", "view", n) for n in range(self.n, self.n + n_events)]
         records = [Record(*TP, n, 0, None, None) for n in range(self.n, self.n + n_events)]
-        for record in records:
-            self.positions.advance(record)
+        self.positions.advance(records)
         self.n += n_events
         if events:
             self.model.fold(events, self.n, is_serving=False)

@@ -10,7 +10,7 @@ from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
 from streamer.ports import Record, TopicPartition
-from streamer.runner.intake import Intake
+from streamer.runner.intake import Intake, Taken, decode_all
 from streamer.runner.outgoing import Message, Outgoing, dead_letter
 from streamer.runner.patience import Patience
 from streamer.runner.positions import Jump, Positions, n_lost
@@ -165,11 +165,11 @@ def record(
 def test_offsets_in_a_row_are_no_jump() -> None:
     """The first record of a partition may have any offset that the log begins with."""
     positions = Positions({TP: 5}, {})
-    assert [positions.advance(record(offset)) for offset in (5, 6)] == [None, None]
-    assert positions.advance(record(9)) == Jump(TP, 7, 9)
-    assert positions.advance(record(3)) == Jump(TP, 10, 3)
-    assert positions.snapshot() == {TP: 4}
-    assert positions.by_name() == {"interactions-0": 4}
+    assert positions.advance([record(5), record(6)]) == []
+    assert positions.advance([record(9)]) == [Jump(TP, 7, 9)]
+    assert positions.advance([record(3), record(4), record(6)]) == [Jump(TP, 10, 3), Jump(TP, 5, 6)]
+    assert positions.snapshot() == {TP: 7}
+    assert positions.by_name() == {"interactions-0": 7}
 
 
 @pytest.mark.parametrize(
@@ -233,10 +233,15 @@ def make_intake(
     return intake, outbox
 
 
+def taken_in(intake: Intake, records: list[Record]) -> Taken:
+    """The batch, through the front door."""
+    return intake.take(records, decode_all(records, Settings().kinds(), 1000))
+
+
 def test_invalid_messages_become_dead_letters_as_they_came(telemetry: Telemetry) -> None:
     """Key and value untouched; the headers say where it came from and what is wrong with it."""
     intake, outbox = make_intake(telemetry)
-    taken = intake.take([record(0), record(1, b'{"user_id":"u"}', key=b"\xff"), record(2, b"\x00")])
+    taken = taken_in(intake, [record(0), record(1, b'{"user_id":"u"}', key=b"\xff"), record(2, b"\x00")])
     assert [event.user_id for event in taken.events] == ["u"]  # type: ignore[union-attr]
     assert dict(taken.n_usable) == {"interactions": 1}
     first, second = outbox.messages
@@ -259,26 +264,26 @@ def test_invalid_messages_become_dead_letters_as_they_came(telemetry: Telemetry)
 def test_a_second_reading_sends_no_second_dead_letter(telemetry: Telemetry) -> None:
     """After a restart the log is read again; what lies below the committed position was dealt with."""
     intake, outbox = make_intake(telemetry, committed=2, max_invalid_in_a_row=1)
-    intake.take([record(0, b"x"), record(1, b"x"), record(2, b"x")])
+    taken_in(intake, [record(0, b"x"), record(1, b"x"), record(2, b"x")])
     assert [message.headers["offset"] for message in outbox.messages if message.headers] == [b"2"]
 
 
 def test_too_many_in_a_row_stop_the_worker(telemetry: Telemetry) -> None:
     """N are borne, N + 1 are not; a good one starts the count again. The dead letters are safe by then."""
     intake, outbox = make_intake(telemetry, max_invalid_in_a_row=2)
-    intake.take([record(0, b"x"), record(1, b"x"), record(2), record(3, b"x"), record(4, b"x")])
+    taken_in(intake, [record(0, b"x"), record(1, b"x"), record(2), record(3, b"x"), record(4, b"x")])
     assert outbox.n_settled == 0
     with pytest.raises(
         TooManyInvalid, match=r"interactions\[0\]@5: 3 messages in a row.*max_invalid_in_a_row"
     ):
-        intake.take([record(5, b"x")])
+        taken_in(intake, [record(5, b"x")])
     assert (len(outbox.messages), outbox.n_settled) == (5, 1)
 
 
 def test_a_gap_is_counted_and_the_stream_goes_on(telemetry: Telemetry) -> None:
     """Unless the settings say otherwise."""
     intake, _ = make_intake(telemetry, {TP: 4})
-    assert len(intake.take([record(0), record(4)]).events) == 2
+    assert len(taken_in(intake, [record(0), record(4)]).events) == 2
     value = telemetry.registry.get_sample_value
     assert value("streamer_log_gaps_total", {"topic": "interactions"}) == 1
     assert value("streamer_log_gap_records_total", {"topic": "interactions"}) == 3
@@ -288,22 +293,22 @@ def test_a_gap_stops_where_the_settings_say_so(telemetry: Telemetry) -> None:
     """on_log_gap = stop."""
     intake, _ = make_intake(telemetry, {TP: 4}, on_log_gap="stop")
     with pytest.raises(LogGap, match=r"interactions\[0\]: expected offset 1, got 4: 3 records are gone"):
-        intake.take([record(0), record(4)])
+        taken_in(intake, [record(0), record(4)])
 
 
 def test_holes_are_no_gaps(telemetry: Telemetry) -> None:
     """Markers of transactions on interactions, compaction on the catalog."""
     intake, _ = make_intake(telemetry, on_log_gap="stop")
-    intake.take([record(0), record(2)])
+    taken_in(intake, [record(0), record(2)])
     catalog = b'{"item_id":"i","timestamp":1}'
-    intake.take([record(3, catalog, "catalog"), record(9, catalog, "catalog")])
+    taken_in(intake, [record(3, catalog, "catalog"), record(9, catalog, "catalog")])
 
 
 def test_a_log_that_was_made_anew_is_a_gap(telemetry: Telemetry) -> None:
     """Offsets that go back: nobody knows how much is missing."""
     intake, _ = make_intake(telemetry, on_log_gap="stop")
     with pytest.raises(LogGap, match="cut off or made anew"):
-        intake.take([record(0), record(1), record(0)])
+        taken_in(intake, [record(0), record(1), record(0)])
 
 
 def test_a_log_whose_beginning_went_unread_is_a_gap(telemetry: Telemetry) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -164,3 +165,16 @@ def test_many_observations_at_once_equal_one_by_one() -> None:
     ]
     (family,) = at_once.collect()
     assert ("h_sum", {"origin": "b"}, 10.0) in [sample[:3] for sample in family.samples]
+
+
+def test_different_observations_at_once_equal_one_by_one() -> None:
+    """A value that equals a bound belongs below it; an empty array changes no figure."""
+    values = np.array([0.05, 0.1, 0.1000001, 1.0, 7.0, 0.0])
+    at_once, one_by_one = (BatchHistogram("h", "h", "origin", (0.1, 1.0)) for _ in range(2))
+    at_once.observe_many(values, "a")
+    at_once.observe_many(values[:0], "a")
+    for value in values.tolist():
+        one_by_one.observe(value, 1, "a")
+    for left, right in zip(*(next(iter(h.collect())).samples for h in (at_once, one_by_one)), strict=True):
+        assert left[:2] == right[:2]
+        assert left.value == pytest.approx(right.value)

@@ -1,26 +1,16 @@
-"""Every metric declared once, with its unit and meaning, and the HTTP port that shows them.
+"""Every metric declared once, with its unit and meaning.
 
 `describe` lists them all: the table in the README is made from it.
 """
 
-import itertools
-import json
-import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
-from streamer.errors import ConfigError
 from streamer.ports import Clock
+from streamer.telemetry.health import Health
+from streamer.telemetry.histogram import BatchHistogram
 
 # 0.5 ms to 60 s, in steps of a quarter to a half: a quantile read off them is a fraction of a step wrong.
 LATENCY_BUCKETS_S = (
@@ -66,7 +56,6 @@ WAIT_BUCKETS_S = (
 )
 TRAINING_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 SIZE_BUCKETS = tuple(float(1 << n) for n in range(15))
-_REQUEST_TIMEOUT_S = 5.0
 
 
 class Described(NamedTuple):
@@ -76,93 +65,6 @@ class Described(NamedTuple):
     kind: str
     labels: tuple[str, ...]
     meaning: str
-
-
-class BatchHistogram(Collector):
-    """A histogram that takes many observations of one value at once: one lock a batch, not one an event.
-
-    Args:
-        name: Full name, unit included.
-        meaning: What one observation is.
-        label: Name of the only label, or None.
-        bounds: Upper bounds of the buckets, ascending; one without a bound is added.
-    """
-
-    def __init__(self, name: str, meaning: str, label: str | None, bounds: Sequence[float]) -> None:
-        self.name, self.meaning, self.label = name, meaning, label
-        self._bounds = (*bounds, math.inf)
-        self._lock = threading.Lock()
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe(self, value: float, n: int = 1, label: str = "") -> None:
-        """Add `n` observations of `value`."""
-        index = next(i for i, bound in enumerate(self._bounds) if value <= bound)
-        with self._lock:
-            counts = self._counts.setdefault(label, [0] * len(self._bounds))
-            counts[index] += n
-            self._sums[label] = self._sums.get(label, 0.0) + n * value
-
-    def quantile(self, q: float, label: str = "") -> float | None:
-        """The q-quantile, linear within a bucket; None before the first observation."""
-        with self._lock:
-            counts = list(self._counts.get(label, ()))
-        rank, n_below, low = q * sum(counts), 0, 0.0
-        if not any(counts):
-            return None
-        for bound, n in zip(self._bounds, counts, strict=True):
-            if n and n_below + n >= rank:
-                return low if math.isinf(bound) else low + (bound - low) * (rank - n_below) / n
-            n_below, low = n_below + n, bound if not math.isinf(bound) else low
-        return low
-
-    def describe(self) -> list[Metric]:
-        """What the registry asks for at registration."""
-        return [HistogramMetricFamily(self.name, self.meaning, labels=[self.label] if self.label else [])]
-
-    def collect(self) -> Iterator[Metric]:
-        """The family as it stands."""
-        family = HistogramMetricFamily(self.name, self.meaning, labels=[self.label] if self.label else [])
-        with self._lock:
-            series = [(label, list(counts), self._sums[label]) for label, counts in self._counts.items()]
-        for label, counts, total in series:
-            names = ("+Inf" if math.isinf(bound) else repr(bound) for bound in self._bounds)
-            buckets = list(zip(names, itertools.accumulate(counts), strict=True))
-            family.add_metric([label] if self.label else [], buckets, total)
-        yield family
-
-
-class Health:
-    """Whether we are alive and ready, and why not. Written by the main loop, read by the HTTP threads."""
-
-    def __init__(self, clock: Clock, live_timeout_s: float) -> None:
-        self._clock = clock
-        self._live_timeout_s = live_timeout_s
-        self._turned_s: float | None = None  # before the first turn kernels are compiled: not a hang
-        self._away: dict[str, str] = {}
-        self.catching_up = True
-
-    def turn(self) -> None:
-        """The main loop came round."""
-        self._turned_s = self._clock.monotonic_s()
-
-    def away(self, dependency: str, reason: str) -> None:
-        """A dependency does not answer."""
-        self._away[dependency] = reason
-
-    def back(self, dependency: str) -> None:
-        """It answers again."""
-        self._away.pop(dependency, None)
-
-    def why_not_ready(self) -> list[str]:
-        """Reasons; empty when ready. They name dependencies, never addresses: the port may be public."""
-        reasons = ["catching up with the log"] if self.catching_up else []
-        return reasons + [f"{dependency} is away" for dependency in sorted(dict(self._away))]
-
-    def is_live(self) -> bool:
-        """False when the main loop has not turned for too long."""
-        turned_s = self._turned_s
-        return turned_s is None or self._clock.monotonic_s() - turned_s <= self._live_timeout_s
 
 
 class Telemetry:
@@ -384,104 +286,3 @@ class _NoClock:
 def describe() -> list[Described]:
     """Every metric, in the order of declaration."""
     return Telemetry(_NoClock()).described
-
-
-class MetricsServer:
-    """/metrics, /live, /ready, and /report where there is one, on one port, in threads of their own.
-
-    Args:
-        telemetry: What is shown.
-        host, port: Where to listen; port 0 takes a free one, see `port`.
-        report: Makes the report as it stands; must be safe to call from another thread.
-
-    Raises:
-        ConfigError: the address cannot be had.
-    """
-
-    def __init__(
-        self,
-        telemetry: Telemetry,
-        host: str,
-        port: int,
-        report: Callable[[], Mapping[str, Any]] | None = None,
-    ) -> None:
-        try:
-            self._server = _Server((host, port), telemetry, report)
-        except OSError as exc:
-            raise ConfigError(
-                f"metrics address {host}:{port}: cannot listen there: {exc.strerror or exc}; "
-                "choose another with --metrics-port (0 takes a free one)"
-            ) from exc
-        self.host = host
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening. Idempotent."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 16
-
-    def __init__(
-        self, address: tuple[str, int], telemetry: Telemetry, report: Callable[[], Mapping[str, Any]] | None
-    ) -> None:
-        self.telemetry = telemetry
-        self.report = report
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is not our error; anything else shows in the next answer."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = _REQUEST_TIMEOUT_S  # a client that sends nothing does not keep its thread
-    server_version = "streamer"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        """Answer one request."""
-        telemetry, report = self.server.telemetry, self.server.report
-        match urlsplit(self.path).path:
-            case "/metrics":
-                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, encode(telemetry.registry), content_type)
-            case "/live":
-                self._verdict([] if telemetry.health.is_live() else ["the main loop does not turn"])
-            case "/ready":
-                self._verdict(telemetry.health.why_not_ready())
-            case "/report" if report is not None:
-                body = json.dumps(report(), indent=2).encode()
-                self._answer(HTTPStatus.OK, body, "application/json")
-            case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"expected /metrics, /live or /ready\n", "text/plain")
-
-    def _verdict(self, problems: list[str]) -> None:
-        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        self._answer(status, ("\n".join(problems or ["ok"]) + "\n").encode(), "text/plain; charset=utf-8")
-
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the signature is the library's
-        """Scrapes every few seconds are no news."""

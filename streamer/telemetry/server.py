@@ -1,0 +1,118 @@
+"""The HTTP server of metrics and health."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from prometheus_client.exposition import choose_encoder
+
+from streamer.errors import ConfigError
+from streamer.telemetry.metrics import Telemetry
+
+_REQUEST_TIMEOUT_S = 5.0
+
+
+class MetricsServer:
+    """/metrics, /live, /ready, and /report where there is one, on one port, in threads of their own.
+
+    Args:
+        telemetry: What is shown.
+        host, port: Where to listen; port 0 takes a free one, see `port`.
+        report: Makes the report as it stands; must be safe to call from another thread.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        host: str,
+        port: int,
+        report: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        try:
+            self._server = _Server((host, port), telemetry, report)
+        except OSError as exc:
+            raise ConfigError(
+                f"metrics address {host}:{port}: cannot listen there: {exc.strerror or exc}; "
+                "choose another with --metrics-port (0 takes a free one)"
+            ) from exc
+        self.host = host
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 16
+
+    def __init__(
+        self, address: tuple[str, int], telemetry: Telemetry, report: Callable[[], Mapping[str, Any]] | None
+    ) -> None:
+        self.telemetry = telemetry
+        self.report = report
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is not our error; anything else shows in the next answer."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _REQUEST_TIMEOUT_S  # a client that sends nothing does not keep its thread
+    server_version = "streamer"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        telemetry, report = self.server.telemetry, self.server.report
+        match urlsplit(self.path).path:
+            case "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(HTTPStatus.OK, encode(telemetry.registry), content_type)
+            case "/live":
+                self._verdict([] if telemetry.health.is_live() else ["the main loop does not turn"])
+            case "/ready":
+                self._verdict(telemetry.health.why_not_ready())
+            case "/report" if report is not None:
+                body = json.dumps(report(), indent=2).encode()
+                self._answer(HTTPStatus.OK, body, "application/json")
+            case _:
+                self._answer(HTTPStatus.NOT_FOUND, b"expected /metrics, /live or /ready\n", "text/plain")
+
+    def _verdict(self, problems: list[str]) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        self._answer(status, ("\n".join(problems or ["ok"]) + "\n").encode(), "text/plain; charset=utf-8")
+
+    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the signature is the library's
+        """Scrapes every few seconds are no news."""
