@@ -1,35 +1,28 @@
-"""The log on Kafka, by confluent-kafka (librdkafka)."""
+"""The log, read by one worker."""
 
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
     Message,
-    Producer,
 )
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from streamer.errors import ConfigError, InvalidEvent, Unavailable
+from streamer.adapters.kafka.committer import Committer
+from streamer.adapters.kafka.connection import Connection, make_client, merged_config
+from streamer.adapters.kafka.records import records_of
+from streamer.errors import Unavailable
 from streamer.ports import Record, TopicPartition
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("streamer.adapters.kafka")
 
-_COMMON = {
-    "client.id": "streamer",
-    # Back within a second of the broker's return; librdkafka's own limit is ten.
-    "reconnect.backoff.ms": 100,
-    "reconnect.backoff.max.ms": 1000,
-    # Bounds every request, so that no call outlives an unreachable broker by more than this.
-    "socket.timeout.ms": 10_000,
-}
 _SOURCE = {
     # A broker holds a fetch back for this long while there is nothing new: the latency of a quiet topic.
     "fetch.wait.max.ms": 10,
@@ -45,79 +38,11 @@ _SOURCE_FIXED = {
     # A lost position comes to us as an error, to be noticed; anything else skips records in silence.
     "auto.offset.reset": "error",
 }
-_SINK = {
-    "acks": "all",
-    "enable.idempotence": True,  # retries neither duplicate nor reorder
-    "compression.type": "zstd",
-    "linger.ms": 5,
-    "topic.metadata.propagation.max.ms": 5000,  # how long a topic may be missing before its messages fail
-    "partitioner": "murmur2_random",  # as in Java clients: one key, one partition, whoever writes
-    # The broker's limit is the one that counts (on compressed batches). Ours must not be the tighter one, or
-    # a dead letter with its headers could be too large where its message was not.
-    "message.max.bytes": 8_000_000,
-}
-_SINK_FIXED = {"delivery.report.only.error": True}
 
 # The position is not on the log: before its oldest record (retention), or after its newest (a log cut off, or
 # made anew).
 _POSITION_LOST = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
-_WRONG_CREDENTIALS = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 _MIN_PROBE_S = 1.0
-
-
-class _LibrdkafkaLog:
-    """Where librdkafka logs to, for debugging: what matters of it is told by `Unavailable`, once."""
-
-    def log(self, level: int, *line: object) -> None:
-        _log.log(logging.WARNING if level >= logging.CRITICAL else logging.DEBUG, *line)
-
-
-def _config(
-    bootstrap: str, defaults: Mapping[str, Any], given: Mapping[str, str] | None, fixed: Mapping[str, Any]
-) -> dict[str, Any]:
-    taken = {"bootstrap.servers", *fixed}.intersection(given or {})
-    if taken:
-        raise ConfigError(
-            f"Kafka settings {', '.join(sorted(taken))} are streamer's own and cannot be passed through"
-        )
-    return {**_COMMON, **defaults, **(given or {}), **fixed, "bootstrap.servers": bootstrap}
-
-
-def _without_values(text: str, given: Mapping[str, str] | None) -> str:
-    """librdkafka repeats a refused value in its message; it may be a password."""
-    for value in sorted((given or {}).values(), key=len, reverse=True):
-        text = text.replace(value, "***") if value else text
-    return text
-
-
-class _Connection:
-    """What source and sink share: the bootstrap servers, the last error, and how to tell of it."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self.bootstrap = bootstrap
-        self.last_error: KafkaError | None = None
-        self.answered = False
-
-    def on_error(self, error: KafkaError) -> None:
-        # librdkafka reports each broken connection, then that all are down: the first says why.
-        if self.last_error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self.last_error = error
-
-    def fail(self, what: str, error: KafkaError | None, cause: BaseException | None = None) -> NoReturn:
-        """Raise the error of this connection that fits.
-
-        Wrong credentials are a `ConfigError` until Kafka first answers, since no waiting heals them; later
-        they are `Unavailable`, since then it is the server that changed.
-        """
-        # A broker's own words (codes above 0) say more than a connection that broke some time ago, and that
-        # more than librdkafka's "timed out".
-        reason = error if error is not None and error.code() > 0 else self.last_error or error
-        text = f"Kafka at {self.bootstrap}: {what}: {reason.str() if reason else 'no answer'}"
-        if reason and reason.code() in _WRONG_CREDENTIALS and not self.answered:
-            raise ConfigError(f"{text}; check mechanism, user name and password") from cause
-        if "certificate verify failed" in text and not self.answered:
-            raise ConfigError(f"{text}; check ssl.ca.location of the setting kafka_config") from cause
-        raise Unavailable(text) from cause
 
 
 class KafkaSource:
@@ -160,11 +85,11 @@ class KafkaSource:
         self._sought: dict[TopicPartition, int] = {}  # where no record came from yet
         self._trouble: KafkaError | None = None  # came among records: told when there are none
         self._closed = False
-        self._kafka = _Connection(bootstrap)
-        merged = _config(bootstrap, _SOURCE, config, {**_SOURCE_FIXED, "group.id": group})
-        self._consumer: Consumer = _make(Consumer, merged, config, self._kafka)
-        self._committer = _Committer(
-            lambda told: _make(Consumer, {**merged, "on_commit": told}, config, self._kafka)
+        self._kafka = Connection(bootstrap)
+        merged = merged_config(bootstrap, _SOURCE, config, {**_SOURCE_FIXED, "group.id": group})
+        self._consumer: Consumer = make_client(Consumer, merged, config, self._kafka)
+        self._committer = Committer(
+            lambda told: make_client(Consumer, {**merged, "on_commit": told}, config, self._kafka)
         )
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
@@ -183,7 +108,7 @@ class KafkaSource:
             return []
         # `consume` with a timeout would wait until it is full; with none it takes what has arrived.
         more = self._consumer.consume(max_records - 1, 0) if max_records > 1 else []
-        records = _records([first, *more])
+        records = records_of([first, *more])
         n_read = len(records)
         if self._sought:
             records = self._from_where_sought(records)
@@ -393,196 +318,3 @@ class KafkaSource:
             # A connection broke at some time since the last record. Only asking tells whether Kafka is away
             # now.
             self._metadata(self._topics[0], max(timeout_s, _MIN_PROBE_S))
-
-
-class _Committer:
-    """Commits on a client of its own, which reads nothing.
-
-    A synchronous commit of librdkafka hangs for 45 s when the broker goes away, and the answer to an
-    asynchronous one comes by way of `poll`, where a reading client would find records too.
-
-    Args:
-        make: Makes the client, given the callback for answers.
-    """
-
-    def __init__(self, make: Callable[[Callable[..., None]], Consumer]) -> None:
-        self._make = make
-        self._client: Consumer | None = None
-        self._answers: list[tuple[KafkaError | None, list[KafkaPartition]]] = []
-
-    def commit(self, offsets: list[KafkaPartition], timeout_s: float) -> list[KafkaPartition]:
-        """The partitions as committed, each with its error if it has one.
-
-        Raises:
-            KafkaException: no answer in time, or a refusal.
-        """
-        if self._client is None:
-            self._client = self._make(lambda error, partitions: self._answers.append((error, partitions)))
-        self._client.poll(0)
-        self._answers.clear()  # to commits that we gave up on
-        self._client.commit(offsets=offsets, asynchronous=True)
-        give_up_at_s = time.monotonic() + timeout_s
-        while not self._answers and time.monotonic() < give_up_at_s:
-            self._client.poll(0.002)  # it does not return early for an answer
-        if not self._answers:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        error, partitions = self._answers[-1]
-        if error is not None:
-            raise KafkaException(error)
-        return partitions
-
-    def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-
-
-def _records(messages: list[Message]) -> list[Record]:
-    """The messages that carry a record. On the hot path: one call of C an attribute, and no
-    `Record.__new__`."""
-    new, record = tuple.__new__, Record
-    return [
-        new(
-            record,
-            (
-                m.topic(),
-                m.partition(),
-                m.offset(),
-                _timestamp_ms(m.timestamp()),
-                m.key(),
-                m.value(),
-                headers(m),
-            ),
-        )
-        for m in messages
-        if m.error() is None
-    ]
-
-
-def headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
-    """What the message carries beside key and value; nothing where a name is no UTF-8, since the client cannot read it."""
-    try:
-        found = message.headers()
-    except (SystemError, UnicodeDecodeError):
-        return ()  # anybody can write such a name: no reason to lose the message, or the worker
-    return tuple(found) if found else ()  # type: ignore[arg-type]  # of pairs, as the stubs have it only for producers
-
-
-def _timestamp_ms(timestamp: tuple[int, int]) -> int:
-    return -1 if timestamp[0] == TIMESTAMP_NOT_AVAILABLE else timestamp[1]
-
-
-def _make(kind: Any, merged: dict[str, Any], given: Mapping[str, str] | None, connection: _Connection) -> Any:
-    try:
-        return kind({**merged, "error_cb": connection.on_error}, logger=_LibrdkafkaLog())
-    except (KafkaException, ValueError, TypeError) as exc:
-        reason = exc.args[0]
-        text = _without_values(reason.str() if isinstance(reason, KafkaError) else str(reason), given)
-        raise ConfigError(f"Kafka setting refused: {text}") from None  # the cause would show the values
-
-
-class KafkaSink:
-    """`ports.Sink` on Kafka: idempotent, compressed, batched for a few milliseconds.
-
-    After an error any message since the last good `flush` may or may not be on the log: send them again.
-
-    Args:
-        bootstrap: "HOST:PORT,HOST:PORT".
-        config: More settings for librdkafka; their values are never shown.
-        timeout_s: Longest wait of `send` for room in the queue, and of a message for its delivery.
-
-    Raises:
-        ConfigError: librdkafka refuses a setting.
-    """
-
-    def __init__(
-        self, bootstrap: str, *, config: Mapping[str, str] | None = None, timeout_s: float = 30.0
-    ) -> None:
-        self._timeout_s = timeout_s
-        self._failed: tuple[str, KafkaError] | None = None
-        self._closed = False
-        self._kafka = _Connection(bootstrap)
-        defaults = {**_SINK, "message.timeout.ms": round(timeout_s * 1000)}
-        merged = {**_config(bootstrap, defaults, config, _SINK_FIXED), "on_delivery": self._on_failure}
-        self._make_producer: Callable[[], Producer] = lambda: _make(Producer, merged, config, self._kafka)
-        self._producer = self._make_producer()
-
-    def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes] | None = None
-    ) -> None:
-        """Queue one message; waits while the queue is full.
-
-        Raises:
-            Unavailable: the queue stays full, or an earlier message could not be delivered.
-            InvalidEvent: this message, or an earlier one, is larger than Kafka takes.
-        """
-        self._check()
-        give_up_at_s = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                self._producer.produce(topic, value, key, headers=dict(headers) if headers else None)
-            except BufferError as exc:
-                self._producer.poll(0.05)
-                self._check()
-                if time.monotonic() > give_up_at_s:
-                    self._kafka.fail(f"queue full for {self._timeout_s:g} s, sending to {topic!r}", None, exc)
-            except KafkaException as exc:
-                self._refuse(topic, exc.args[0], exc)
-            else:
-                self._producer.poll(0)  # delivery failures are told here
-                return
-
-    def flush(self, timeout_s: float) -> None:
-        """Wait until all queued messages are acknowledged.
-
-        Raises:
-            Unavailable: some were not in time; those still queued are dropped.
-            InvalidEvent: one is larger than Kafka takes.
-        """
-        self._check()
-        n_left = self._producer.flush(timeout_s)
-        if n_left:
-            self._producer.purge(in_queue=True, in_flight=False, blocking=True)
-            self._producer.poll(0)
-            self._failed = None  # those that were purged: told right here
-            self._kafka.fail(f"{n_left} messages not acknowledged within {timeout_s:g} s", None)
-        self._check()
-        self._kafka.last_error = None
-        self._kafka.answered = True
-
-    def close(self) -> None:
-        """Flush and leave. Idempotent.
-
-        Raises:
-            Unavailable: some messages could not be delivered.
-        """
-        if not self._closed:
-            try:
-                self.flush(self._timeout_s)
-            finally:
-                self._closed = True
-
-    def _on_failure(self, error: KafkaError | None, message: Message) -> None:
-        # The first failure says the most; the rest follow from it.
-        if error is not None and self._failed is None:
-            self._failed = (str(message.topic()), error)
-
-    def _check(self) -> None:
-        if self._closed:
-            raise Unavailable(f"Kafka at {self._kafka.bootstrap}: the sink is closed")
-        failed, self._failed = self._failed, None
-        if failed is not None:
-            self._refuse(*failed)
-
-    def _refuse(self, topic: str, error: KafkaError, cause: BaseException | None = None) -> NoReturn:
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            raise InvalidEvent(
-                "size", "$", f"a message to topic {topic!r} is larger than Kafka takes"
-            ) from cause
-        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-            raise Unavailable(
-                f"topic {topic!r} does not exist on {self._kafka.bootstrap}; create it"
-            ) from cause
-        if error.code() == KafkaError._FATAL:
-            # An idempotent producer that lost its place refuses everything from now on: begin anew.
-            self._producer = self._make_producer()
-        self._kafka.fail(f"sending to {topic!r}", error, cause)
