@@ -15,10 +15,9 @@ from streamer.cli.connect import on_redis
 from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.errors import InvalidEvent
-from streamer.events import decode
 from streamer.log import printable
 from streamer.ports import Lists, Source, TopicPartition
-from streamer.runner.intake import check_skew
+from streamer.runner.admission import admit
 from streamer.verification import KINDS, Difference, Listed, LogFold, listed
 
 LOOK_AGAIN_S = 2.0  # a retired item is off all lists within this: what is wrong twice is wrong
@@ -129,11 +128,10 @@ def _fold(settings: Settings, sources: list[Source], end: dict[TopicPartition, i
         own = {tp: end[tp] for tp in source.begin_offsets() if tp in end}
         for record in records_until(source, own):
             try:
-                event = decode(kinds[record.topic], record.key, record.value)
-                check_skew(event, record.timestamp_ms, settings.max_skew_s * 1000)
+                event, log_ms = admit(record, kinds[record.topic], settings.max_skew_s * 1000)
             except InvalidEvent:
                 continue
-            fold.take(event, record.timestamp_ms)
+            fold.take(event, log_ms)
     return fold
 
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid
-from streamer.events import Event, Kind, decode
+from streamer.events import Event, Kind
 from streamer.pipeline.delivery import Skipped
 from streamer.ports import Record, TopicPartition
+from streamer.runner.admission import admit
 from streamer.runner.outgoing import Outgoing, dead_letter
 from streamer.runner.positions import Jump, Positions, n_lost
 from streamer.telemetry import Telemetry
@@ -17,29 +18,11 @@ from streamer.telemetry import Telemetry
 _log = logging.getLogger("streamer.runner")
 
 
-def check_skew(event: Event, log_ms: int, max_skew_ms: int) -> None:
-    """Refuse what cannot have happened yet, by the log's own time: so it is refused on every reading, or on none.
-
-    Args:
-        log_ms: The log's own time of the event, epoch milliseconds; with -1 nothing is refused.
-        max_skew_ms: How far ahead of it the event may be.
-
-    Raises:
-        InvalidEvent: "future".
-    """
-    ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
-    if log_ms >= 0 and ahead_ms > max_skew_ms:
-        what = (
-            f"expected at most {max_skew_ms / 1000:g} s after the log's own time, got {ahead_ms / 1000:g} s"
-        )
-        raise InvalidEvent("future", "$.timestamp", what)
-
-
 class Taken(NamedTuple):
     """What a batch of records holds."""
 
     events: list[Event]
-    log_ms: list[int]  # the log's own time of each, epoch milliseconds; -1 where it has none
+    log_ms: list[int]  # when each came to the log, by its own time, epoch milliseconds; -1 where it has none
     n_usable: Mapping[str, int]  # topic -> records that became events
 
 
@@ -88,14 +71,13 @@ class Intake:
             if jump is not None:
                 self._look_for_gap(jump)
             try:
-                event = decode(self._kinds[record.topic], record.key, record.value)
-                check_skew(event, record.timestamp_ms, self._max_skew_ms)
+                event, at_ms = admit(record, self._kinds[record.topic], self._max_skew_ms)
             except InvalidEvent as exc:
                 n_usable[record.topic] -= 1
                 self._refuse(record, exc)
             else:
                 events.append(event)
-                log_ms.append(record.timestamp_ms)
+                log_ms.append(at_ms)
                 self._n_invalid_in_a_row = 0
         self._outgoing.send()
         return Taken(events, log_ms, n_usable)
