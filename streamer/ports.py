@@ -111,7 +111,7 @@ class Lists(Protocol):
         """
 
     def delete(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the lists of these users; who of them had one."""
+        """Remove the lists of these users; who of them had one, also where a call before this one failed after it had removed it."""
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
@@ -226,7 +226,7 @@ class Vectors(Protocol):
         """Overwrite the vector of each item, expiring after `ttl_s`; returns when all are acknowledged."""
 
     def delete_users(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the vectors of these users; who of them had one."""
+        """Remove the vectors of these users; who of them had one, as `Lists.delete` says."""
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Remove the vectors of these items; unknown ones are ignored."""

@@ -1,5 +1,6 @@
 """Published vectors, and the readable state of the encoders, on Redis, Valkey or a cluster of either."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,8 +34,8 @@ class RedisVectors(RedisConnection):
 
     def delete_users(self, user_ids: Sequence[str]) -> set[str]:
         """Remove the vectors of these users; who of them had one."""
-        n_deleted = self._run(("DEL", self._key("user", user_id)) for user_id in user_ids)
-        return {user_id for user_id, n in zip(user_ids, n_deleted, strict=True) if n}
+        were_there = self._delete([self._key("user", user_id) for user_id in user_ids])
+        return set(itertools.compress(user_ids, were_there))
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Remove the vectors of these items; unknown ones are ignored."""
