@@ -25,6 +25,8 @@ def ends_equal(worker: Worker, watch: Watch, shop: Shop, poll_until: Poll) -> di
     """
     poll_until(lambda: worker.get("/ready")[0] == 200, timeout_s=60, what="readiness")
     wait_until_read(worker, watch, everything(worker), poll_until)
+    # no text is still being embedded: else its vector comes to the log too late to be folded
+    poll_until(lambda: "\nstreamer_text_backlog 0.0\n" in worker.get("/metrics")[1], what="all texts")
     assert worker.end() == 0
     watch.close()
     records = everything(worker)  # with the texts that came last

@@ -270,7 +270,9 @@ def logged_batches(folds: dict[int, Fold], records: Records) -> list[Any]:
         assert spans_of(batch) == folds[number].spans
         n_seen.update((r.topic, r.partition, r.offset) for r in batch)
         batches.append((batch, folds[number].rounds, folds[number].served))
-    assert n_seen == {(r.topic, r.partition, r.offset): 1 for some in records.values() for r in some}
+    all_of_them = {(r.topic, r.partition, r.offset) for some in records.values() for r in some}
+    assert sorted(all_of_them - n_seen.keys()) == [], "on the log, and in no batch"
+    assert [place for place, n in n_seen.items() if n != 1] == [], "in two batches"
     return batches
 
 
