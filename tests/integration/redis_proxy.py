@@ -36,6 +36,7 @@ class RedisProxy:
         break_in: The next request with a command of this name breaks its connection (RST) when half of it was handed on; then
             this is None again.
         break_after: The same, when all of it was handed on and has been done: nothing but the answer is lost.
+        n_breaks: So many requests break, one after the other, before that is None again; then this is 1.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -44,6 +45,7 @@ class RedisProxy:
         self.refuse: Refuse = lambda _name: None
         self.break_in: bytes | None = None
         self.break_after: bytes | None = None
+        self.n_breaks = 1
         self._behind = ("127.0.0.1", port)
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -96,13 +98,18 @@ class RedisProxy:
                 refused += b"-%s\r\n" % error
         time.sleep(self.delay_s)
         if self.break_in in names:
-            self.break_in = None
+            self._count_break()
             line.break_with(passed[: len(passed) // 2])
         elif self.break_after in names:
-            self.break_after = None
+            self._count_break()
             line.break_with(passed)
         self._send(line.server, passed)
         self._send(line.client, refused)
+
+    def _count_break(self) -> None:
+        self.n_breaks -= 1
+        if not self.n_breaks:
+            self.break_in, self.break_after, self.n_breaks = None, None, 1
 
     def _answer(self, line: "_Line") -> None:
         with suppress(OSError):

@@ -13,11 +13,12 @@ from redis_proxy import RedisProxy
 
 from streamer.adapters.memory import MemoryLists, MemoryLog, MemorySink, MemorySource, SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_vectors import RedisVectors
 from streamer.config import Settings
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, StreamerError, Unavailable
 from streamer.events import ANONYMOUS
-from streamer.ports import TopicPartition
+from streamer.ports import TopicPartition, VectorEntry
 from streamer.runner import Runner
 from streamer.telemetry import Telemetry
 
@@ -230,6 +231,30 @@ def test_a_redis_that_answers_in_half_a_second_is_waited_for(
     proxy.delay_s = 0.0
     shop.end()
     assert shop.runner.report()["state_hash"] == shop.undisturbed_hash()
+
+
+@pytest.mark.parametrize("n_lost", [1, 5])
+def test_a_removal_whose_answer_is_lost_still_tells_what_was_there(
+    proxy: RedisProxy, admin: Any, n_lost: int
+) -> None:
+    """The receipt of an erased user says so: the keys went, the answer did not come, redis-py and then we ask once more."""
+    url = f"redis://127.0.0.1:{proxy.port}"
+    lists, vectors = RedisLists(url, "trouble:"), RedisVectors(url, "trouble:")
+    lists.write([("u", b"list")], TTL_S)
+    vectors.write_users([VectorEntry("u", b"\x00\x00", 1, 1, {})], TTL_S)
+    for delete in (lists.delete, vectors.delete_users):
+        proxy.n_breaks, proxy.break_after, had = n_lost, b"DEL", None
+        while had is None:
+            try:
+                had = delete(["u", "nobody"])
+            except Unavailable:
+                assert n_lost > 1  # one is redis-py's own business
+        assert proxy.break_after is None
+        assert had == {"u"}
+        assert delete(["u", "nobody"]) == set()  # it is told once
+    assert admin.keys("trouble:*") == []
+    lists.close()
+    vectors.close()
 
 
 def test_a_slot_that_moved_ends_a_worker_that_knows_no_cluster(
