@@ -111,7 +111,7 @@ class Lists(Protocol):
         """
 
     def delete(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the lists of these users; who of them had one, also where a call before this one failed after it had removed it."""
+        """Remove the lists of these users; who of them had one, also where an earlier call removed it and then failed."""
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
