@@ -94,7 +94,6 @@ class RedisConnection:
         self._client: Any = None
         self._answered = False
         self._passed: set[str] = set()  # names of commands that we were once allowed
-        self._going = set[str]()  # keys that were there when their removal began, which has not ended
         self._closed = False
         self._check_tls_files()
         self._check_url()
@@ -113,19 +112,6 @@ class RedisConnection:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-
-    def _delete(self, keys: Sequence[str]) -> list[bool]:
-        """Remove these keys; of each, whether it was there, also where an earlier call removed it and its answer was lost.
-
-        They are asked for first, and what was there is remembered until the removal is acknowledged: the answer to a DEL alone
-        says nothing when it is repeated, by us or by redis-py, after a connection broke behind it.
-        """
-        there = self._run(("EXISTS", key) for key in keys)
-        self._going.update(key for key, is_there in zip(keys, there, strict=True) if is_there)
-        self._run(("DEL", key) for key in keys)
-        were_there = [key in self._going for key in keys]
-        self._going.difference_update(keys)
-        return were_there
 
     def _run(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
         """The replies to the commands, sent in chunks; each command names one key."""
@@ -251,10 +237,14 @@ class RedisLists(RedisConnection):
             check_same(self._run, self._prefix, fold, self._where)
             self._run(lists)
 
-    def delete(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the lists of these users; who of them had one."""
-        were_there = self._delete([self._list_prefix + user_id for user_id in user_ids])
-        return set(itertools.compress(user_ids, were_there))
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
+        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+
+    def held(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a list."""
+        is_there = self._run(("EXISTS", self._list_prefix + user_id) for user_id in user_ids)
+        return set(itertools.compress(user_ids, is_there))
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""

@@ -404,12 +404,12 @@ class Runner:
     def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
         if changes is not None:
-            self._erasures.deleted(lists=self._lists.delete(changes.erased_user_ids))
+            self._erasures.begin(self._lists, self._vectors)
+            self._lists.delete(changes.erased_user_ids)
             self._lists.retire(changes.retired_item_ids)
             self._lists.restore(changes.restored_item_ids)
             if self._writer is not None:
-                had = self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
-                self._erasures.deleted(vectors=had)
+                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
             self._erasures.write()
         if fold is not None:
             self._lists.write(entries, self._settings.list_ttl_s, fold)
