@@ -16,6 +16,7 @@ from typing import NamedTuple
 from streamer.errors import InvalidEvent
 from streamer.ports import Record
 
+LOG_MS = "streamer-dlq-log-ms"
 PARTITION, OFFSET, ATTEMPT = "streamer-dlq-partition", "streamer-dlq-offset", "streamer-dlq-attempt"
 NOTE = "streamer-dlq-replayed"
 MAX_ATTEMPTS = 3
@@ -65,6 +66,7 @@ class Letter(NamedTuple):
     reason: str
     path: str
     detail: str
+    log_ms: int  # when its message first came to the log, epoch milliseconds; -1 = unknown. At the latest, in older letters
     is_cut: bool  # it was too large for Kafka with its headers, and lacks its end
     lineage: Lineage | None  # None: it was never replayed
 
@@ -86,8 +88,23 @@ def letter_headers(record: Record, error: InvalidEvent) -> Headers:
     }
     # A path may quote a field name of the message, and that may be half a surrogate pair.
     headers = {name: text.encode("utf-8", "backslashreplace") for name, text in about.items()}
+    headers |= _log_ms_header(log_ms_of(record))
     lineage = lineage_of(record)
     return headers if lineage is None else {**headers, **lineage.headers()}
+
+
+def replay_headers(letter: Letter, attempt: int) -> Headers:
+    """What a letter carries on its way back: its lineage, and when its message first came to the log."""
+    return Lineage(letter.place, attempt).headers() | _log_ms_header(letter.log_ms)
+
+
+def log_ms_of(record: Record) -> int:
+    """When a message, or the one that it replays, came to the log: by its own time, epoch milliseconds; -1 = unknown.
+
+    Who writes messages may write any header, so it can make a message older than it is, and never newer.
+    """
+    first_ms = _number(dict(record.headers).get(LOG_MS)) if record.headers else None
+    return record.timestamp_ms if first_ms is None else min(first_ms, record.timestamp_ms)
 
 
 def lineage_of(record: Record) -> Lineage | None:
@@ -114,6 +131,7 @@ def letter_of(record: Record) -> Letter | None:
         reason or "unknown",
         path,
         detail,
+        log_ms_of(record),
         "cut_to_bytes" in headers,
         lineage_of(record),
     )
@@ -186,6 +204,10 @@ class Replays:
         if self.n_sent(letter) and not again:
             return "it was replayed, and did not come back; --again sends it once more"
         return None
+
+
+def _log_ms_header(log_ms: int) -> Headers:
+    return {LOG_MS: b"%d" % log_ms} if log_ms >= 0 else {}
 
 
 def _origin(headers: dict[str, bytes | None]) -> Origin | None:

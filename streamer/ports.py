@@ -110,8 +110,11 @@ class Lists(Protocol):
                 however often the call is repeated.
         """
 
-    def delete(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the lists of these users; who of them had one."""
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
+
+    def held(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a list."""
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
@@ -138,8 +141,14 @@ class Lists(Protocol):
 class Receipts(Protocol):
     """What was removed of users who were erased, by user id. Every method raises `Unavailable` while the store is away."""
 
+    def begin(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the note of each user id that he is being erased, expiring after `ttl_s`; nobody takes it for a receipt."""
+
+    def begun(self, user_ids: Sequence[str]) -> dict[str, bytes]:
+        """User id -> note as it was written, of those who have one."""
+
     def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
-        """Overwrite the receipt of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
+        """Overwrite the receipt of each user id, expiring after `ttl_s`, then remove his note; all are acknowledged."""
 
     def read(self, user_ids: Sequence[str]) -> dict[str, bytes]:
         """User id -> receipt as it was written, of those who have one."""
@@ -225,8 +234,11 @@ class Vectors(Protocol):
     def write_items(self, entries: Sequence[VectorEntry], ttl_s: int) -> None:
         """Overwrite the vector of each item, expiring after `ttl_s`; returns when all are acknowledged."""
 
-    def delete_users(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the vectors of these users; who of them had one."""
+    def delete_users(self, user_ids: Sequence[str]) -> None:
+        """Remove the vectors of these users; unknown ones are ignored."""
+
+    def held_users(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a vector."""
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Remove the vectors of these items; unknown ones are ignored."""

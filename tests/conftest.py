@@ -4,32 +4,22 @@ A server that cannot be had is a skip on a laptop and a failure where CI is set.
 """
 
 import os
-import random
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from kafka_cluster import create_on_broker, kafka_cluster, skip_or_fail
 
 from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 from streamer.errors import ConfigError
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
-KAFKA_SCRIPT = REPO_ROOT.parent / "shared" / "kafka" / "kafka"
-START_TRIES = 3
 
 MakeTopic = Callable[..., str]
 T = TypeVar("T")
-
-
-def skip_or_fail(reason: str) -> NoReturn:
-    """Skip for `reason`; in CI a missing server is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(f"CI is set, and {reason}")
-    pytest.skip(reason)
 
 
 def _poll_until(look: Callable[[], T], *, timeout_s: float = 10.0, what: str = "it") -> T:
@@ -97,45 +87,14 @@ def mock_kafka(mock_cluster: EmbeddedKafka) -> str:
     return mock_cluster.bootstrap
 
 
-def _start_kafka(directory: Path) -> str:
-    """Start the broker of ../shared/kafka on a free pair of ports."""
-    for n_tries in range(START_TRIES):
-        port = random.randrange(20_000, 30_000, 2)  # below the ports the system hands out by itself
-        command = [KAFKA_SCRIPT, "start", directory / str(n_tries), str(port), "1"]
-        started = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if started.returncode == 0:
-            return started.stdout.strip()
-    skip_or_fail(f"../shared/kafka did not start: {started.stderr.strip()[-500:]}")
-
-
 @pytest.fixture(scope="session")
 def real_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap servers of a real broker: STREAMER_TEST_KAFKA, else ../shared/kafka for this session."""
     if bootstrap := os.environ.get("STREAMER_TEST_KAFKA"):
         yield bootstrap
         return
-    if not KAFKA_SCRIPT.is_file():
-        skip_or_fail("there is no real Kafka: set STREAMER_TEST_KAFKA to its bootstrap servers")
-    directory = tmp_path_factory.mktemp("kafka")
-    # Waits for the end of its input, which comes when we close it and also when we are killed; then stops the
-    # broker.
-    stop = 'cat > /dev/null; for run in "$2"/*/; do "$1" stop "$run"; done'
-    guard = subprocess.Popen(
-        ["bash", "-c", stop, "guard", KAFKA_SCRIPT, directory], stdin=subprocess.PIPE, start_new_session=True
-    )
-    try:
-        yield _start_kafka(directory)
-    finally:
-        guard.communicate(timeout=30)
-
-
-def create_on_broker(bootstrap: str, topic: str, n_partitions: int) -> None:
-    """Create a topic on a real broker and wait until it is there."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, n_partitions, 1)])[topic].result(timeout=30)
-    _poll_until(lambda: topic in admin.list_topics(timeout=10).topics, what=f"topic {topic}")
+    with kafka_cluster(tmp_path_factory.mktemp("kafka"), 1) as cluster:
+        yield cluster.bootstrap
 
 
 @pytest.fixture

@@ -370,13 +370,16 @@ class MemoryLists:
             self._lists[user_id] = (value, self._now_s() + ttl_s)
             self._n_bytes += len(value)
 
-    def delete(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the lists of these users; who of them had one."""
-        had = {user_id for user_id in user_ids if self.read(user_id) is not None}
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
         self.ping()
         for user_id in user_ids:
             self._drop(user_id)
-        return had
+
+    def held(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a list."""
+        self.ping()
+        return {user_id for user_id in user_ids if self.read(user_id) is not None}
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""

@@ -37,13 +37,16 @@ class MemoryVectors:
         """Overwrite the vector of each item, expiring after `ttl_s`."""
         self._write(self._items, entries, ttl_s)
 
-    def delete_users(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the vectors of these users; who of them had one."""
+    def delete_users(self, user_ids: Sequence[str]) -> None:
+        """Remove the vectors of these users; unknown ones are ignored."""
         self.ping()
-        had = {user_id for user_id in user_ids if self._read(self._users, user_id) is not None}
         for user_id in user_ids:
             self._drop(self._users, user_id)
-        return had
+
+    def held_users(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a vector."""
+        self.ping()
+        return {user_id for user_id in user_ids if self._read(self._users, user_id) is not None}
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Remove the vectors of these items; unknown ones are ignored."""

@@ -237,10 +237,14 @@ class RedisLists(RedisConnection):
             check_same(self._run, self._prefix, fold, self._where)
             self._run(lists)
 
-    def delete(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the lists of these users; who of them had one."""
-        n_deleted = self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
-        return {user_id for user_id, n in zip(user_ids, n_deleted, strict=True) if n}
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
+        self._run(("DEL", self._list_prefix + user_id) for user_id in user_ids)
+
+    def held(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a list."""
+        is_there = self._run(("EXISTS", self._list_prefix + user_id) for user_id in user_ids)
+        return set(itertools.compress(user_ids, is_there))
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""

@@ -1,5 +1,6 @@
 """Published vectors, and the readable state of the encoders, on Redis, Valkey or a cluster of either."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,10 +32,14 @@ class RedisVectors(RedisConnection):
         """Overwrite the vector of each item, expiring after `ttl_s`; returns when all are acknowledged."""
         self._write("item", entries, ttl_s)
 
-    def delete_users(self, user_ids: Sequence[str]) -> set[str]:
-        """Remove the vectors of these users; who of them had one."""
-        n_deleted = self._run(("DEL", self._key("user", user_id)) for user_id in user_ids)
-        return {user_id for user_id, n in zip(user_ids, n_deleted, strict=True) if n}
+    def delete_users(self, user_ids: Sequence[str]) -> None:
+        """Remove the vectors of these users; unknown ones are ignored."""
+        self._run(("DEL", self._key("user", user_id)) for user_id in user_ids)
+
+    def held_users(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a vector."""
+        is_there = self._run(("EXISTS", self._key("user", user_id)) for user_id in user_ids)
+        return set(itertools.compress(user_ids, is_there))
 
     def delete_items(self, item_ids: Sequence[str]) -> None:
         """Remove the vectors of these items; unknown ones are ignored."""

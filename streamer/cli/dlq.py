@@ -1,13 +1,12 @@
-"""`streamer dlq`: what lies on the topic of dead letters, and its way back through the front door."""
+"""`streamer dlq list` and `show`: what lies on the topic of dead letters."""
 
 import heapq
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -16,15 +15,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from streamer.adapters.kafka import KafkaSink, KafkaSource
+from streamer.adapters.kafka import KafkaSource
 from streamer.cli.log_reading import records_until
 from streamer.cli.views import ago, text
 from streamer.config import Settings
-from streamer.errors import DataError, InvalidEvent
-from streamer.events import MAX_MESSAGE_BYTES, decode
-from streamer.letters import Letter, Lineage, Place, Replays, letter_of, note_headers
+from streamer.errors import DataError
+from streamer.letters import Letter, Place, letter_of
 from streamer.log import printable
-from streamer.ports import Sink, Source, TopicPartition
+from streamer.ports import Source, TopicPartition
 
 _TIMEOUT_S = 10.0
 _MAX_SHOWN = 4096  # characters of a message; all of it with --raw
@@ -38,6 +36,7 @@ _WORDS = {
     "key": "its key is not its id",
     "number": "it has a number that cannot be used",
     "topic": "it lies on a topic where it does not belong",
+    "future": "it comes from the future",
 }
 
 _Row = tuple[
@@ -59,21 +58,6 @@ class Wanted(NamedTuple):
             and (self.topic is None or (letter.origin is not None and letter.origin.topic == self.topic))
             and (not self.places or letter.place in self.places)
         )
-
-
-class Replayed(NamedTuple):
-    """What a replay did."""
-
-    n_sent: int
-    n_left: int  # wanted, and not sent
-    n_before: int  # not named, and sent by an earlier replay
-
-
-class Repair(NamedTuple):
-    """What is sent in place of a message."""
-
-    value: bytes
-    key: bytes | None  # None: the key as it came
 
 
 def place_of(shown: str) -> Place:
@@ -129,110 +113,6 @@ def show_one(settings: Settings, place: Place, *, raw: bool) -> None:
         typer.echo(printable(line))
     for line in _shown(letter.value):
         typer.echo(line)
-
-
-def replay(
-    settings: Settings, wanted: Wanted, repair: Repair | None, n_most: int, *, again: bool
-) -> Replayed:
-    """Send letters back to the topics they came from; tell of each that is not sent, and why.
-
-    Args:
-        repair: Sent in place of the message; None: it is sent as it came.
-        n_most: Letters sent at most.
-        again: Those that were sent before, too.
-
-    Raises:
-        DataError: a place that was named holds no letter.
-        Unavailable: Kafka is away; what was sent before is on the log, and has its note.
-    """
-    bootstrap, config = settings.require_kafka(), settings.kafka_config
-    with (
-        closing(opened(settings)) as source,
-        closing(KafkaSink(bootstrap, config=config, timeout_s=_TIMEOUT_S)) as sink,
-    ):
-        return replay_from(settings, source, sink, wanted, repair, n_most, again=again)
-
-
-def replay_from(
-    settings: Settings,
-    source: Source,
-    sink: Sink,
-    wanted: Wanted,
-    repair: Repair | None,
-    n_most: int,
-    *,
-    again: bool,
-    tell: Callable[[str], None] = lambda line: typer.echo(printable(line), err=True),
-) -> Replayed:
-    """As `replay`, with these ports."""
-    end = source.end_offsets()
-    replays = Replays()
-    for record in records_until(source, end):
-        replays.take(record)
-    n_sent = n_left = n_before = 0
-    missing = set(wanted.places)
-    for record in records_until(source, end):
-        letter = letter_of(record)
-        if letter is None or not wanted.has(letter):
-            continue
-        if n_sent >= n_most:
-            tell(f"{n_most} were sent, and there are more: run it again, or raise --limit")
-            return Replayed(n_sent, n_left + 1, n_before)
-        missing.discard(letter.place)
-        if replays.n_sent(letter) and not (again or wanted.places):
-            n_before += 1
-            continue
-        why = replays.why_not(letter, settings.kinds(), is_repaired=repair is not None, again=again)
-        if why is not None:
-            n_left += 1
-            tell(f"letter {letter.place}: {why}; not sent")
-            continue
-        _send(settings, sink, letter, repair, replays.next_attempt(letter), tell)
-        replays.sent(letter)
-        n_sent += 1
-    if missing:
-        raise DataError(f"there is no letter at {', '.join(map(str, sorted(missing)))}")
-    return Replayed(n_sent, n_left, n_before)
-
-
-def repair_of(file: Path | None, key: str | None) -> Repair | None:
-    """The repaired message in a file, `-` for stdin.
-
-    Raises:
-        DataError: it cannot be read, or a key comes without a value.
-    """
-    if file is None:
-        if key is not None:
-            raise DataError("--key replaces the key of a repaired message: give its --value, too")
-        return None
-    try:
-        value = sys.stdin.buffer.read(MAX_MESSAGE_BYTES + 1) if str(file) == "-" else file.read_bytes()
-    except OSError as exc:
-        raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
-    return Repair(value.rstrip(b"\r\n"), key.encode() if key is not None else None)
-
-
-def _send(
-    settings: Settings,
-    sink: Sink,
-    letter: Letter,
-    repair: Repair | None,
-    attempt: int,
-    tell: Callable[[str], None],
-) -> None:
-    assert letter.origin is not None  # noqa: S101  `why_not` has seen to it
-    topic, key, value = letter.origin.topic, letter.key, letter.value
-    if repair is not None:
-        value, key = repair.value, repair.key if repair.key is not None else key
-    try:
-        decode(settings.kinds()[topic], key, value)
-    except InvalidEvent as exc:
-        tell(f"letter {letter.place}: this version of streamer will refuse it: {exc}")
-    sink.send(topic, key, value, Lineage(letter.place, attempt).headers())
-    # The note comes after the message, so a crash between them can send it twice and never lose it.
-    sink.flush(_TIMEOUT_S)
-    sink.send(settings.topic_dead_letters, letter.key, None, note_headers(letter, attempt))
-    sink.flush(_TIMEOUT_S)
 
 
 def _letters(source: Source) -> Iterator[Letter]:

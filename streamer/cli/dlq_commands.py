@@ -98,8 +98,9 @@ def replay(
         raise DataError("replay: name letters, or give --reason, --topic or --all")
     if value is not None and len(letter or ()) != 1:
         raise DataError("replay: --value repairs one letter: name it")
-    from streamer.cli.dlq import Wanted, place_of, repair_of  # noqa: PLC0415
-    from streamer.cli.dlq import replay as replay_letters  # noqa: PLC0415
+    from streamer.cli.dlq import Wanted, place_of  # noqa: PLC0415
+    from streamer.cli.dlq_replay import repair_of  # noqa: PLC0415
+    from streamer.cli.dlq_replay import replay as replay_letters  # noqa: PLC0415
 
     wanted = Wanted(reason, topic, frozenset(map(place_of, letter or ())))
     done = replay_letters(settings, wanted, repair_of(value, key), limit, again=again)

@@ -17,7 +17,7 @@ from streamer.config import Settings
 from streamer.errors import InvalidEvent
 from streamer.log import printable
 from streamer.ports import Lists, Source, TopicPartition
-from streamer.runner.intake import decode_all
+from streamer.runner.admission import admit
 from streamer.verification import KINDS, Difference, Listed, LogFold, listed
 
 LOOK_AGAIN_S = 2.0  # a retired item is off all lists within this: what is wrong twice is wrong
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
     n_users: int  # of the log
     n_newer: int  # lists made after messages that came meanwhile: not compared
     n_behind: int  # records that the worker had not dealt with
-    is_full: bool  # more users than the model holds: those without a list are not told
+    is_full: bool  # the model may have forgotten users: what that explains is not told
     differences: list[Difference]
 
     def to_json(self) -> str:
@@ -81,6 +81,7 @@ def verify_by(
     fold = _fold(settings, sources, end)
     n_behind = _wait(sources, end, wait_s, pause)
     names = {f"{tp.topic}-{tp.partition}": offset for tp, offset in end.items()}
+    is_full = fold.n_rows_most > settings.max_users
     owners, n_newer = set[str](), 0
     found: list[Difference] = []
     for user_id, value in lists.everything():
@@ -89,14 +90,13 @@ def verify_by(
         if one is not None and one.is_newer(names):
             n_newer += 1
         else:
-            found += fold.wrong_with(user_id, one, repeats=settings.repeats)
-    is_full = fold.n_users >= settings.max_users
+            found += fold.wrong_with(user_id, one, repeats=settings.repeats, is_forgetful=is_full)
     if not is_full:
         found += fold.missing(owners, now_ms - settings.list_ttl_s * 1000)
     if found:
         pause(LOOK_AGAIN_S)
     again = {one.user_id: lists.read(one.user_id) for one in found}
-    still = [one for one in found if _is_still(one, again[one.user_id], fold, names, settings)]
+    still = [one for one in found if _is_still(one, again[one.user_id], fold, names, settings, is_full)]
     return Verdict(len(owners), fold.n_users, n_newer, n_behind, is_full, still)
 
 
@@ -119,7 +119,9 @@ def show(verdict: Verdict) -> None:
             f"the worker is {verdict.n_behind:,} records behind, or none runs: lists may differ for that alone"
         )
     if verdict.is_full:
-        typer.echo("the log knows more users than max_users: who has no list is not told")
+        typer.echo(
+            "the log knows more users than max_users, so the model forgets some: who has no list, or what he took, is not told"
+        )
 
 
 def _fold(settings: Settings, sources: list[Source], end: dict[TopicPartition, int]) -> LogFold:
@@ -127,9 +129,11 @@ def _fold(settings: Settings, sources: list[Source], end: dict[TopicPartition, i
     for source in sources:
         own = {tp: end[tp] for tp in source.begin_offsets() if tp in end}
         for record in records_until(source, own):
-            (event,) = decode_all([record], kinds, settings.max_skew_s * 1000)
-            if not isinstance(event, InvalidEvent):
-                fold.take(event, record.timestamp_ms)
+            try:
+                event, log_ms = admit(record, kinds[record.topic], settings.max_skew_s * 1000)
+            except InvalidEvent:
+                continue
+            fold.take(event, log_ms)
     return fold
 
 
@@ -147,11 +151,16 @@ def _wait(
 
 
 def _is_still(
-    one: Difference, value: bytes | None, fold: LogFold, end: dict[str, int], settings: Settings
+    one: Difference,
+    value: bytes | None,
+    fold: LogFold,
+    end: dict[str, int],
+    settings: Settings,
+    is_full: bool,
 ) -> bool:
     if value is None:
         return one.kind == "missing"
     now: Listed | None = listed(value)
     if now is not None and now.is_newer(end):
         return False
-    return one in fold.wrong_with(one.user_id, now, repeats=settings.repeats)
+    return one in fold.wrong_with(one.user_id, now, repeats=settings.repeats, is_forgetful=is_full)

@@ -1,13 +1,13 @@
 """Receipts of erased users: where the tombstone lay, and what there was to remove."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from streamer.config import Settings
 from streamer.pipeline import Erased
-from streamer.ports import Clock, Receipts, Record
+from streamer.ports import Clock, Lists, Receipts, Record, Vectors
 
 
 class Position(NamedTuple):
@@ -26,6 +26,9 @@ class _Pending(NamedTuple):
 
 class Erasures:
     """Gathers erased users until everything of theirs is deleted; then writes their receipts.
+
+    What there was to delete is looked up, and noted in the store, before anything is deleted: so the receipt says it also where
+    the answer to a deletion is lost, or the worker is killed between a deletion and the receipt.
 
     Args:
         settings: How long receipts are kept.
@@ -62,11 +65,39 @@ class Erasures:
             self._pending[one.user_id] = _Pending(both, position, record.timestamp_ms)
         self._tombstones.clear()
 
-    def deleted(self, *, lists: Collection[str] = (), vectors: Collection[str] = ()) -> None:
-        """Whose list, and whose vector, was in the store."""
-        if self._pending:
-            self._had_list.update(lists)
-            self._had_vector.update(vectors)
+    def begin(self, lists: Lists, vectors: Vectors | None) -> None:
+        """Before anything of theirs is deleted: who has a list, and a vector, or had one when the deletion first began.
+
+        Args:
+            vectors: None: they are published nowhere.
+
+        Raises:
+            Unavailable: a store is away; the call may be repeated.
+        """
+        if self._receipts is None or not self._pending:
+            return
+        due = self._due(self._clock.now_ms())
+        self._had_list |= lists.held(list(due))
+        self._had_vector |= vectors.held_users(list(due)) if vectors is not None else set()
+        for user_id, note in self._receipts.begun(list(due)).items():
+            self._recall(user_id, note)
+        notes = [
+            (user_id, _Note(*one.position, user_id in self._had_list, user_id in self._had_vector))
+            for user_id, one in due.items()
+        ]
+        encoded = [(user_id, msgspec.json.encode(note)) for user_id, note in notes]
+        self._receipts.begin(encoded, self._settings.receipt_ttl_s)
+
+    def _recall(self, user_id: str, value: bytes) -> None:
+        """What a worker that was killed had noted; of this tombstone, or of one behind it that it erased along with this one."""
+        try:
+            note = _NOTE.decode(value)
+        except msgspec.DecodeError:
+            return  # none of ours
+        topic, partition, offset = self._pending[user_id].position
+        if (note.topic, note.partition) == (topic, partition) and note.offset >= offset:
+            self._had_list |= {user_id} if note.had_list else set()
+            self._had_vector |= {user_id} if note.had_vector else set()
 
     def write(self) -> None:
         """Write the receipts of all whose keys are deleted by now.
@@ -78,18 +109,24 @@ class Erasures:
         """
         if self._receipts is None or not self._pending:
             return
-        now_ms, ttl_s = self._clock.now_ms(), self._settings.receipt_ttl_s
-        found = self._receipts.read(list(self._pending))
-        entries = [
-            (user_id, self._receipt(one, now_ms))
-            for user_id, one in self._pending.items()
-            if (one.timestamp_ms < 0 or now_ms - one.timestamp_ms < ttl_s * 1000)
-            and _position_of(found.get(user_id)) != one.position
-        ]
-        self._receipts.write(entries, ttl_s)
+        now_ms = self._clock.now_ms()
+        entries = [(user_id, self._receipt(one, now_ms)) for user_id, one in self._due(now_ms).items()]
+        self._receipts.write(entries, self._settings.receipt_ttl_s)
         self._pending.clear()
         self._had_list.clear()
         self._had_vector.clear()
+
+    def _due(self, now_ms: int) -> dict[str, _Pending]:
+        """Those whose receipt is to be written: they have none of this tombstone, and it would not have expired by now."""
+        assert self._receipts is not None  # noqa: S101  the callers have seen to it
+        found = self._receipts.read(list(self._pending))
+        since_ms = now_ms - self._settings.receipt_ttl_s * 1000
+        return {
+            user_id: one
+            for user_id, one in self._pending.items()
+            if (one.timestamp_ms < 0 or one.timestamp_ms > since_ms)
+            and _position_of(found.get(user_id)) != one.position
+        }
 
     def _receipt(self, one: _Pending, now_ms: int) -> bytes:
         user_id = one.erased.user_id
@@ -120,6 +157,17 @@ class _Written(msgspec.Struct):
     position: _Place
 
 
+class _Note(msgspec.Struct):
+    """A tombstone, and what there was to delete when its deletions began."""
+
+    topic: str
+    partition: int
+    offset: int
+    had_list: bool
+    had_vector: bool
+
+
+_NOTE = msgspec.json.Decoder(_Note)
 _WRITTEN = msgspec.json.Decoder(_Written)
 
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid
-from streamer.events import Event, Kind, decode
+from streamer.events import Event, Kind
 from streamer.pipeline.delivery import Skipped
 from streamer.ports import Record, TopicPartition
+from streamer.runner.admission import Admitted
 from streamer.runner.outgoing import Outgoing, dead_letter
 from streamer.runner.positions import Jump, Positions, n_lost
 from streamer.telemetry import Telemetry
@@ -19,42 +20,11 @@ _log = logging.getLogger("streamer.runner")
 _TOPIC = attrgetter("topic")
 
 
-Decoded = list[Event | InvalidEvent]
-"""Of each record of a batch what it says, or why it cannot be used."""
-
-
-def decode_all(records: Sequence[Record], kinds: Mapping[str, Kind], max_skew_ms: int) -> Decoded:
-    """What the records say: the front door, the same for every reader of the log.
-
-    What cannot have happened yet, by the log's own time, is refused: so it is on every reading, or on none.
-
-    Args:
-        kinds: Topic -> what it carries.
-        max_skew_ms: How far ahead of the log's own time an event may be; where the log has no times, nothing is refused.
-    """
-    decoded: Decoded = []
-    for record in records:
-        try:
-            event = decode(kinds[record.topic], record.key, record.value)
-        except InvalidEvent as exc:
-            decoded.append(exc.with_traceback(None))  # it would keep the records
-            continue
-        log_ms = record.timestamp_ms
-        ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
-        decoded.append(event if ahead_ms <= max_skew_ms or log_ms < 0 else _future(ahead_ms, max_skew_ms))
-    return decoded
-
-
-def _future(ahead_ms: int, max_skew_ms: int) -> InvalidEvent:
-    expected = f"expected at most {max_skew_ms / 1000:g} s after the log's own time"
-    return InvalidEvent("future", "$.timestamp", f"{expected}, got {ahead_ms / 1000:g} s")
-
-
 class Taken(NamedTuple):
     """What a batch of records holds."""
 
     events: list[Event]
-    log_ms: list[int]  # the log's own time of each, epoch milliseconds; -1 where it has none
+    log_ms: list[int]  # when each came to the log: see `Admitted`
     n_usable: Mapping[str, int]  # topic -> records that became events
 
 
@@ -85,11 +55,11 @@ class Intake:
         self._topics: dict[Kind, str] = {kind: topic for topic, kind in settings.kinds().items()}
         self._n_invalid_in_a_row = 0
 
-    def take(self, records: Sequence[Record], decoded: Decoded) -> Taken:
+    def take(self, records: Sequence[Record], admitted: Admitted) -> Taken:
         """Take the next batch in.
 
         Args:
-            decoded: What `decode_all` makes of them.
+            admitted: What they come to: see `admit_all`.
 
         Raises:
             TooManyInvalid: more messages in a row were invalid than the settings allow.
@@ -99,18 +69,17 @@ class Intake:
         for jump in self._positions.advance(records):
             self._look_for_gap(jump)
         n_usable = Counter(map(_TOPIC, records))
-        events: list[Event] = []
-        log_ms: list[int] = []
-        for record, event in zip(records, decoded, strict=True):
-            if isinstance(event, InvalidEvent):
-                n_usable[record.topic] -= 1
-                self._refuse(record, event)
-            else:
-                events.append(event)
-                log_ms.append(record.timestamp_ms)
+        n_seen = 0
+        for n, error in admitted.refused:
+            if n > n_seen:
                 self._n_invalid_in_a_row = 0
+            n_seen = n + 1
+            n_usable[records[n].topic] -= 1
+            self._refuse(records[n], error)
+        if n_seen < len(records):
+            self._n_invalid_in_a_row = 0
         self._outgoing.send()
-        return Taken(events, log_ms, n_usable)
+        return Taken(admitted.events, admitted.log_ms, n_usable)
 
     def count(self, taken: Taken, n_skipped: Skipped) -> None:
         """Count what became of a batch that was folded.

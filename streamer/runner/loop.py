@@ -21,11 +21,12 @@ from streamer.events import Event
 from streamer.pipeline import StepInfo
 from streamer.ports import Clock, Fold, Lists, Receipts, Sink, Source, Vectors
 from streamer.publish import ANONYMOUS_ROW
+from streamer.runner.admission import admit_all
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
-from streamer.runner.intake import Intake, Taken, decode_all
+from streamer.runner.intake import Intake, Taken
 from streamer.runner.interval import Every
 from streamer.runner.model import Chances, Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
@@ -125,10 +126,10 @@ class Runner:
             stop, settings.backoff_max_s, settings.drain_timeout_s, self._clock, self._telemetry
         )
         self._outgoing = Outgoing(self._sink, self._patience)
-        self._decode = partial(
-            decode_all, kinds=settings.kinds(), max_skew_ms=round(settings.max_skew_s * 1000)
+        self._admit = partial(
+            admit_all, kinds=settings.kinds(), max_skew_ms=round(settings.max_skew_s * 1000)
         )
-        self._reading = Reading(self._source, self._decode, self._clock)
+        self._reading = Reading(self._source, self._admit, self._clock)
         self._texts: Texts | None = None
         if self._text_ports is not None:
             self._texts = Texts(settings, self._text_ports, self._outgoing, self._telemetry)
@@ -267,7 +268,7 @@ class Runner:
             self._end_refolding(checkpointer)
 
     def _fold_again(self, batch: Refolded) -> None:
-        taken = self._intake.take(batch.records, self._decode(batch.records))
+        taken = self._intake.take(batch.records, self._admit(batch.records))
         self._erasures.read(batch.records)
         if taken.events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
@@ -318,7 +319,7 @@ class Runner:
 
     def _turn(self, batch: Batch) -> None:
         records = batch.records
-        taken = self._intake.take(records, batch.decoded)
+        taken = self._intake.take(records, batch.admitted)
         self._erasures.read(records)
         with self._reading.ahead(batch, self._max_batch):
             info = self._fold(taken, batch.received_s, batch.received_ms)
@@ -416,12 +417,12 @@ class Runner:
     def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
         if changes is not None:
-            self._erasures.deleted(lists=self._lists.delete(changes.erased_user_ids))
+            self._erasures.begin(self._lists, self._vectors)
+            self._lists.delete(changes.erased_user_ids)
             self._lists.retire(changes.retired_item_ids)
             self._lists.restore(changes.restored_item_ids)
             if self._writer is not None:
-                had = self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
-                self._erasures.deleted(vectors=had)
+                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
             self._erasures.write()
         if fold is not None:
             self._lists.write(entries, self._settings.list_ttl_s, fold)

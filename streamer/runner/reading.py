@@ -6,22 +6,22 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from streamer.ports import Clock, Record, Source
-from streamer.runner.intake import Decoded
+from streamer.runner.admission import Admitted
 
 # A batch as long as this has more behind it, as a rule. Shorter ones are waited for, and a thread would only cost time.
 WORTHWHILE = 256
 
 
 class Batch(NamedTuple):
-    """Records as they came, and what they say."""
+    """Records as they came, and what they come to."""
 
     records: Sequence[Record]
-    decoded: Decoded
+    admitted: Admitted
     received_s: float  # monotonic clock
     received_ms: int  # wall clock
 
 
-NOTHING = Batch((), [], 0.0, 0)
+NOTHING = Batch((), Admitted([], [], []), 0.0, 0)
 
 
 class Reading:
@@ -29,13 +29,13 @@ class Reading:
 
     Args:
         source: The log.
-        decode: What records say; called in any thread.
+        admit: What records come to; called in any thread.
         clock: Time.
     """
 
-    def __init__(self, source: Source, decode: Callable[[Sequence[Record]], Decoded], clock: Clock) -> None:
+    def __init__(self, source: Source, admit: Callable[[Sequence[Record]], Admitted], clock: Clock) -> None:
         self._source = source
-        self._decode = decode
+        self._admit = admit
         self._clock = clock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reading")
         self._next: Future[Batch] | None = None
@@ -71,4 +71,4 @@ class Reading:
     def _read(self, max_records: int, timeout_s: float) -> Batch:
         records = self._source.poll(max_records, timeout_s)
         received_s, received_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        return Batch(records, self._decode(records), received_s, received_ms)
+        return Batch(records, self._admit(records), received_s, received_ms)

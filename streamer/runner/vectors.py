@@ -77,15 +77,14 @@ class VectorWriter:
         if info.n_catalog or info.n_profiles or info.outcomes.context.any():
             self._encoders_changed = True
 
-    def delete(self, user_ids: list[str], item_ids: list[str]) -> set[str]:
-        """Take the vectors of erased users and retired items out of the store; which of the users had one.
+    def delete(self, user_ids: list[str], item_ids: list[str]) -> None:
+        """Take the vectors of erased users and retired items out of the store.
 
         Raises:
             Unavailable: the store is away; the call may be repeated.
         """
-        had = self._vectors.delete_users(user_ids)
+        self._vectors.delete_users(user_ids)
         self._vectors.delete_items(item_ids)
-        return had
 
     def write(self, state: State) -> None:
         """Write the next few, where there are weights and it is time; the encoders' state now and then.

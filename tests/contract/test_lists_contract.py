@@ -78,7 +78,9 @@ def test_lists_expire(store: Store) -> None:
 def test_delete_removes_only_these(lists: Lists) -> None:
     """Deleted lists are gone, others stay, unknown ones are ignored."""
     lists.write([(user, b"v") for user in "abc"], ttl_s=60)
-    assert lists.delete(["a", "c", "nobody"]) == {"a", "c"}
+    assert lists.held(["a", "c", "nobody"]) == {"a", "c"}
+    lists.delete(["a", "c", "nobody"])
+    assert lists.held(["a", "b", "c"]) == {"b"}
     assert [lists.read(user) for user in "abc"] == [None, b"v", None]
 
 
@@ -142,6 +144,7 @@ def _uses(lists: Lists) -> list[Callable[[], object]]:
         lambda: lists.write([("u", b"w")], ttl_s=60),
         lambda: lists.read("u"),
         lambda: lists.delete(["u"]),
+        lambda: lists.held(["u"]),
         lambda: lists.retire(["i"]),
         lambda: lists.restore(["i"]),
         lambda: lists.retired(["i"]),

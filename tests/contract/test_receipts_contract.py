@@ -33,6 +33,16 @@ def test_receipts_are_read_as_they_were_written(receipts: Receipts) -> None:
     assert receipts.read([]) == {}
 
 
+def test_a_note_is_there_until_the_receipt_is(receipts: Receipts) -> None:
+    """Nobody takes it for one; the receipt of somebody else leaves it."""
+    receipts.begin([("u", b"old"), ("v", b"note")], 60)
+    receipts.begin([("u", b"note")], 60)
+    assert receipts.begun(["u", "v", "nobody"]) == {"u": b"note", "v": b"note"}
+    assert receipts.read(["u", "v"]) == {}
+    receipts.write([("u", b"receipt")], 60)
+    assert (receipts.read(["u"]), receipts.begun(["u", "v"])) == ({"u": b"receipt"}, {"v": b"note"})
+
+
 def test_nothing_after_close(receipts: Receipts) -> None:
     """A closed store refuses with `Unavailable`; `close` may be called twice."""
     receipts.close()

@@ -105,7 +105,9 @@ def test_users_and_items_are_apart(vectors: Vectors) -> None:
     """A user and an item of the same id have nothing to do with each other."""
     vectors.write_users([entry("x", version=1)], ttl_s=60)
     vectors.write_items([entry("x", version=2)], ttl_s=60)
-    assert vectors.delete_users(["x", "nobody"]) == {"x"}
+    assert vectors.held_users(["x", "nobody"]) == {"x"}
+    vectors.delete_users(["x", "nobody"])
+    assert vectors.held_users(["x"]) == set()
     assert vectors.read_user("x") is None
     assert vectors.read_item("x") == entry("x", version=2)
     vectors.delete_items(["x"])
@@ -205,6 +207,7 @@ def _uses(vectors: Vectors) -> list[Callable[[], object]]:
         lambda: vectors.write_users([entry("u")], ttl_s=60),
         lambda: vectors.write_items([entry("i")], ttl_s=60),
         lambda: vectors.delete_users(["u"]),
+        lambda: vectors.held_users(["u"]),
         lambda: vectors.delete_items(["i"]),
         lambda: vectors.read_user("u"),
         lambda: vectors.read_item("i"),

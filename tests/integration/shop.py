@@ -19,10 +19,11 @@ from streamer.adapters.kafka import KafkaSource
 from streamer.adapters.redis_folds import RedisFolds
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, Unavailable
-from streamer.events import Event, decode
+from streamer.events import Event
 from streamer.measure import Scoreboard
 from streamer.ports import Fold, Record, TopicPartition
 from streamer.propagate.learner import Learner
+from streamer.runner.admission import admit
 from streamer.runner.refold import spans_of
 from streamer.training import ThreadTrainer
 
@@ -32,6 +33,7 @@ PAUSE_S = (
     0.0125 * N_KILLS
 )  # the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
 READ_TIMEOUT_S = 60
+FAR_FUTURE_MS = 4_000_000_000_000  # epoch milliseconds: the year 2096
 START_TIMEOUT_S = 100  # the first start on a machine compiles the kernels
 SETTINGS: dict[str, Any] = {
     "text_model": "wordllama",
@@ -56,7 +58,14 @@ class Shop:
     """
 
     def __init__(self, kafka: str, topics: dict[str, str], seed: int, pause_s: float = 0.05) -> None:
-        self._producer = Producer({"bootstrap.servers": kafka, "linger.ms": 5, "compression.type": "zstd"})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka,
+                "linger.ms": 5,
+                "compression.type": "zstd",
+                "enable.idempotence": True,  # a broker that goes away makes it send again
+            }
+        )
         self._pause_s = pause_s
         self._topics = topics
         self._rng = random.Random(seed)
@@ -106,6 +115,9 @@ class Shop:
                 self._producer.produce(self._topics["profiles"], None, visitor, 0)
         elif chance < 0.077:
             self._producer.produce(self._topics["interactions"], b"garbage", b"u", user % N_PARTITIONS)
+        elif chance < 0.079:  # a clock that is years ahead
+            event = {"user_id": f"u{user}", "item_id": "i0", "type": "view", "timestamp": FAR_FUTURE_MS}
+            self._send("interactions", user % N_PARTITIONS, f"u{user}", event)
         else:
             self._interact(user)
 
@@ -211,7 +223,7 @@ def folded(
     state = pipeline.new_state(settings.fold(), trainer)
     for records, rounds, served in log:
         trainer.plan(rounds)
-        read = [(event, record.timestamp_ms) for record in records for event in events_of(settings, record)]
+        read = [one for record in records for one in admitted(settings, record)]
         state, info = pipeline.step(
             state, [event for event, _ in read], log_ms=[log_ms for _, log_ms in read]
         )
@@ -223,10 +235,10 @@ def folded(
     return state, json.loads(json.dumps(document))
 
 
-def events_of(settings: Settings, record: Record) -> list[Event]:
-    """The event of a record, if it is one."""
+def admitted(settings: Settings, record: Record) -> list[tuple[Event, int]]:
+    """The event of a record and when it came to the log, if a worker lets it in."""
     try:
-        return [decode(settings.kinds()[record.topic], record.key, record.value)]
+        return [admit(record, settings.kinds()[record.topic], settings.max_skew_s * 1000)]
     except InvalidEvent:
         return []
 
@@ -258,7 +270,9 @@ def logged_batches(folds: dict[int, Fold], records: Records) -> list[Any]:
         assert spans_of(batch) == folds[number].spans
         n_seen.update((r.topic, r.partition, r.offset) for r in batch)
         batches.append((batch, folds[number].rounds, folds[number].served))
-    assert n_seen == {(r.topic, r.partition, r.offset): 1 for some in records.values() for r in some}
+    all_of_them = {(r.topic, r.partition, r.offset) for some in records.values() for r in some}
+    assert sorted(all_of_them - n_seen.keys()) == [], "on the log, and in no batch"
+    assert [place for place, n in n_seen.items() if n != 1] == [], "in two batches"
     return batches
 
 

@@ -80,14 +80,18 @@ def test_a_worker_needs_tls_a_user_and_few_rights(proxy: RedisProxy, options: di
     _use_every_store(f"rediss://127.0.0.1:{proxy.port}", options)
 
 
-def test_a_worker_needs_little_more_in_a_cluster() -> None:
-    """The rights that SECURITY.md adds for a cluster are enough there."""
+def test_a_worker_needs_little_more_in_a_cluster(certificates: Certificates, options: dict[str, Any]) -> None:
+    """The rights that SECURITY.md adds for a cluster are enough there, and it may speak nothing but TLS."""
     added = re.findall(r"In a cluster add `(.*?)`", SECURITY)[0].split()
-    with EmbeddedRedis(cluster=True) as server:
+    with (
+        EmbeddedRedis(cluster=True) as server,
+        RedisProxy(server.port, certificates.server_context()) as proxy,
+    ):
         with redis.Redis.from_url(server.url) as admin:
+            admin.config_set("cluster-announce-port", proxy.port)  # every node is where the proxy is
             admin.execute_command("ACL", "SETUSER", "streamer", *rights_in_security_md(), *added)
             admin.execute_command("ACL", "SETUSER", "default", "off")
-        _use_every_store(server.url, {"username": "streamer", "password": PASSWORD}, cluster=True)
+        _use_every_store(f"rediss://127.0.0.1:{proxy.port}", options, cluster=True)
 
 
 def _use_every_store(url: str, options: dict[str, Any], *, cluster: bool = False) -> None:

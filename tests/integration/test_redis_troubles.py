@@ -13,6 +13,7 @@ from redis_proxy import RedisProxy
 
 from streamer.adapters.memory import MemoryLists, MemoryLog, MemorySink, MemorySource, SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_receipts import RedisReceipts
 from streamer.config import Settings
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, StreamerError, Unavailable
@@ -49,6 +50,7 @@ class Shop:
         self.n_events = 0
         self.telemetry = Telemetry(SystemClock())
         self.lists = RedisLists(f"redis://127.0.0.1:{proxy.port}", "trouble:", timeout_s=2.0)
+        self.receipts = RedisReceipts(f"redis://127.0.0.1:{proxy.port}", "trouble:", timeout_s=2.0)
         self.error: Exception | None = None
         self._stop = threading.Event()
         self.runner = self._runner(self.lists, self.telemetry)
@@ -105,7 +107,9 @@ class Shop:
     def _runner(self, lists: Any, telemetry: Telemetry) -> Runner:
         source = MemorySource(self.log, ["interactions", "catalog", "profiles"], "streamer")
         settings = Settings(text_model="none", backoff_max_s=0.1, start_timeout_s=2.0, **SIZES)
-        return Runner(settings, source, MemorySink(self.log), lists, clock=SystemClock(), telemetry=telemetry)
+        receipts = self.receipts if lists is self.lists else None
+        sink, clock = MemorySink(self.log), SystemClock()
+        return Runner(settings, source, sink, lists, clock=clock, telemetry=telemetry, receipts=receipts)
 
     def _run(self) -> None:
         try:
@@ -230,6 +234,27 @@ def test_a_redis_that_answers_in_half_a_second_is_waited_for(
     proxy.delay_s = 0.0
     shop.end()
     assert shop.runner.report()["state_hash"] == shop.undisturbed_hash()
+
+
+@pytest.mark.parametrize("n_lost", [1, 2])
+def test_a_receipt_knows_what_went_although_the_answer_was_lost(
+    proxy: RedisProxy, admin: Any, poll_until: Poll, n_lost: int
+) -> None:
+    """The keys went, no answer came, and redis-py (once), then the worker (twice) asked again: there was a list."""
+    shop = Shop(proxy)
+    shop.sell(20)
+    shop.start()
+    poll_until(shop.is_well, timeout_s=START_TIMEOUT_S, what="the start")
+    n_away = shop.value("unavailable_total", dependency="redis")
+    proxy.n_breaks, proxy.break_after = n_lost, b"DEL"
+    shop.log.append("profiles", 0, b"u3", None)
+    receipt = json.loads(poll_until(lambda: admin.get("trouble:receipt:u3"), what="a receipt"))
+    assert receipt["removed"]["list"] is True
+    assert proxy.break_after is None
+    assert shop.value("unavailable_total", dependency="redis") - n_away == n_lost - 1
+    assert shop.lists.read("u3") is None
+    poll_until(lambda: not admin.exists("trouble:erasing:u3"), what="the end of the note")
+    shop.end()
 
 
 def test_a_slot_that_moved_ends_a_worker_that_knows_no_cluster(

@@ -6,17 +6,20 @@ from typing import Any
 import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink, MemorySource
-from streamer.cli.dlq import Repair, Replayed, Wanted, place_of, replay_from
+from streamer.cli.dlq import Wanted, place_of
+from streamer.cli.dlq_replay import Repair, Replayed, erased_by, replay_from
 from streamer.config import Settings
 from streamer.errors import DataError
-from streamer.letters import Letter, Lineage, Place, letter_of, lineage_of
+from streamer.letters import LOG_MS, Letter, Lineage, Place, letter_of, lineage_of, log_ms_of
 from streamer.ports import Record, TopicPartition
-from streamer.runner.intake import Intake, decode_all
+from streamer.runner.admission import admit_all
+from streamer.runner.intake import Intake
 from streamer.runner.outgoing import Outgoing
 from streamer.runner.positions import Positions
 from streamer.telemetry import Telemetry
 
 SETTINGS = Settings()
+NOW_MS = 1_700_000_000_000  # of the log
 GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
 
 
@@ -24,7 +27,9 @@ class Office:
     """A log, the front door of a worker, and `streamer dlq replay` on them."""
 
     def __init__(self) -> None:
-        self.log = MemoryLog({"interactions": 1, "catalog": 1, "profiles": 1, "texts": 1, "dead-letters": 1})
+        self.clock = ManualClock(NOW_MS)
+        topics = {"interactions": 1, "catalog": 1, "profiles": 1, "texts": 1, "dead-letters": 1}
+        self.log = MemoryLog(topics, clock=self.clock)
         self.learned: list[Any] = []
         self.told: list[str] = []
         outgoing = Outgoing(MemorySink(self.log), lambda _, action: action())
@@ -36,8 +41,8 @@ class Office:
     def work(self) -> None:
         """The worker reads what there is."""
         records = self._source.poll(100, 0)
-        decoded = decode_all(records, SETTINGS.kinds(), SETTINGS.max_skew_s * 1000)
-        self.learned += self._intake.take(records, decoded).events
+        admitted = admit_all(records, SETTINGS.kinds(), SETTINGS.max_skew_s * 1000)
+        self.learned += self._intake.take(records, admitted).events
 
     def write(self, value: bytes | None, key: bytes | None = b"u") -> None:
         """A producer writes, and the worker reads."""
@@ -69,6 +74,7 @@ class Office:
                 repair,
                 n_most,
                 again=again,
+                erased=erased_by(SETTINGS, MemorySource(self.log, ["profiles"], "g", clock=ManualClock())),
                 tell=self.told.append,
             )
         finally:
@@ -92,6 +98,7 @@ def test_a_repaired_message_goes_through_the_front_door(office: Office) -> None:
         "streamer-dlq-partition": b"0",
         "streamer-dlq-offset": b"0",
         "streamer-dlq-attempt": b"1",
+        "streamer-dlq-log-ms": b"%d" % NOW_MS,
     }
     assert len(office.letters()) == 1
 
@@ -209,3 +216,42 @@ def test_a_letter_without_a_message_is_one(office: Office) -> None:
     office.replay("0:0", repair=Repair(json.dumps(json.loads(GOOD)).encode(), None))
     assert len(office.log.records("dead-letters")) == 2
     assert office.letters() == [letter]
+
+
+# --- users who were erased ---
+
+
+@pytest.mark.parametrize(
+    ("erased_ms", "n_sent"),
+    [(NOW_MS - 1, 1), (NOW_MS, 0), (NOW_MS + 5_000, 0)],
+    ids=["before", "with", "after"],
+)
+def test_a_letter_of_a_user_who_was_erased_since_is_left_out(
+    office: Office, erased_ms: int, n_sent: int
+) -> None:
+    """And said; in the millisecond of his message, too, since erasure wins. Who was erased before it came is there again."""
+    office.write(GOOD, key=b"somebody")
+    office.log.append("profiles", 0, b"other", None, timestamp_ms=NOW_MS + 5_000)
+    office.log.append("profiles", 0, b"u", b" null ", timestamp_ms=erased_ms)
+    office.clock.advance(10)
+    assert office.replay("0:0", repair=Repair(GOOD, b"u")) == (n_sent, 1 - n_sent, 0)
+    assert office.told == ["letter 0:0: its user was erased after it was written; not sent"] * (1 - n_sent)
+
+
+def test_a_letter_that_says_nothing_is_left_out_by_its_key(office: Office) -> None:
+    """Garbage of an erased user is his all the same; a catalog's key is no user."""
+    office.write(b"{")
+    office.log.append("profiles", 0, b"u", None, timestamp_ms=NOW_MS)
+    assert office.replay("0:0") == (0, 1, 0)
+
+
+def test_a_message_is_as_old_as_it_first_was(office: Office) -> None:
+    """However often it was replayed, and whatever its own record says now: only ever older, whoever wrote the header."""
+    office.write(b"{")
+    for _ in range(2):
+        office.clock.advance(60)
+        office.replay()
+    assert [letter.log_ms for letter in office.letters()] == [NOW_MS] * 3
+    for written, known in ((b"5", 5), (b"%d" % (NOW_MS + 1), NOW_MS), (b"-5", NOW_MS), (b"x", NOW_MS)):
+        assert log_ms_of(Record("t", 0, 0, NOW_MS, None, b"", ((LOG_MS, written),))) == known
+    assert log_ms_of(Record("t", 0, 0, -1, None, b"", ((LOG_MS, b"5"),))) == -1

@@ -8,7 +8,7 @@ import pytest
 from streamer.adapters.memory import ManualClock
 from streamer.errors import Unavailable
 from streamer.ports import Record
-from streamer.runner.intake import Decoded, decode_all
+from streamer.runner.admission import Admitted, admit_all
 from streamer.runner.reading import WORTHWHILE, Reading
 
 N_RECORDS = 10 * WORTHWHILE
@@ -38,9 +38,9 @@ class Log:
             self._lock.release()
 
 
-def decode(records: Sequence[Record]) -> Decoded:
+def admit(records: Sequence[Record]) -> Admitted:
     """The front door."""
-    return decode_all(records, {"interactions": "interactions"}, 0)
+    return admit_all(records, {"interactions": "interactions"}, 1000)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def log() -> Log:
 @pytest.fixture
 def reading(log: Log) -> Reading:
     """Of the log."""
-    return Reading(log, decode, ManualClock())  # type: ignore[arg-type]  # of a source, `poll` is all that is used
+    return Reading(log, admit, ManualClock())  # type: ignore[arg-type]  # of a source, `poll` is all that is used
 
 
 def test_every_record_comes_once_in_order_whoever_reads_it(log: Log, reading: Reading) -> None:
@@ -61,7 +61,7 @@ def test_every_record_comes_once_in_order_whoever_reads_it(log: Log, reading: Re
     n_max = WORTHWHILE
     while (batch := reading.next(n_max, 0.0)).records:
         offsets += [record.offset for record in batch.records]
-        assert len(batch.decoded) == len(batch.records)
+        assert len(batch.admitted.events) == len(batch.records)
         with reading.ahead(batch, n_max):
             pass
         n_max = WORTHWHILE - 1 if len(offsets) > N_RECORDS // 2 else WORTHWHILE

@@ -12,6 +12,7 @@ from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, Memory
 from streamer.adapters.memory_checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.config import Settings
 from streamer.errors import LogGap
+from streamer.letters import LOG_MS
 from streamer.runner import CheckpointPorts, Runner
 from streamer.telemetry import Telemetry
 
@@ -246,3 +247,25 @@ def test_a_gap_is_never_silent(world: World, on_log_gap: str, caplog: pytest.Log
     wanted = {"topic": "interactions", "partition": 0, "expected": 30, "got": 40, "n_lost": 10}
     assert {name: line[name] for name in wanted} == wanted
     assert line["levelname"] == "ERROR"
+
+
+@pytest.mark.parametrize("is_rebuilt", [True, False])
+def test_a_replayed_letter_does_not_bring_an_erased_user_back(shop: Shop, is_rebuilt: bool) -> None:
+    """It is a new record, of an old message: older than the tombstone. A message that was written after it is learned."""
+    if not is_rebuilt:
+        shop.work()
+    shop.profile("ann", 500)
+    for user_id, written_ms in (("ann", 500), ("bob", 400), ("carl", 501)):
+        if user_id == "carl":
+            shop.profile("carl", 500)
+        shop.log.append(
+            "interactions",
+            0,
+            *interaction(user_id, "i9", 1),
+            timestamp_ms=900,
+            headers={LOG_MS: b"%d" % written_ms},
+        )
+    runner = shop.work(is_keeping=False)
+    assert users_of(runner) == {"bob", "carl"}
+    assert shop.lists.read("ann") is None
+    assert shop.n_erased("interactions") == (4 if is_rebuilt else 1)

@@ -104,6 +104,57 @@ def test_a_receipt_is_written_after_the_keys_are_gone(office: Office) -> None:
     assert (receipt["removed"]["list"], receipt["removed"]["vector"]) == (True, True)
 
 
+class KilledError(BaseException):
+    """The worker is no more."""
+
+
+@pytest.mark.parametrize("call", ["lists.delete", "vectors.delete_users", "receipts.write"])
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_kill_between_the_removal_and_the_receipt(office: Office, call: str, *, is_done: bool) -> None:
+    """The next worker reads the tombstone again, and finds nothing of his: what there was is in the note of the one before."""
+    owner, name = getattr(office, call.partition(".")[0]), call.partition(".")[2]
+    action = getattr(owner, name)
+
+    def killed(entries: Any, *arguments: Any) -> None:
+        if not any("u1" in entry for entry in entries):
+            return action(entries, *arguments)
+        setattr(owner, name, action)
+        if is_done:
+            action(entries, *arguments)
+        raise KilledError
+
+    office.at_poll[CAUGHT_UP] = office.erase
+    setattr(owner, name, killed)
+    with pytest.raises(KilledError):
+        office.worker().run()
+    office.worker().run()
+    receipt = office.receipt()
+    assert receipt is not None
+    assert (receipt["removed"]["list"], receipt["removed"]["vector"]) == (True, True)
+    assert (office.read("u1"), office.vectors.read_user("u1"), office.receipts.begun(["u1"])) == (
+        None,
+        None,
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("offset", "garbage", "is_known"), [(0, b"", False), (1, b"", True), (2, b"", True), (1, b"{", False)]
+)
+def test_a_note_speaks_of_its_own_tombstone(
+    office: Office, offset: int, garbage: bytes, *, is_known: bool
+) -> None:
+    """And of those before it that were erased along with it; not of later ones, and garbage says nothing. His lies at 1."""
+    where = {"topic": "profiles", "partition": 0, "offset": offset}
+    note = garbage + json.dumps({**where, "had_list": True, "had_vector": False}).encode()
+    office.receipts.begin([("u1", note)], 3600)
+    office.append(TOMBSTONE, topic="profiles")
+    office.worker().run()
+    receipt = office.receipt()
+    assert receipt is not None
+    assert (receipt["removed"]["list"], receipt["removed"]["vector"]) == (is_known, False)
+
+
 def test_a_restart_leaves_receipts_as_they_are(office: Office) -> None:
     """The tombstone is read again, with nothing left to count: the first receipt stays, until it expires, and then for ever."""
     office.at_poll[CAUGHT_UP] = office.erase

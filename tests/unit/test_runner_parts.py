@@ -10,7 +10,8 @@ from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
 from streamer.ports import Record, TopicPartition
-from streamer.runner.intake import Intake, Taken, decode_all
+from streamer.runner.admission import admit_all
+from streamer.runner.intake import Intake, Taken
 from streamer.runner.outgoing import Message, Outgoing, dead_letter
 from streamer.runner.patience import Patience
 from streamer.runner.positions import Jump, Positions, n_lost
@@ -235,7 +236,7 @@ def make_intake(
 
 def taken_in(intake: Intake, records: list[Record]) -> Taken:
     """The batch, through the front door."""
-    return intake.take(records, decode_all(records, Settings().kinds(), 1000))
+    return intake.take(records, admit_all(records, Settings().kinds(), 1000))
 
 
 def test_invalid_messages_become_dead_letters_as_they_came(telemetry: Telemetry) -> None:

@@ -84,20 +84,15 @@ def test_a_list_is_newer_where_any_partition_says_so() -> None:
         assert listed(broken) is None
 
 
-class Shop(World):
-    """A worker has read everything, with a retired item and an erased user."""
+class Checked(World):
+    """7 users were here."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log._clock = self.clock
         self.append_many(60)
-        self.append(interaction("gone", "i1", 70_000))
-        self.clock.advance(1)
-        self.at_poll[18] = lambda: self.append((b"i3", None), topic="catalog")
-        self.at_poll[19] = lambda: self.append((b"gone", None), topic="profiles")
-        self.worker().run()
 
-    def verdict(self, at_the_pause: Any = lambda: None) -> Verdict:
+    def verdict(self, at_the_pause: Any = lambda: None, max_users: int = 1000) -> Verdict:
         """What `streamer verify` finds; the world goes on when it looks again."""
 
         def pause(seconds: float) -> None:
@@ -108,8 +103,20 @@ class Shop(World):
             MemorySource(self.log, topics, "streamer", clock=self.clock)
             for topics in (["catalog", "profiles"], ["interactions"])
         ]
-        now_ms = self.clock.now_ms()
-        return verify_by(Settings(), sources, self.lists, 0.0, now_ms=now_ms, pause=pause)  # type: ignore[arg-type]
+        settings, now_ms = Settings(max_users=max_users), self.clock.now_ms()
+        return verify_by(settings, sources, self.lists, 0.0, now_ms=now_ms, pause=pause)  # type: ignore[arg-type]
+
+
+class Shop(Checked):
+    """A worker has read everything, with a retired item and an erased user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.append(interaction("gone", "i1", 70_000))
+        self.clock.advance(1)
+        self.at_poll[18] = lambda: self.append((b"i3", None), topic="catalog")
+        self.at_poll[19] = lambda: self.append((b"gone", None), topic="profiles")
+        self.worker().run()
 
 
 @pytest.fixture
@@ -152,3 +159,42 @@ def test_a_worker_that_is_behind_is_told(shop: Shop) -> None:
     """By how much; its lists may be wrong for that alone."""
     shop.append_many(3)
     assert shop.verdict().n_behind == 3
+
+
+def test_who_the_model_forgot_is_no_difference() -> None:
+    """His list stays until it expires, and may hold what is retired since; what he took before is forgotten, too.
+
+    Where the table has room for all, the same lists are wrong; and so is that of somebody seen since, or of nobody in particular.
+    """
+    max_users = 9
+    fold = folded(
+        *((view(f"u{n}", "a"), 1) for n in range(max_users)),
+        (Profile(user_id="u0", categorical={"country": ["FR", "DE"]}, timestamp_ms=1), 1),
+        (ItemRetired("b"), 5),
+        (view("u1", "c"), 6),
+    )
+    assert fold.n_rows_most == max_users + 2
+    lists = {user: Listed(["a", "b"], {}) for user in ("u0", "u1", ANONYMOUS)}
+
+    def kinds(user: str, *, is_forgetful: bool) -> list[str]:
+        return [
+            one.kind for one in fold.wrong_with(user, lists[user], repeats=False, is_forgetful=is_forgetful)
+        ]
+
+    assert [kinds(user, is_forgetful=True) for user in lists] == [[], ["retired"], ["retired"]]
+    assert kinds("u0", is_forgetful=False) == ["taken", "retired"]
+
+
+def test_lists_of_evicted_users_pass() -> None:
+    """A worker whose table is full gives away their rows, and cannot make their lists again when an item is retired."""
+    world, max_users = Checked(), 16
+    world.at_poll[18] = lambda: world.append(*(interaction(f"new{n}", "i1", 100_000 + n) for n in range(14)))
+    world.at_poll[25] = lambda: world.append(
+        *((f"i{n}".encode(), None) for n in range(0, 11, 2)), topic="catalog"
+    )
+    worker = world.worker(max_users=max_users).run()
+    # 9 of them find room; the next two, and the two after them, and the last make way for themselves: two rows a time
+    assert worker.value("evicted_total", table="users") == 6
+    verdict = world.verdict(max_users=max_users)
+    assert (verdict.n_users, verdict.is_full, verdict.differences) == (21, True, [])
+    assert {one.kind for one in world.verdict().differences} == {"retired"}
