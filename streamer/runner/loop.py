@@ -12,34 +12,28 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Fold, Lists, Receipts, Sink, Source, Vectors
-from streamer.publish import ANONYMOUS_ROW
+from streamer.ports import Clock, Lists, Receipts, Sink, Source, Vectors
 from streamer.runner.admission import admit_all
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
-from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake, Taken
 from streamer.runner.interval import Every
-from streamer.runner.model import Chances, Changes, Entries, Made, Model
-from streamer.runner.outgoing import Message, Outgoing
+from streamer.runner.model import Chances, Model
+from streamer.runner.outgoing import Outgoing
 from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
 from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Positions
+from streamer.runner.publishing import NO_USERS, Publishing
 from streamer.runner.reading import NOTHING, Batch, Reading
 from streamer.runner.recovery import Found, newest_good
 from streamer.runner.refold import Refolded, Refolding
-from streamer.runner.retirement import Retirement, users_of
 from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
 from streamer.runner.texts import TextPorts, Texts
-from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
 from streamer.training import ThreadTrainer
 
@@ -49,7 +43,6 @@ _log = logging.getLogger("streamer.runner")
 COMMIT_INTERVAL_S = 0.5
 GAUGES_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 5.0
-NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 class Runner:
@@ -96,17 +89,10 @@ class Runner:
         self._telemetry = telemetry
         self._model = Model(settings, trainer)
         self._figures = Figures(clock, telemetry)
-        self._erasures = Erasures(settings, receipts, clock)
-        self._retirement = Retirement(self._model.holders, clock, telemetry)
+        self._receipts = receipts
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING_ITEMS
-        self._is_touched = np.zeros(
-            settings.max_users, np.bool_
-        )  # by what was folded before publishing began
-        self._backlog = NO_USERS  # still to be published after catching up
-        self._anonymous_changed = False
-        self._due_anonymous = Every(clock, settings.anonymous_interval_s)
         self._due_commit = Every(clock, COMMIT_INTERVAL_S)
         self._due_gauges = Every(clock, GAUGES_INTERVAL_S)
         self._due_lag = Every(clock, LAG_INTERVAL_S)
@@ -133,9 +119,18 @@ class Runner:
         self._texts: Texts | None = None
         if self._text_ports is not None:
             self._texts = Texts(settings, self._text_ports, self._outgoing, self._telemetry)
-        self._writer: VectorWriter | None = None
-        if self._vectors is not None:
-            self._writer = VectorWriter(settings, self._vectors, self._patience, self._clock, self._telemetry)
+        self._publishing = Publishing(
+            settings,
+            self._model,
+            self._lists,
+            self._vectors,
+            self._receipts,
+            outgoing=self._outgoing,
+            patience=self._patience,
+            figures=self._figures,
+            clock=self._clock,
+            telemetry=self._telemetry,
+        )
         self._checkpointer: Checkpointer | None = None
         try:
             self._work(stop)
@@ -240,8 +235,7 @@ class Runner:
         self._model.restore(found.restored, found.meta.event_time_ms)
         checkpointer.n_batches = found.meta.n_batches
         self._figures.restored(self._model.state)
-        if self._writer is not None:
-            self._writer.restored(self._model.state)
+        self._publishing.restored()
         where = {"n_batches": found.meta.n_batches, "positions": self._positions.by_name()}
         _log.info("restored", extra=where)
         if self._texts is not None:
@@ -269,7 +263,7 @@ class Runner:
 
     def _fold_again(self, batch: Refolded) -> None:
         taken = self._intake.take(batch.records, self._admit(batch.records))
-        self._erasures.read(batch.records)
+        self._publishing.read(batch.records)
         if taken.events:
             chances = Chances(batch.fold.rounds, batch.fold.served)
             info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
@@ -294,11 +288,7 @@ class Runner:
         """Move on to the next phase once everything that was on the log at the start has been read."""
         self._phase = self._catch_up.look(self._phase, any_records)
         if self._phase is Phase.PUBLISHING:
-            # those whom the last records touched first: their lists are the ones that are wrong
-            everyone = self._model.all_users()
-            is_touched = self._is_touched[everyone]
-            self._backlog = np.concatenate([everyone[is_touched], everyone[~is_touched]])
-            _log.info("caught_up", extra={"n_users": len(self._backlog)})
+            _log.info("caught_up", extra={"n_users": self._publishing.begin()})
 
     # --- one turn ---
 
@@ -308,8 +298,7 @@ class Runner:
         return self._settings.max_batch_catch_up if is_catching_up else self._settings.max_batch
 
     def _next_batch(self) -> Batch:
-        is_busy = self._backlog.size or self._retirement.is_waiting
-        timeout_s = 0.0 if is_busy else self._settings.poll_timeout_ms / 1000
+        timeout_s = 0.0 if self._publishing.is_busy else self._settings.poll_timeout_ms / 1000
         try:
             return self._patience(KAFKA, lambda: self._reading.next(self._max_batch, timeout_s))
         except Unavailable:
@@ -320,7 +309,7 @@ class Runner:
     def _turn(self, batch: Batch) -> None:
         records = batch.records
         taken = self._intake.take(records, batch.admitted)
-        self._erasures.read(records)
+        self._publishing.read(records)
         with self._reading.ahead(batch, self._max_batch):
             info = self._fold(taken, batch.received_s, batch.received_ms)
         touched = info.touched_users if info is not None else NO_USERS
@@ -329,15 +318,15 @@ class Runner:
             self._texts.send()
         if self._phase < Phase.PUBLISHING:
             if fold is not None:
-                self._patience(REDIS, lambda: self._lists.write([], self._settings.list_ttl_s, fold))
+                self._publishing.note(fold)
             self._look_whether_read(bool(records))
         else:
-            self._publish(touched, fold)
+            self._publishing.publish(touched, self._positions.by_name(), fold)
+            self._look_whether_live()
             if info is not None:
                 self._figures.followed(info.outcomes.time_ms, batch.received_s, batch.received_ms)
         if self._phase is Phase.LIVE:
-            if self._writer is not None:
-                self._writer.write(self._model.state)
+            self._publishing.publish_vectors()
             if self._due_commit():
                 self._commit()
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
@@ -363,79 +352,17 @@ class Runner:
         self._figures.folded(
             info, received_s, is_serving=self._phase >= Phase.PUBLISHING, is_live=self._phase is Phase.LIVE
         )
-        self._erasures.folded(info.erased)
-        if self._writer is not None:
-            self._writer.follow(self._model.state, info)
+        self._publishing.folded(info, is_serving=self._phase >= Phase.PUBLISHING)
         if self._texts is not None:
             self._texts.follow(events)
-        if self._phase < Phase.PUBLISHING:
-            self._is_touched[info.touched_users] = True
-        else:
-            self._retirement.retire(self._model.item_rows(info.retired_item_ids))
-        self._anonymous_changed = True
 
-    def _publish(self, touched: NDArray[np.int32], fold: Fold | None) -> None:
-        """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
-
-        And the anonymous one, if it is due or holds a retired item.
-        """
-        wrong = self._retirement.take(self._settings.max_batch)
-        n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
-        more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
-        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), more]))
-        is_anonymous_due = self._anonymous_changed and self._due_anonymous()
-        self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, fold)
-        self._retirement.written(wrong.size)
-        if self._phase is Phase.PUBLISHING and not self._backlog.size:
+    def _look_whether_live(self) -> None:
+        if self._phase is Phase.PUBLISHING and not self._publishing.has_backlog:
             self._phase = Phase.LIVE
             self._telemetry.health.catching_up = False
             self._telemetry.catching_up.set(0)
             self._commit()
             _log.info("live", extra={"positions": self._positions.by_name()})
-
-    def _write(self, user_rows: NDArray[np.int32], with_anonymous: bool, fold: Fold | None = None) -> None:
-        began_s = self._clock.monotonic_s()
-        made: Made | None = None
-        if user_rows.size or with_anonymous:
-            now_ms, positions = self._clock.now_ms(), self._positions.by_name()
-            made = self._model.lists(user_rows, with_anonymous, now_ms, positions)
-            self._telemetry.rank.observe(self._clock.monotonic_s() - began_s)
-        if with_anonymous:
-            self._anonymous_changed = False
-        changes = self._model.take_changes()
-        entries = made.entries if made is not None else []
-        if not entries and changes is None and fold is None:
-            return
-        began_s = self._clock.monotonic_s()
-        self._patience(REDIS, lambda: self._write_once(entries, changes, fold))
-        self._telemetry.write.observe(self._clock.monotonic_s() - began_s)
-        if made is not None:
-            self._figures.listed(made.item_rows, made.is_cold, made.n_explored)
-        if self._settings.publish_recommendations:
-            self._send_lists(entries, changes)
-
-    def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
-        """Nothing that could not be repeated; erased users first, since one may have come back."""
-        if changes is not None:
-            self._erasures.begin(self._lists, self._vectors)
-            self._lists.delete(changes.erased_user_ids)
-            self._lists.retire(changes.retired_item_ids)
-            self._lists.restore(changes.restored_item_ids)
-            if self._writer is not None:
-                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
-            self._erasures.write()
-        if fold is not None:
-            self._lists.write(entries, self._settings.list_ttl_s, fold)
-        else:
-            self._lists.write(entries, self._settings.list_ttl_s)
-
-    def _send_lists(self, entries: Entries, changes: Changes | None) -> None:
-        topic = self._settings.topic_recommendations
-        for user_id in changes.erased_user_ids if changes is not None else ():
-            self._outgoing.add(Message(topic, user_id.encode(), None))
-        for user_id, value in entries:
-            self._outgoing.add(Message(topic, user_id.encode(), value))
-        self._outgoing.send()
 
     def _commit(self) -> None:
         """Commit what was read: its lists are written, and its dead letters are on the log by now."""
@@ -449,7 +376,7 @@ class Runner:
         if self._texts is not None:
             self._texts.send()
         if self._phase is Phase.LIVE:
-            self._write(NO_USERS, self._anonymous_changed)
+            self._publishing.finish(self._positions.by_name())
             self._commit()
             if self._checkpointer is not None:
                 self._checkpointer.at_the_end()
@@ -477,5 +404,4 @@ class Runner:
 
     def _show_model(self) -> None:
         self._figures.show(self._model.state, self._model.scoreboard, self._model.trainer)
-        if self._writer is not None:
-            self._writer.show()
+        self._publishing.show()

@@ -1,0 +1,208 @@
+"""Whose lists are due: made, written, and what was removed taken out of the store first."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import Settings
+from streamer.pipeline import StepInfo
+from streamer.ports import Clock, Fold, Lists, Receipts, Record, Vectors
+from streamer.publish import ANONYMOUS_ROW
+from streamer.runner.erasures import Erasures
+from streamer.runner.figures import Figures
+from streamer.runner.interval import Every
+from streamer.runner.model import Changes, Entries, Made, Model
+from streamer.runner.outgoing import Message, Outgoing
+from streamer.runner.patience import REDIS, Patience
+from streamer.runner.retirement import Retirement, users_of
+from streamer.runner.vectors import VectorWriter
+from streamer.telemetry import Telemetry
+
+NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
+
+
+class Publishing:
+    """Follows the fold, and keeps what is published true to it.
+
+    Args:
+        settings: How many lists at once, how long they last, whether they go to a topic, too.
+        model: Makes the lists.
+        lists: Where they are published.
+        vectors: Where vectors, and the readable state of the encoders, are published. None: nowhere.
+        receipts: Where it is written what was removed of erased users. None: nowhere.
+        outgoing: Takes lists to their topic.
+        patience: Waits while the store is away.
+        figures: Told of every list that was written.
+        clock: Time.
+        telemetry: Counts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        lists: Lists,
+        vectors: Vectors | None,
+        receipts: Receipts | None,
+        *,
+        outgoing: Outgoing,
+        patience: Patience,
+        figures: Figures,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._lists = lists
+        self._vectors = vectors
+        self._outgoing = outgoing
+        self._patience = patience
+        self._figures = figures
+        self._clock = clock
+        self._telemetry = telemetry
+        self._erasures = Erasures(settings, receipts, clock)
+        self._retirement = Retirement(model.holders, clock, telemetry)
+        self._writer: VectorWriter | None = None
+        if vectors is not None:
+            self._writer = VectorWriter(settings, vectors, patience, clock, telemetry)
+        self._is_touched = np.zeros(settings.max_users, np.bool_)  # before anything was published
+        self._backlog = NO_USERS  # whose lists are still to be made for the first time
+        self._anonymous_changed = False
+        self._due_anonymous = Every(clock, settings.anonymous_interval_s)
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether some of those who were known when publishing began have no list yet."""
+        return self._backlog.size > 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to publish, even if no record comes."""
+        return self.has_backlog or self._retirement.is_waiting
+
+    def read(self, records: Sequence[Record]) -> None:
+        """A batch of the log, before it is folded."""
+        self._erasures.read(records)
+
+    def folded(self, info: StepInfo, *, is_serving: bool) -> None:
+        """What that batch did.
+
+        Args:
+            is_serving: Lists are published by now.
+        """
+        self._erasures.folded(info.erased)
+        if self._writer is not None:
+            self._writer.follow(self._model.state, info)
+        if is_serving:
+            self._retirement.retire(self._model.item_rows(info.retired_item_ids))
+        else:
+            self._is_touched[info.touched_users] = True
+        self._anonymous_changed = True
+
+    def restored(self) -> None:
+        """The fold goes on from a checkpoint."""
+        if self._writer is not None:
+            self._writer.restored(self._model.state)
+
+    def begin(self) -> int:
+        """Everyone who is known gets a list from now on, beside those whose list changes; how many these are."""
+        everyone = self._model.all_users()
+        is_touched = self._is_touched[everyone]
+        # those whom the last records touched first: their lists are the ones that are wrong
+        self._backlog = np.concatenate([everyone[is_touched], everyone[~is_touched]])
+        return self._backlog.size
+
+    def publish(self, touched: NDArray[np.int32], positions: Mapping[str, int], fold: Fold | None) -> None:
+        """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
+
+        And the anonymous one, if it is due or holds a retired item.
+
+        Args:
+            touched: Rows, ascending.
+            positions: `topic-partition` -> next offset: what the lists say about where they come from.
+            fold: The batch that these lists are made after.
+
+        Raises:
+            Unavailable: the store stays away while we are stopping.
+        """
+        wrong = self._retirement.take(self._settings.max_batch)
+        n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
+        more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
+        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), more]))
+        is_anonymous_due = self._anonymous_changed and self._due_anonymous()
+        self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
+        self._retirement.written(wrong.size)
+
+    def note(self, fold: Fold) -> None:
+        """Write down that this batch was folded, and publish nothing yet."""
+        self._patience(REDIS, lambda: self._lists.write([], self._settings.list_ttl_s, fold))
+
+    def publish_vectors(self) -> None:
+        """The next few, where it is time."""
+        if self._writer is not None:
+            self._writer.write(self._model.state)
+
+    def finish(self, positions: Mapping[str, int]) -> None:
+        """Write what is due, whatever the clock says."""
+        self._write(NO_USERS, self._anonymous_changed, positions)
+
+    def show(self) -> None:
+        """Set the gauges."""
+        if self._writer is not None:
+            self._writer.show()
+
+    def _write(
+        self,
+        user_rows: NDArray[np.int32],
+        with_anonymous: bool,
+        positions: Mapping[str, int],
+        fold: Fold | None = None,
+    ) -> None:
+        made = self._made(user_rows, with_anonymous, positions)
+        changes = self._model.take_changes()
+        entries = made.entries if made is not None else []
+        if not entries and changes is None and fold is None:
+            return
+        began_s = self._clock.monotonic_s()
+        self._patience(REDIS, lambda: self._write_once(entries, changes, fold))
+        self._telemetry.write.observe(self._clock.monotonic_s() - began_s)
+        if made is not None:
+            self._figures.listed(made.item_rows, made.is_cold, made.n_explored)
+        if self._settings.publish_recommendations:
+            self._send_lists(entries, changes)
+
+    def _made(
+        self, user_rows: NDArray[np.int32], with_anonymous: bool, positions: Mapping[str, int]
+    ) -> Made | None:
+        if not user_rows.size and not with_anonymous:
+            return None
+        began_s = self._clock.monotonic_s()
+        made = self._model.lists(user_rows, with_anonymous, self._clock.now_ms(), positions)
+        self._telemetry.rank.observe(self._clock.monotonic_s() - began_s)
+        if with_anonymous:
+            self._anonymous_changed = False
+        return made
+
+    def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
+        """Nothing that could not be repeated; erased users first, since one may have come back."""
+        if changes is not None:
+            self._erasures.begin(self._lists, self._vectors)
+            self._lists.delete(changes.erased_user_ids)
+            self._lists.retire(changes.retired_item_ids)
+            self._lists.restore(changes.restored_item_ids)
+            if self._writer is not None:
+                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
+            self._erasures.write()
+        if fold is not None:
+            self._lists.write(entries, self._settings.list_ttl_s, fold)
+        else:
+            self._lists.write(entries, self._settings.list_ttl_s)
+
+    def _send_lists(self, entries: Entries, changes: Changes | None) -> None:
+        topic = self._settings.topic_recommendations
+        for user_id in changes.erased_user_ids if changes is not None else ():
+            self._outgoing.add(Message(topic, user_id.encode(), None))
+        for user_id, value in entries:
+            self._outgoing.add(Message(topic, user_id.encode(), value))
+        self._outgoing.send()
