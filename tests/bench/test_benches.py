@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import freshness
 import growth
@@ -16,9 +17,10 @@ import whole
 from conftest import BENCH
 from figures import Row, speed_table
 from options import Options
-from profiling import by_stage_of
+from profiling import FUNCTIONS, by_stage_of
 from synthetic import Stream
 
+import streamer
 from streamer.errors import ConfigError
 from streamer.events import decode
 
@@ -62,7 +64,7 @@ def test_messages_are_the_events():
 def test_stages_of_a_profile():
     """The innermost function that is known names the stage; threads that wait, or are not ours, do not count."""
     lines = [
-        "main (/x/streamer/cli.py:1);Runner._turn (/x/streamer/runner/loop.py:9);decode (/x/streamer/events.py:3) 5",
+        "main (/x/streamer/cli.py:1);Runner._turn (/x/streamer/runner/loop.py:9);decode (/x/streamer/events/decoding.py:3) 5",
         "Runner._turn (/x/streamer/runner/loop.py:9);_Batch._fold_from (/x/streamer/pipeline/batch.py:2) 7",
         "Runner._turn (/x/streamer/runner/loop.py:9);json (/usr/json.py:2) 2",
         "run (/usr/threading.py:1);select (/usr/selectors.py:4) 100",
@@ -78,6 +80,17 @@ def test_stages_of_a_profile():
             "the rest": 1,
         }
     )
+
+
+def test_functions_that_name_a_stage_are_there():
+    """One that was renamed, or moved, would silently count as the rest."""
+    root = Path(streamer.__file__).parents[1]
+    gone = [
+        (path, name)
+        for path, name in FUNCTIONS
+        if f"def {name}(" not in (root / path).read_text(encoding="utf-8")
+    ]
+    assert gone == []
 
 
 def test_rates_are_numbers_or_shares_of_the_maximum(monkeypatch):
