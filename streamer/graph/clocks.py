@@ -4,14 +4,18 @@ An event at time t weighs `growth ** t`; dividing by the present scale gives the
 the range of float32 it is divided by 2**16 and the clock's epoch moves on; weights written in older epochs are brought up
 to date when they are read. Forgetting is the same for all items, so it never changes the order of items that were not
 touched: the ordered lists stay exact by moving one item an event.
+
+Some clocks count only the events that begin a session, or only those of users who are new: what a visitor begins with is not
+what he goes on with. Between the events it counts a clock stands still.
 """
 
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.state import N_CLOCKS, TOP
+from streamer.graph.state import AUDIENCES, N_CLOCKS, NEWCOMERS, STARTERS, TOP
 
 RENORMALISE = 65536.0
+_AUDIENCES = np.array(AUDIENCES)
 _OLD = RENORMALISE ** -np.arange(8.0)  # what is left of a weight, by how many epochs ago it was written
 
 
@@ -32,11 +36,14 @@ def clock_weight(graph, clock, item_row):
 
 
 @kernel
-def tick(graph, item_row):
-    """Count one event of an item on every clock."""
+def tick(graph, item_row, is_start, is_newcomer):
+    """Count one event of an item on every clock that it is for: it begins a session; its user is new."""
     clocks = graph.clocks
     item = graph.items[item_row]
     for clock in range(N_CLOCKS):
+        audience = _AUDIENCES[clock]
+        if (audience == STARTERS and not is_start) or (audience == NEWCOMERS and not is_newcomer):
+            continue
         clocks.scale[clock] *= clocks.growth[clock]
         if clocks.scale[clock] >= RENORMALISE:
             clocks.scale[clock] /= RENORMALISE

@@ -11,6 +11,7 @@ from streamer.graph.histories import (
     has_taken,
     history_length,
     insert,
+    is_new_session,
     past_item,
     record_take,
 )
@@ -28,6 +29,7 @@ from streamer.graph.state import (
     KNOWN_ITEMS,
     LAG,
     N_FRESH,
+    N_NEWCOMER,
     SEQ,
     WITH_RANKER,
     WITH_VECTORS,
@@ -130,7 +132,8 @@ def learn(graph, user_row, item_row, time_ms, value):
         record_take(graph, user_row, item_row, time_ms)
     graph.counters[EVENTS] += 1
     count_take(graph, item_row)
-    tick(graph, item_row)
+    is_newcomer = graph.users[user_row]["n_events"] < N_NEWCOMER
+    tick(graph, item_row, is_new_session(graph, user_row, time_ms), is_newcomer)
     touch_nodes(graph, item_row)
     count_in_segments(graph, user_row, item_row)
     age_row(graph, item_row)

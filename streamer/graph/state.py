@@ -20,10 +20,15 @@ COMPANY = 64  # numbers of a sketch of the company an item keeps: one bit of a w
 MAX_NEIGHBOURS = 256  # kept, an item
 CHANNELS = 4  # kinds of evidence kept beside each neighbour
 SEQ, CO, LAG, BACK = range(CHANNELS)
-HALF_LIVES = (30.0, 300.0, 3000.0, np.inf)  # of the popularity clocks, in events
+# Whose events a clock counts: all of them, those that begin a session, those of users who are new.
+EVERYONE, STARTERS, NEWCOMERS = range(3)
+N_NEWCOMER = 5  # events that a user is a newcomer for
+# Of the popularity clocks: the half-life, in events that the clock counts, and whose events these are.
+HALF_LIVES = (30.0, 300.0, 3000.0, np.inf, 300.0, 300.0)
+AUDIENCES = (EVERYONE, EVERYONE, EVERYONE, EVERYONE, STARTERS, NEWCOMERS)
 N_CLOCKS = len(HALF_LIVES)
-ALL_TIME = N_CLOCKS - 1  # the clock that never forgets: plain popularity
-TRENDING = N_CLOCKS - 2  # the clock that is reported as "trending" (half-life 3,000 events)
+ALL_TIME = 3  # the clock that never forgets: plain popularity
+TRENDING = 2  # the clock that is reported as "trending" (half-life 3,000 events)
 TOP = 256  # items kept in order, a clock
 N_FRESH = 32  # last arrivals kept
 NODES = 16  # feature nodes kept, an item: categories first, then bins of numbers, then words
@@ -92,6 +97,9 @@ ITEM = np.dtype(
         ("weight", "f4", N_CLOCKS),  # grown units of each clock
         ("epoch", "i4", N_CLOCKS),  # the clock's epoch at the last touch
         ("position", "i2", N_CLOCKS),  # place in the clock's ordered list + 1; 0 when not in it
+        ("n_nodes", "u1"),
+        ("n_categories", "u1"),  # how many of the nodes are categories
+        ("flags", "u2"),
         ("first_event", "i8"),  # event number of its arrival
         ("last_event", "i8"),  # event number of its last event
         ("n_events", "i4"),
@@ -103,13 +111,8 @@ ITEM = np.dtype(
         ("number", "f4", N_NUMBERS),  # standardised; nan = missing
         ("length", "f4"),  # of its vector of idf over nodes, as it was when the nodes were given
         ("nodes", "i4", NODES),  # feature node rows, categories first
-        ("n_nodes", "u1"),
-        ("n_categories", "u1"),  # how many of the nodes are categories
-        ("flags", "u1"),
-        (
-            "spare",
-            "u1",
-        ),  # records have no padding: copies carry every byte, and the state hash reads them all
+        # records have no padding: copies carry every byte, and the state hash reads them all
+        ("spare", "u4"),
     ],
     align=True,
 )

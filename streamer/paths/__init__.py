@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from streamer.compiled import kernel, kernel_named
-from streamer.graph.state import HALF_LIVES
+from streamer.graph.state import AUDIENCES, HALF_LIVES
 from streamer.paths import (
     category,
     cooccurrence,
@@ -49,7 +49,10 @@ EVIDENCE_PATHS = (
     Path("cooccurrence_sharp", cooccurrence.score_sharp),
 )
 LIST_PATHS = (
-    *(Path(trending.name(half_life), *trending.kernels(clock)) for clock, half_life in enumerate(HALF_LIVES)),
+    *(
+        Path(trending.name(half_life, audience), *trending.kernels(clock))
+        for clock, (half_life, audience) in enumerate(zip(HALF_LIVES, AUDIENCES, strict=True))
+    ),
     Path("fresh", fresh.score, fresh.propose),
     Path("category", category.score, category.propose),
     Path("repeat", repeat.score, repeat.propose),

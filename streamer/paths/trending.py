@@ -1,4 +1,8 @@
-"""Trending: what everyone took lately, at one half-life a path; the last one, without forgetting, is popularity."""
+"""Trending: what users took lately, at one half-life a path; without forgetting it is popularity.
+
+Beside what everyone takes stands what sessions begin with, and what users begin with: in a shop the first item of a basket is
+not a typical one, and who rates his first films rates those that others rate first.
+"""
 
 from collections.abc import Callable
 from math import isinf
@@ -10,7 +14,7 @@ from streamer.compiled import kernel, kernel_named
 from streamer.graph.candidates import N_CHOSEN, choose
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import N_CLOCKS
+from streamer.graph.state import N_CLOCKS, NEWCOMERS, STARTERS
 
 N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds
 _ROUNDING = 1e-5  # share of the whole mass that float32 loses: a smaller rest says nothing
@@ -19,9 +23,12 @@ _N_EXACT = (
 )
 
 
-def name(half_life: float) -> str:
-    """`trending_<events>`, or `popularity` for the clock that never forgets."""
-    return "popularity" if isinf(half_life) else f"trending_{half_life:.0f}"
+def name(half_life: float, audience: int) -> str:
+    """`trending_<events>`, or `popularity` for the clock that never forgets; `starting_`, `newcomers_` by who is counted."""
+    if isinf(half_life):
+        return "popularity"
+    kind = {STARTERS: "starting", NEWCOMERS: "newcomers"}.get(audience, "trending")
+    return f"{kind}_{half_life:.0f}"
 
 
 @kernel

@@ -6,24 +6,42 @@ from twins import ClockTwin, empty_graph, events_of, learn_all
 
 from streamer.graph import FoldSettings
 from streamer.graph.clocks import RENORMALISE
-from streamer.graph.state import ALL_TIME, HALF_LIVES, N_CLOCKS, TOP
+from streamer.graph.state import (
+    ALL_TIME,
+    AUDIENCES,
+    EVERYONE,
+    HALF_LIVES,
+    N_CLOCKS,
+    NEWCOMERS,
+    STARTERS,
+    TOP,
+)
 
 SIZES = FoldSettings(
-    max_items=600, max_users=8, max_nodes=4, max_taken=16_384, n_neighbours=16, pair_window=1
+    max_items=600, max_users=1_000, max_nodes=4, max_taken=65_536, n_neighbours=16, pair_window=1
 )
 
 
 @pytest.fixture(scope="module")
 def after_many_events():
     """A graph and one twin a clock after 9,000 events on 600 items: 18 epochs of the fastest clock."""
-    users, items, times = events_of(np.random.default_rng(11), 9_000, 8, 600)
+    users, items, times = events_of(np.random.default_rng(11), 9_000, 1_000, 600, max_gap_ms=4_000)
     items[4_500:] = items[4_500:] // 2  # half of the items are never seen again: older than every epoch kept
     graph = empty_graph(SIZES)
     learn_all(graph, users, items, times)
     twins = [ClockTwin(half_life) for half_life in HALF_LIVES]
-    for item in items.tolist():
-        for twin in twins:
-            twin.tick(item)
+    n_before, time_before = [0] * 1_000, [0] * 1_000
+    for user, item, time_ms in zip(users.tolist(), items.tolist(), np.asarray(times).tolist(), strict=True):
+        counts = {
+            EVERYONE: True,
+            STARTERS: n_before[user] == 0 or time_ms - time_before[user] > SIZES.session_gap_s * 1000,
+            NEWCOMERS: n_before[user] < 5,
+        }
+        for twin, audience in zip(twins, AUDIENCES, strict=True):
+            if counts[audience]:
+                twin.tick(item)
+        n_before[user] += 1
+        time_before[user] = max(time_ms, time_before[user])
     return graph, twins
 
 
@@ -69,6 +87,15 @@ def test_the_stream_went_through_more_epochs_than_are_kept(after_many_events):
     graph, _ = after_many_events
     assert graph.clocks.epoch[0] > 8
     assert graph.clocks.epoch[ALL_TIME] == 0
+
+
+def test_each_audience_is_a_part_of_the_stream(after_many_events):
+    """The tests above mean something: clocks of sessions' beginnings and of newcomers count some events, not all."""
+    _, twins = after_many_events
+    n_ticks = {audience: twin.n_ticks for audience, twin in zip(AUDIENCES, twins, strict=True)}
+    assert n_ticks[EVERYONE] == 9_000
+    assert 2_000 < n_ticks[STARTERS] < 8_000
+    assert 2_000 < n_ticks[NEWCOMERS] < 8_000
 
 
 def test_ties_keep_the_order_of_first_arrival():

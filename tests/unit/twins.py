@@ -14,6 +14,7 @@ from streamer import mixture, paths
 from streamer.graph import candidates, learning, new_graph, rows
 from streamer.graph.state import (
     ARRIVALS,
+    AUDIENCES,
     BACK,
     CO,
     HALF_LIVES,
@@ -28,6 +29,7 @@ from streamer.graph.state import (
 )
 from streamer.paths import fresh as fresh_path
 from streamer.paths import repeat as repeat_path
+from streamer.paths import trending
 from streamer.prequential import fold, fold_only, new_outcomes
 
 f32 = np.float32
@@ -174,10 +176,15 @@ def clock_weight_of(graph, clock, item):
     return float(graph.items[item]["weight"][clock]) * 2.0 ** (-16 * n_behind)
 
 
+# path -> its popularity clock
+CLOCKS = {
+    trending.name(half_life, audience): clock
+    for clock, (half_life, audience) in enumerate(zip(HALF_LIVES, AUDIENCES, strict=True))
+}
 # The paths that count events, which `DensePaths` knows; the others have twins in tests of their own.
 COUNTING = (
     *(path.name for path in paths.EVIDENCE_PATHS),
-    *(name for name in paths.NAMES if name.startswith(("trending_", "popularity"))),
+    *CLOCKS,
     *("fresh", "category", "repeat"),
 )
 NOT_COUNTING = (*(name for name in paths.NAMES if name not in COUNTING), "ranker", "content")
@@ -213,9 +220,8 @@ class DensePaths:
             return {}
         if name in EVIDENCE:
             return self._evidence(*EVIDENCE[name])
-        if name.startswith("trending_") or name == "popularity":
-            half_life = math.inf if name == "popularity" else float(name.removeprefix("trending_"))
-            return self._trending(HALF_LIVES.index(half_life))
+        if name in CLOCKS:
+            return self._trending(CLOCKS[name])
         return {"fresh": self._fresh, "category": self._category, "repeat": self._repeat}[name]()
 
     def _evidence(self, column, damped, sharp):
