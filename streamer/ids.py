@@ -58,6 +58,13 @@ class IdTable:
         """The id that owns a row, None when nobody does."""
         return self._id_of[row] if 0 <= row < len(self._id_of) else None
 
+    @property
+    def next_row(self) -> int:
+        """The row that the next newcomer gets; -1 when the table is full."""
+        if self._released:
+            return self._released[-1]
+        return len(self._id_of) if len(self._id_of) < self._max_rows else -1
+
     def __len__(self) -> int:
         return len(self._row_of)
 

@@ -359,6 +359,7 @@ class Runner:
             self._is_touched[info.touched_users] = True
         else:
             self._retirement.retire(self._model.item_rows(info.retired_item_ids))
+            self._retirement.make_again(self._model.take_wrong())
         self._anonymous_changed = True
 
     def _publish(self, touched: NDArray[np.int32], fold: Fold | None) -> None:
