@@ -10,9 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.graph.state import EVENTS, RING, ROUND
-from streamer.graph.vectors import Tables
-from streamer.pipeline.removal import (
+from streamer.graph.removal import (
     leave_clocks,
     leave_counts,
     leave_neighbours,
@@ -20,6 +18,8 @@ from streamer.pipeline.removal import (
     leave_users,
     new_scratch,
 )
+from streamer.graph.state import EVENTS, RING, ROUND
+from streamer.graph.vectors import Tables
 from streamer.pipeline.state import State
 from streamer.propagate.settings import Examples, take, without_items
 
@@ -78,7 +78,7 @@ def reuse_row(state: State, row: int) -> None:
 def without_vectors(tables: Tables, rows: Rows) -> Tables:
     """The tables of the network, in which these items have no vector yet: a score of minus infinity. The given ones stay.
 
-    Such an item adds nothing of its own to the vector of a user who took it, until the next tables come.
+    Until the next tables come, such an item is none in the history of who took it.
     """
     rows = rows[rows < tables.bias.size]
     if not rows.size:

@@ -97,9 +97,9 @@ def without_items(examples: Examples, is_gone: NDArray[np.bool_]) -> Examples:
     """
     gone = np.concatenate([is_gone, [True]])  # at -1: nobody is nobody to keep
     order = np.argsort(gone[examples.items], axis=1, kind="stable")
-    items, gap_s, z_score = (
-        np.take_along_axis(part, order, axis=1) for part in (examples.items, examples.gap_s, examples.z_score)
-    )
+    items = np.take_along_axis(examples.items, order, axis=1)
+    gap_s = np.take_along_axis(examples.gap_s, order, axis=1)
+    z_score = np.take_along_axis(examples.z_score, order, axis=1)
     is_hole = gone[items]
     items[is_hole], gap_s[is_hole], z_score[is_hole] = -1, 0.0, np.nan
     return take(Examples(examples.target, items, gap_s, z_score), ~gone[examples.target] & ~is_hole[:, 0])

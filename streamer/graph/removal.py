@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.categories import leave_node
 from streamer.graph.clocks import clock_weight
-from streamer.graph.histories import _probe
-from streamer.graph.rates import COLD, _age_bin, _bin_of, _fit, _since, settle_node
+from streamer.graph.histories import probe
+from streamer.graph.rates import COLD, fit, leave_pool, settle_node
 from streamer.graph.state import (
     CHANNELS,
     DESCRIBED,
@@ -65,7 +65,7 @@ def leave_counts(graph, rows):
                 settle_node(graph, item["nodes"][q])
     for row in rows:
         _leave_nodes(graph, row)
-        _leave_rates(graph, row)
+        leave_pool(graph, row)
         for clock in range(N_CLOCKS):
             rest = graph.clocks.mass[clock] - np.float64(clock_weight(graph, clock, row))
             graph.clocks.mass[clock] = max(0.0, rest)
@@ -73,7 +73,7 @@ def leave_counts(graph, rows):
             graph.counters[KNOWN_ITEMS] -= 1
     # lengths are measured anew once the catalog has grown by a sixteenth from here
     graph.counters[MEASURED_AT] = min(graph.counters[MEASURED_AT], graph.counters[DESCRIBED])
-    _fit(graph.rates)
+    fit(graph.rates)
 
 
 @kernel
@@ -87,17 +87,6 @@ def _leave_nodes(graph, row):
         if is_cold:
             graph.nodes[node_row]["n_cold"] -= 1
     graph.counters[DESCRIBED] -= item["n_nodes"] > 0
-
-
-@kernel
-def _leave_rates(graph, row):
-    item = graph.items[row]
-    if not item["flags"] & POOLED:
-        return
-    n_events = np.int64(item["n_events"])
-    graph.rates.alive[_bin_of(n_events), _age_bin(_since(graph, item))] -= 1.0
-    if n_events < COLD:
-        graph.rates.n[1] -= 1
 
 
 @entry_kernel
@@ -172,7 +161,7 @@ def _thin_taken(graph, user_row, is_gone, n_moved, scratch):
             taken.times[slot] = 0
             taken.last[slot] = 0
     for n in range(n_kept):
-        slot = _probe(graph, start, size, scratch.items[n] - 1)
+        slot = probe(graph, start, size, scratch.items[n] - 1)
         taken.item[slot] = scratch.items[n]
         if graph.repeats:
             taken.times[slot] = scratch.times[n]
