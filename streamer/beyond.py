@@ -45,6 +45,10 @@ class Beyond:
         self._similarity.add(outcomes.similarity[is_sampled])
         self._mark(outcomes.listed[is_sampled])
 
+    def forget(self, item_rows: NDArray[np.int64]) -> None:
+        """These rows are those of items that were not listed yet."""
+        self._is_listed[item_rows[item_rows < self._is_listed.size]] = False
+
     def figures(self, n_items: int) -> dict[str, Any]:
         """The metrics by name, and `n`, the lists they are of; None where nothing was sampled.
 

@@ -52,6 +52,10 @@ class IdTable:
             rows = [self.admit(one) if row < 0 else row for one, row in zip(outside_ids, rows, strict=True)]
         return rows
 
+    def n_unknown(self, outside_ids: Sequence[str]) -> int:
+        """How many of these have no row; an id that comes twice counts twice."""
+        return list(map(self._row_of.get, outside_ids, repeat(-1))).count(-1)
+
     def release(self, outside_id: str) -> int:
         """Forget an id; its row, whose tables the caller has cleared, may be given again. -1 when it has none."""
         row = self._row_of.pop(outside_id, -1)
@@ -65,6 +69,13 @@ class IdTable:
         """The id that owns a row, None when nobody does."""
         return self._id_of[row] if 0 <= row < len(self._id_of) else None
 
+    @property
+    def next_row(self) -> int:
+        """The row that the next newcomer gets; -1 when the table is full."""
+        if self._released:
+            return self._released[-1]
+        return len(self._id_of) if len(self._id_of) < self._max_rows else -1
+
     def __len__(self) -> int:
         return len(self._row_of)
 
@@ -72,6 +83,11 @@ class IdTable:
     def n_free(self) -> int:
         """How many newcomers find room."""
         return self._max_rows - len(self._row_of)
+
+    @property
+    def n_released(self) -> int:
+        """Rows that will be given again."""
+        return len(self._released)
 
     @property
     def n_rows(self) -> int:

@@ -152,6 +152,10 @@ class Scoreboard:
         """What the lists are like beside their hits, of `n_items` known by now: see `beyond.Beyond.figures`."""
         return self._beyond.figures(n_items)
 
+    def forget(self, item_rows: NDArray[np.int64]) -> None:
+        """These item rows changed hands: see `beyond.Beyond.forget`."""
+        self._beyond.forget(item_rows)
+
     def freeze(self) -> dict[str, NDArray[Any]]:
         """The state as arrays of its own."""
         rows = _joined(self._waiting) if self._waiting else _no_rows()

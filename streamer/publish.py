@@ -16,6 +16,8 @@ from streamer.pipeline import Ranking, State
 from streamer.prequential import Outcomes
 
 ANONYMOUS_ROW = -1
+_FORGOTTEN = -1  # in a published list: an item whose row is somebody else's by now
+_NOBODY = np.zeros(0, np.int32)
 _LISTS_A_TIME = 1 << 16  # that are looked through: bounds what it takes in memory
 _PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NAMES]
 
@@ -37,6 +39,7 @@ class Publisher:
         # rows + 1, so that untouched pages stay untouched; the last row is the anonymous list
         self._published = np.zeros((max_users + 1, k), np.int32)
         self._item_fragments: list[bytes] = []
+        self._unnamed: set[int] = set()  # rows whose fragment is that of nobody, or of who had them before
 
     def encode(
         self, state: State, ranking: Ranking, now_ms: int, positions: Mapping[str, int]
@@ -98,7 +101,8 @@ class Publisher:
             Rows of users, ascending; `ANONYMOUS_ROW` comes first.
         """
         k = self._published.shape[1]
-        wanted = np.zeros(len(self._item_fragments) + 1, np.bool_)  # what has no fragment was never published
+        # what has no fragment was never published; the last place is that of `_FORGOTTEN`
+        wanted = np.zeros(len(self._item_fragments) + 2, np.bool_)
         wanted[item_rows[item_rows < len(self._item_fragments)] + 1] = True
         found = [np.full(int(wanted[self._published[ANONYMOUS_ROW]].any()), ANONYMOUS_ROW, np.int32)]
         for begin in range(0, n_users, _LISTS_A_TIME):
@@ -111,10 +115,41 @@ class Publisher:
         """The lists of these users are deleted; whoever gets a row next starts without one."""
         self._published[list(user_rows)] = 0
 
+    def forget_items(
+        self, item_rows: Sequence[int], retired_rows: Sequence[int], n_users: int
+    ) -> NDArray[np.int32]:
+        """These rows are those of other items from now on: lists that hold them are read on, and none counts for a newcomer.
+
+        Args:
+            item_rows: Rows that were given up.
+            retired_rows: Of these, rows of items that may not be listed.
+            n_users: Rows of users in use.
+
+        Returns:
+            Rows of users whose list holds a retired one, ascending; `ANONYMOUS_ROW` comes first.
+        """
+        holders = self.holders(np.array(retired_rows, np.int32), n_users) if retired_rows else _NOBODY
+        n_named = len(self._item_fragments)
+        is_gone = np.zeros(n_named + 2, np.bool_)  # as in `holders`
+        is_gone[[row + 1 for row in item_rows if row < n_named]] = True
+        for begin in range(0, n_users, _LISTS_A_TIME):
+            lists = self._published[begin : min(begin + _LISTS_A_TIME, n_users)]
+            lists[is_gone[lists]] = _FORGOTTEN
+        anonymous = self._published[ANONYMOUS_ROW]
+        anonymous[is_gone[anonymous]] = _FORGOTTEN
+        self._unnamed.update(row for row in item_rows if row < n_named)
+        return holders
+
     def _learn_ids(self, state: State) -> None:
         items = state.ids.items
         for row in range(len(self._item_fragments), items.n_rows):
-            self._item_fragments.append(b'{"id":%b,"score":' % msgspec.json.encode(items.id(row)))
+            self._item_fragments.append(b"")
+            self._unnamed.add(row)
+        if self._unnamed:
+            named = [row for row in self._unnamed if items.id(row) is not None]
+            for row in named:
+                self._item_fragments[row] = b'{"id":%b,"score":' % msgspec.json.encode(items.id(row))
+            self._unnamed.difference_update(named)
 
     def _items(self, items: list[int], scores: list[float], paths: list[int]) -> bytes:
         fragments = self._item_fragments

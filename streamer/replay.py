@@ -6,6 +6,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from streamer import pipeline, report
 from streamer.adapters.text_cache import SqliteTextCache, default_cache_path
 from streamer.adapters.text_model import load_text_model
@@ -60,6 +62,7 @@ def run(
         began_s, began_cpu_s = time.monotonic(), time.process_time()
         for events in _batches(dataset, batch_size, texts):
             state, info = pipeline.step(state, events, settings.measure_share)
+            scoreboard.forget(np.array(info.evicted_item_rows, np.int64))
             scoreboard.update(info.outcomes)
             if observe is not None:
                 observe(info.outcomes)

@@ -48,7 +48,7 @@ class DrawnTables:
         """Begin a round, and end it."""
         assert self._tables is None
         self.rounds.append(job)
-        arrays = [*job.examples, job.rows, job.text, job.nodes, job.known, job.neighbours]
+        arrays = [*job.examples, job.rows, job.text, job.nodes, job.known, job.neighbours, job.evicted]
         parts = [self._state, job.n_items.to_bytes(8, "little"), *(array.tobytes() for array in arrays)]
         self._state = hashlib.sha256(b"".join(parts)).digest()
         self._tables = drawn_tables(int.from_bytes(self._state[:8], "little"), job.n_items, self._n_rounds())

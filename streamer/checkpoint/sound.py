@@ -79,6 +79,7 @@ def _of_items(state: State) -> Iterator[Bounds]:
     yield "nearest.item", near[:n_items], 0, n_items
     yield "nearest.item", near[n_items : n_items + 1], 0, 0
     yield "changed", np.array(list(state.changed), np.int64), 0, n_items - 1
+    yield "evicted", np.array(list(state.evicted), np.int64), 0, n_items - 1
 
 
 def _of_users(state: State) -> Iterator[Bounds]:

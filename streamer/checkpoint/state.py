@@ -80,6 +80,7 @@ def freeze(state: State, scoreboard: Scoreboard, room: Room | None = None) -> Ca
     arrays |= _under("board", scoreboard.freeze())
     arrays["encoders"] = np.frombuffer(state.encoders.freeze(), np.uint8)
     arrays["changed"] = np.array(sorted(state.changed), np.int64)
+    arrays["evicted"] = np.array(sorted(state.evicted), np.int64)
     arrays["segments"] = np.array(list(state.segments.items()), np.int32).reshape(-1, 2)
     later = {f"ids.{kind}": ids.freeze() for kind, ids in state.ids._asdict().items()}
     later["texts"] = state.texts.freeze()
@@ -138,6 +139,7 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
         texts=TextRows.thaw(settings.max_items, _of(arrays, "texts")),
         nearest=near,
         changed=set(arrays["changed"].tolist()),
+        evicted=set(arrays["evicted"].tolist()) if "evicted" in arrays else set(),
         segments=dict(arrays["segments"].tolist()),
         erased=ErasedUsers.thaw(settings.max_erased, _of(arrays, "erased")),
     )

@@ -53,7 +53,7 @@ def count_later(graph, user_row, time_ms):
 
 
 @kernel
-def _probe(graph, start, size, item_row):
+def probe(graph, start, size, item_row):
     """Slot that holds the item, or the free slot where it would go."""
     mask = size - 1
     mixed = (np.uint64(item_row) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
@@ -69,7 +69,7 @@ def has_taken(graph, user_row, item_row):
     user = graph.users[user_row]
     if user["taken_class"] == 0:
         return False
-    return graph.taken.item[_probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)] != 0
+    return graph.taken.item[probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)] != 0
 
 
 @kernel
@@ -116,7 +116,7 @@ def _grow(graph, user_row):
     if old_class > 0:
         for slot in range(old_start, old_start + (1 << old_class)):
             if graph.taken.item[slot] != 0:
-                at = _probe(graph, new_start, 1 << new_class, graph.taken.item[slot] - 1)
+                at = probe(graph, new_start, 1 << new_class, graph.taken.item[slot] - 1)
                 graph.taken.item[at] = graph.taken.item[slot]
                 if graph.repeats:
                     graph.taken.times[at] = graph.taken.times[slot]
@@ -137,7 +137,7 @@ def _take(graph, user_row, item_row, number):
             graph.taken.used[1] += 1
             return
         user["n_taken"] += 1
-    at = _probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)
+    at = probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)
     graph.taken.item[at] = item_row + 1
     if graph.repeats:
         graph.taken.times[at] += 1

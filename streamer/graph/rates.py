@@ -140,11 +140,22 @@ def grow_older(graph):
                 rates.alive[0, b] += 1.0
             rates.passed[b] += 1
     if now % _FIT_EVERY == 0:
-        _fit(rates)
+        fit(rates)
 
 
 @kernel
-def _fit(rates):
+def leave_pool(graph, item_row):
+    """Take an item out of those that may be taken next; that the order of arrivals names it is the caller's to end."""
+    item = graph.items[item_row]
+    if not item["flags"] & POOLED:
+        return
+    n_events = np.int64(item["n_events"])
+    graph.rates.alive[_bin_of(n_events), _age_bin(_since(graph, item))] -= 1.0
+    graph.rates.n[1] -= n_events < COLD
+
+
+@kernel
+def fit(rates):
     """The table of hazards, and what all items together add up to."""
     total = 0.0
     for own in range(rates.taken.shape[0]):

@@ -75,7 +75,7 @@ def user_vector(tables, item_rows, gap_s, z_score, pooled, out):
     """h_u of one user, from his last items.
 
     Args:
-        tables: `Tables`; a row >= its n_items is read as "no item".
+        tables: `Tables`; a row >= its n_items, or one whose bias is -inf, is read as "no item".
         item_rows: (n_history,) int32, newest first; -1 = none.
         gap_s: (n_history,) seconds from each event to now.
         z_score: (n_history,) float32 z-scored ratings; nan = none, counts as 0.
@@ -91,7 +91,7 @@ def user_vector(tables, item_rows, gap_s, z_score, pooled, out):
         total = np.float32(0.0)
         for k in range(n_history):
             item = item_rows[k]
-            if item < 0 or item >= n_items:
+            if item < 0 or item >= n_items or tables.bias[item] == -np.inf:
                 continue
             newest = k if newest < 0 else newest
             b = gap_bucket(gap_s[k])

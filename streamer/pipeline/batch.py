@@ -30,11 +30,13 @@ from streamer.graph.state import (
     HISTORY,
     KNOWN,
     NODES,
+    POOLED,
     PROFILE_NODES,
     WITH_VECTORS,
 )
 from streamer.pipeline.delivery import Skipped, content_hash, to_be_folded
 from streamer.pipeline.eviction import evict_users
+from streamer.pipeline.items import evict_items, is_used, reuse_row
 from streamer.pipeline.lists import rank_users, user_vectors
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.segments import admit_segments
@@ -79,6 +81,8 @@ class StepInfo(NamedTuple):
         int
     ]  # theirs and of who was evicted, where they had one; may belong to somebody else by now
     n_users_evicted: int  # forgotten to make room; their lists stay until they expire
+    evicted_item_rows: list[int]  # of items forgotten to make room; may belong to another one by now
+    evicted_retired_rows: list[int]  # of these, the rows of items that might not be listed any more
     described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
     erased: list[Erased]  # one for each of `erased_user_ids`
 
@@ -141,19 +145,27 @@ class _Batch:
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
         self._erased_rows: list[int] = []
+        self._evicted_items: list[int] = []
+        self._evicted_retired: list[int] = []
         self._removed: list[Erased] = []
         self._described: set[int] = set()
         self._n_items_retired = 0
 
     def take_interactions(self, events: Sequence[Interaction]) -> None:
-        if min(self._ids.users.n_free, self._ids.items.n_free) >= len(events):
+        """A run of them: all at once, where nobody has to make room."""
+        users, items = self._ids.users, self._ids.items
+        is_fresh = items.n_released == 0 and items.n_free >= len(
+            events
+        )  # a row that is given again is cleaned first
+        if (is_fresh or items.n_unknown([event.item_id for event in events]) == 0) and (
+            users.n_free >= len(events)
+            or users.n_free >= users.n_unknown([event.user_id for event in events])
+        ):
             self._admit(events)
             return
-        for event in events:  # one may have to make room, or find none
-            # asked before anyone is admitted: what is refused takes no row, and nobody goes for it
-            items = self._ids.items
-            has_item = not items.is_full or items.row(event.item_id) >= 0
-            if has_item and self._has_room_for(event.user_id):
+        for event in events:
+            # asked before anyone is admitted: what is refused takes no row, and no user goes for it
+            if self._has_room_for_item(event.item_id) and self._has_room_for(event.user_id):
                 self._admit([event])
             else:
                 self._n["refused"] += 1
@@ -199,6 +211,27 @@ class _Batch:
             return bool(evicted)
         return True
 
+    def _has_room_for_item(self, item_id: str) -> bool:
+        """Whether the item has a row or can get one, that of one that is gone, or colder, if need be."""
+        items = self._ids.items
+        if items.row(item_id) >= 0:
+            return True
+        if items.is_full:
+            self._fold_run()  # which ones are coldest must not depend on where batches begin
+            self.state, evicted = evict_items(self.state)
+            self._evicted_items += evicted.rows.tolist()
+            self._described.difference_update(self._evicted_items)
+            self._evicted_retired += evicted.rows[evicted.was_unlistable].tolist()
+        row = items.next_row
+        if row >= 0 and is_used(self.state, row):
+            self._fold_run()
+            reuse_row(self.state, row)
+        return row >= 0
+
+    def _admit_item(self, item_id: str) -> int:
+        """The item's row; -1 where there is no room for it."""
+        return self._ids.items.admit(item_id) if self._has_room_for_item(item_id) else -1
+
     def finish(self) -> StepInfo:
         self._fold_run()
         outcomes = _joined(self._outcomes)
@@ -218,6 +251,8 @@ class _Batch:
             erased_user_ids=self._erased,
             erased_user_rows=self._erased_rows,
             n_users_evicted=self._n["evicted"],
+            evicted_item_rows=self._evicted_items,
+            evicted_retired_rows=self._evicted_retired,
             described_item_rows=np.array(sorted(self._described), np.int32),
             erased=self._removed,
         )
@@ -260,7 +295,8 @@ class _Batch:
         return bool(graph.switches[WITH_VECTORS]) and n_events % graph.training_interval == 0
 
     def _describe_item(self, event: CatalogItem) -> None:
-        item_row, content = self._ids.items.admit(event.item_id), content_hash(event)
+        is_known = self._ids.items.row(event.item_id) >= 0
+        item_row, content = self._admit_item(event.item_id), content_hash(event)
         if item_row >= 0 and self.state.contents.items[item_row] == content:
             self.skipped["catalog", "duplicate"] += 1
             return
@@ -275,15 +311,26 @@ class _Batch:
         self.state.graph.unlistable[item_row] = not event.available
         if event.available:
             self._described.add(item_row)
-        if was_unlistable == event.available:
+        # a newcomer to a table that was full may be one that was retired and evicted: readers leave it out until told
+        if was_unlistable == event.available or (not is_known and self._has_evicted()):
             self._retired[event.item_id] = not event.available
         self._give_features(item_row, event)
+        if not event.available:
+            self._hear_of(item_row)
         # A catalog that comes before the first interaction is inventory; what comes later is news.
         if not flags & KNOWN and event.available:
             if self.state.graph.counters[EVENTS] > 0:
                 arrive_as_news(self.state.graph, item_row)
             else:
                 stock(self.state.graph, item_row)
+
+    def _hear_of(self, item_row: int) -> None:
+        """Note when one that never was in the catalog of lists was named last: it has no other age."""
+        if not self.state.graph.items["flags"][item_row] & POOLED:
+            self.state.graph.items["first_event"][item_row] = self.state.graph.counters[EVENTS]
+
+    def _has_evicted(self) -> bool:
+        return self._ids.items.n_rows == self.state.settings.max_items
 
     def _give_features(self, item_row: int, event: CatalogItem) -> None:
         features = self.state.encoders.item(event)
@@ -356,11 +403,12 @@ class _Batch:
             self.state.changed.add(item_row)
 
     def _retire(self, item_id: str) -> None:
-        item_row = self._ids.items.admit(item_id)  # also one nobody knows yet: its events may still come
+        item_row = self._admit_item(item_id)  # also one nobody knows yet: its events may still come
         if item_row < 0:
             self._n["refused"] += 1
         else:
             self.state.graph.unlistable[item_row] = True
+            self._hear_of(item_row)
             self.state.contents.items[item_row] = 0  # the same record once more brings it back
             self.state.changed.add(item_row)
         self._retired[item_id] = True

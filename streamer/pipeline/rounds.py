@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.graph.state import CO, KNOWN, ROUND
+from streamer.pipeline.items import without_vectors
 from streamer.pipeline.state import State
 from streamer.propagate.learner import N_NEIGHBOURS, Round
 from streamer.propagate.settings import Examples
@@ -20,10 +21,13 @@ def next_round(state: State, n_items: int) -> State:
         return state
     is_free, tables = trainer.take()
     if tables is not None:
+        # the round that made them knew these rows as those of who had them before
+        tables = without_vectors(tables, np.array(sorted(state.evicted), np.int64))
         state = state._replace(graph=state.graph._replace(vectors=tables))
     if is_free:
         trainer.submit(_gathered(state, n_items))
         state.changed.clear()
+        state.evicted.clear()
     state.graph.takes.n[0] = 0
     return state
 
@@ -42,7 +46,10 @@ def _gathered(state: State, n_items: int) -> Round:
     vectors = graph.near.vector
     text = vectors[rows] if vectors.shape[0] else np.zeros((rows.size, 0), np.int8)
     known = ((items["flags"] & KNOWN) > 0) & ~graph.unlistable[rows]
-    return Round(examples, n_items, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows))
+    evicted = np.array(sorted(state.evicted), np.int64)
+    return Round(
+        examples, n_items, rows, text, nodes.astype(np.int32), known, _co_taken(state, rows), evicted
+    )
 
 
 def _co_taken(state: State, rows: NDArray[np.int64]) -> NDArray[np.int32]:

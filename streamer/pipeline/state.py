@@ -60,6 +60,7 @@ class State(NamedTuple):
     ranker: Ranker
     trainer: Trainer | None  # of the attention network; None: nobody trains
     changed: set[int]  # item rows that the trainer has not seen as they are now
+    evicted: set[int]  # of these, rows given up since the last round: it must forget what it knows of them
     segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for it
     window: Window  # of the event ids folded lately
     contents: Contents
@@ -97,6 +98,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         None,
         new_ranker(N_FEATURES),
         trainer if has_trainer else None,
+        set(),
         set(),
         {},
         new_window(settings.dedup_window),
@@ -221,7 +223,7 @@ def state_hash(state: State) -> str:
     digest.update(state.nearest.digest() if state.nearest is not None else b"none")
     digest.update(state.trainer.digest() if state.trainer is not None else b"none")
     # what the next round will be told, and what lists are ranked with until then
-    digest.update(repr(sorted(state.changed)).encode())
+    digest.update(repr((sorted(state.changed), sorted(state.evicted))).encode())
     for table in (*state.graph.takes, *state.graph.vectors[:-1]):
         digest.update(np.ascontiguousarray(table).view(np.uint8).data)
     digest.update(repr(state.graph.vectors.version).encode())

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.graph.vectors import Tables
-from streamer.propagate.network import Network, digest, from_arrays, new_network, to_arrays
+from streamer.propagate.network import Network, digest, from_arrays, new_network, to_arrays, without_rows
 from streamer.propagate.settings import Architecture, Examples, Inputs, check_inputs
 from streamer.propagate.tables import export
 
@@ -26,6 +26,9 @@ class Round(NamedTuple):
     nodes: NDArray[np.int32]  # (n, NODES) feature node rows + 1; 0 = none
     known: NDArray[np.bool_]  # (n,) taken once, and listable
     neighbours: NDArray[np.int32]  # (n, N_NEIGHBOURS) item rows + 1; 0 = none
+    evicted: NDArray[
+        np.int64
+    ]  # (n,) rows, among `rows`, that were given up since the last round: what was known of them goes
 
 
 class Trainer(Protocol):
@@ -137,11 +140,22 @@ class Learner:
         n_nodes = job.nodes.shape[1]
         if job.n_items > self._inputs.known.size or n_nodes != self._inputs.nodes.shape[1]:
             self._inputs = _grown(self._inputs, 2 * job.n_items, n_nodes)
+        if job.evicted.size:
+            self._forget(job.evicted)
         dim = min(TEXT_DIM, job.text.shape[1])
         self._inputs.text[job.rows, :dim] = job.text[:, :dim]
         self._inputs.nodes[job.rows] = job.nodes
         self._inputs.known[job.rows] = job.known
         self._inputs.neighbours[job.rows] = job.neighbours
+
+    def _forget(self, rows: NDArray[np.int64]) -> None:
+        self._network = without_rows(self._network, rows)
+        for part in self._inputs:
+            part[rows] = 0
+        is_gone = np.zeros(self._inputs.known.size + 1, np.bool_)
+        is_gone[rows + 1] = True
+        neighbours = self._inputs.neighbours
+        neighbours[is_gone[neighbours]] = 0  # of items that did not change, too
 
 
 def _grown(inputs: Inputs, n_items: int, n_nodes: int) -> Inputs:

@@ -12,7 +12,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from streamer.graph.vectors import N_GAPS
-from streamer.propagate.settings import Architecture, Examples, check_architecture, no_examples, take
+from streamer.propagate.settings import (
+    Architecture,
+    Examples,
+    check_architecture,
+    no_examples,
+    take,
+    without_items,
+)
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -157,6 +164,36 @@ def grown(network: Network, n_items: int, n_nodes: int) -> Network:
         square=padded(network.square),
         buffer=take(network.buffer, np.arange(network.buffer.target.size)),
         n_taken=np.concatenate([network.n_taken, np.zeros(n_more, np.int64)]),
+    )
+
+
+def without_rows(network: Network, rows: NDArray[np.int64]) -> Network:
+    """A network that never heard of these items: their rows stand at their first values, and no example names them.
+
+    Args:
+        rows: (n,) item rows, each once; some may lie beyond what the network has grown to.
+    """
+    n_rows = network.n_taken.size
+    inside = rows[rows < n_rows]
+    weights, mean, square = dict(network.weights), dict(network.mean), dict(network.square)
+    for name in BY_ITEM:
+        weights[name], mean[name], square[name] = (tables[name].copy() for tables in (weights, mean, square))
+        dim = weights[name].shape[1]
+        weights[name][inside] = hashed_rows(network.architecture.seed, name, inside, dim)
+        mean[name][inside] = square[name][inside] = 0.0
+    n_taken = network.n_taken.copy()
+    n_taken[inside] = 0
+    is_gone = np.zeros(max(n_rows, int(network.buffer.items.max(initial=-1)) + 1), np.bool_)
+    is_gone[inside] = True
+    n_buffered = network.architecture.n_buffered
+    ages = np.arange(max(0, network.n_seen - n_buffered), network.n_seen) % n_buffered  # the oldest first
+    kept = without_items(take(network.buffer, ages), is_gone)
+    n_kept = kept.target.size
+    buffer = no_examples(n_buffered, network.architecture.n_history)
+    for whole, part in zip(buffer, kept, strict=True):
+        whole[:n_kept] = part
+    return network._replace(
+        weights=weights, mean=mean, square=square, buffer=buffer, n_taken=n_taken, n_seen=n_kept
     )
 
 

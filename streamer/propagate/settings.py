@@ -89,6 +89,22 @@ def take(examples: Examples, which: NDArray[np.int64] | NDArray[np.bool_] | slic
     )
 
 
+def without_items(examples: Examples, is_gone: NDArray[np.bool_]) -> Examples:
+    """Copies of the examples without these items: histories close up. One that lost its target or all its history is left out.
+
+    Args:
+        is_gone: (n_items,) of every item row that the examples name.
+    """
+    gone = np.concatenate([is_gone, [True]])  # at -1: nobody is nobody to keep
+    order = np.argsort(gone[examples.items], axis=1, kind="stable")
+    items = np.take_along_axis(examples.items, order, axis=1)
+    gap_s = np.take_along_axis(examples.gap_s, order, axis=1)
+    z_score = np.take_along_axis(examples.z_score, order, axis=1)
+    is_hole = gone[items]
+    items[is_hole], gap_s[is_hole], z_score[is_hole] = -1, 0.0, np.nan
+    return take(Examples(examples.target, items, gap_s, z_score), ~gone[examples.target] & ~is_hole[:, 0])
+
+
 def as_float(text: NDArray[np.float32] | NDArray[np.int8]) -> NDArray[np.float32]:
     """Text embeddings as float32; int8 stands for 1/127ths."""
     if text.dtype == np.int8:

@@ -49,6 +49,8 @@ class Figures:
         self._telemetry.refused.inc(info.n_refused)
         self._telemetry.late.inc(info.n_late)
         self._telemetry.evicted.labels("users").inc(info.n_users_evicted)
+        self._telemetry.evicted.labels("items").inc(len(info.evicted_item_rows))
+        self._first_listings.forget(info.evicted_item_rows)
         if is_live:
             self._first_listings.catalogued(info.described_item_rows, received_s)
         else:

@@ -1,6 +1,7 @@
 """How long new items wait: from the catalog event to the first published list they are on, and who lists cold ones."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,13 @@ class FirstListings:
             row, _ = self._received_s.popitem(last=False)
             self._stages[row + 1] = _DONE
             self.n_given_up += 1
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """These rows are those of other items from now on."""
+        known = [row for row in rows if row + 1 < self._stages.size]
+        self._stages[np.array(known, np.int64) + 1] = _UNSEEN
+        for row in known:
+            self._received_s.pop(row, None)
 
     def listed(self, rows: NDArray[np.int32]) -> list[float]:
         """These lists are published: (n, k) item rows, -1 where a list is shorter.

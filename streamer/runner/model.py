@@ -64,6 +64,7 @@ class Model:
         self._returning = Returning(settings.session_gap_s * 1000)
         self._n_segments_made = 0
         self._chances = Chances("", b"")
+        self._wrong = np.zeros(0, np.int32)  # see `take_wrong`
         self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
         self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
 
@@ -86,7 +87,7 @@ class Model:
             self.trainer.patient = not is_serving
         self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
         # before the look-up: a row that changed hands in this batch must not show its newcomer the list of the one who left
-        self._publisher.forget(info.erased_user_rows)
+        self._forget(info)
         served = self._publisher.served(info.outcomes) if is_serving else None
         self.scoreboard.update(info.outcomes, served)
         self._note(info, now_ms)
@@ -112,6 +113,7 @@ class Model:
             self.trainer.plan(chances.rounds)
         self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
         self._note(info, now_ms)
+        self._forget(info)
         if self.trainer is not None:
             self.trainer.plan("")
             self.trainer.take_decisions()
@@ -162,7 +164,16 @@ class Model:
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
         self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
         self._erased |= dict.fromkeys(info.erased_user_ids)
+
+    def _forget(self, info: pipeline.StepInfo) -> None:
+        """Rows that changed hands show their newcomers nothing of those who had them before."""
         self._publisher.forget(info.erased_user_rows)
+        if info.evicted_item_rows:
+            n_users = self.state.ids.users.n_rows
+            rows, retired_rows = info.evicted_item_rows, info.evicted_retired_rows
+            wrong = self._publisher.forget_items(rows, retired_rows, n_users)
+            self._wrong = np.union1d(self._wrong, wrong)
+            self.scoreboard.forget(np.array(rows, np.int64))
 
     def all_users(self) -> NDArray[np.int32]:
         """Rows of all users, and of those who stand for segments; some may have been given back."""
@@ -176,6 +187,11 @@ class Model:
     def holders(self, item_rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Rows of those whose published list holds one of these items: see `Publisher.holders`."""
         return self._publisher.holders(item_rows, self.state.ids.users.n_rows)
+
+    def take_wrong(self) -> NDArray[np.int32]:
+        """Rows of those whose published list holds an item that was retired, and evicted since the last call."""
+        wrong, self._wrong = self._wrong, np.zeros(0, np.int32)
+        return wrong
 
     def returning_users(self) -> NDArray[np.int32]:
         """Rows of users whose session has ended since the last call: their lists are for their return from now on."""

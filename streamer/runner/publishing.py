@@ -96,6 +96,7 @@ class Publishing:
             self._writer.follow(self._model.state, info)
         if is_serving:
             self._retirement.retire(self._model.item_rows(info.retired_item_ids))
+            self._retirement.make_again(self._model.take_wrong())
         else:
             self._is_touched[info.touched_users] = True
         self._anonymous_changed = True

@@ -46,15 +46,20 @@ class Retirement:
             self._gone_since_s = self._clock.monotonic_s()
         self._gone.update(item_rows)
 
+    def make_again(self, user_rows: Rows) -> None:
+        """These lists, ascending, `ANONYMOUS_ROW` among them, hold a retired item."""
+        if user_rows.size and not self._waiting.size and not self._gone:
+            self._waiting_since_s = self._clock.monotonic_s()
+        # rows that wait already are made from the state as it is then: once is enough; those that all read come first
+        self._waiting = np.concatenate([self._waiting, np.setdiff1d(user_rows, self._waiting)])
+
     def take(self, n_most: int) -> Rows:
         """Rows of users whose lists must be made again now, `ANONYMOUS_ROW` among them; the next ones wait."""
         if self._gone and self._due():
             found = self._holders(np.array(sorted(self._gone), np.int32))
             if not self._waiting.size:
                 self._waiting_since_s = self._gone_since_s
-            # rows that wait already are made from the state as it is then: once is enough; those that all read come first
-            found = np.setdiff1d(found, self._waiting)
-            self._waiting = np.concatenate([self._waiting, found])
+            self.make_again(found)
             self._gone.clear()
         taken, self._waiting = self._waiting[:n_most], self._waiting[n_most:]
         return taken

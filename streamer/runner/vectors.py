@@ -64,12 +64,16 @@ class VectorWriter:
     def follow(self, state: State, info: StepInfo) -> None:
         """A batch was folded: its users and items get new vectors."""
         item_rows = info.outcomes.item_row
+        self._newest[info.evicted_item_rows] = 0
         np.maximum.at(self._newest, item_rows, info.outcomes.time_ms + 1)
         self._publisher.touch_users(info.touched_users)
         self._publisher.touch_items(np.concatenate([item_rows, info.described_item_rows]))
         for user_row in info.erased_user_rows:
             if state.ids.users.id(user_row) is None:  # else it has a new owner, whose vector it is
                 self._publisher.forget_user(user_row)
+        for item_row in info.evicted_item_rows:
+            if state.ids.items.id(item_row) is None:
+                self._publisher.forget_item(item_row)
         for item_id in info.retired_item_ids:
             item_row = state.ids.items.row(item_id)
             if item_row >= 0:
@@ -131,15 +135,18 @@ def user_entries(state: State, rows: Rows) -> list[VectorEntry]:
 
 
 def item_entries(state: State, rows: Rows, times_ms: NDArray[np.int64]) -> list[VectorEntry]:
-    """h_i of these items; those that came after the present version, and those that may not be listed, are left out.
+    """h_i of these items; those that came after the present version, or may not be listed, and rows of nobody, are left out.
 
     Args:
         rows: (n,) int32 rows of items.
         times_ms: (n,) of the newest event of each, -1 = none.
     """
     h = state.graph.vectors.h
-    is_there = (rows < h.shape[0]) & ~state.graph.unlistable[rows]
+    is_owned = np.array([state.ids.items.id(row) is not None for row in rows.tolist()], np.bool_)
+    is_there = is_owned & (rows < h.shape[0]) & ~state.graph.unlistable[rows]
     rows, times_ms = rows[is_there], times_ms[is_there]
+    has_vector = np.isfinite(state.graph.vectors.bias[rows])  # not where the row was that of an evicted item
+    rows, times_ms = rows[has_vector], times_ms[has_vector]
     items = state.graph.items[rows]
     nodes = [nodes[:n] for nodes, n in zip(items["nodes"].tolist(), items["n_nodes"].tolist(), strict=True)]
     return _entries(state, state.ids.items, rows, h[rows], times_ms, nodes)

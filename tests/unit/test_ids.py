@@ -67,6 +67,8 @@ def test_many_at_once_are_as_one_after_the_other(max_rows: int):
         ids.release("a")
     names = ["b", "c", "a", "c", "d", "e", "b"]
     assert at_once.n_free == max_rows - 1
+    assert at_once.n_released == 1
+    assert at_once.n_unknown(names) == 5  # all but "b", one of them twice
     assert at_once.admit_many(names) == [one_by_one.admit(name) for name in names]
     assert list(at_once.items()) == list(one_by_one.items())
     assert (at_once.n_free, at_once.is_full) == (max_rows - len(one_by_one), one_by_one.is_full)

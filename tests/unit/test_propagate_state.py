@@ -1,9 +1,13 @@
 """The attention network as arrays for a checkpoint, its digest, and what it refuses to be or to read."""
 
+import numpy as np
 import pytest
 from test_propagate import SMALL, TEXT_DIM, some_examples, some_inputs, trained
 
 from streamer.propagate import Architecture, digest, export, from_arrays, new_network, to_arrays
+from streamer.propagate.learner import Learner, Round
+from streamer.propagate.network import grown, hashed_rows, without_rows
+from streamer.propagate.settings import no_examples
 from streamer.propagate.training import train_round
 
 
@@ -76,3 +80,59 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         train_round(network, examples._replace(items=examples.items + 5), some_inputs(30))
     with pytest.raises(ValueError, match=r"examples\.gap_s: expected shape \(9, 5\)"):
         train_round(network, examples._replace(gap_s=examples.gap_s[:, :4]), inputs)
+
+
+def test_items_that_go_leave_nothing_in_the_network() -> None:
+    """Their rows stand at their first values, no example names them, and histories close up; the others' rows stay."""
+    net = grown(new_network(Architecture(dim=4, n_buffered=4, n_history=3), 0), 6, 2)
+    net = net._replace(n_seen=6, n_taken=np.arange(net.n_taken.size))
+    for tables in (net.weights, net.mean, net.square):
+        for name in ("item", "bias"):
+            tables[name][:] = 7.0
+    net.buffer.target[:] = [4, 5, 2, 3]  # the oldest stands at 2
+    net.buffer.items[:] = [[1, 2, 3], [2, 1, -1], [3, 4, -1], [5, 1, 4]]
+    net.buffer.gap_s[:] = np.arange(12).reshape(4, 3)
+    left = without_rows(net, np.array([1, 3, 5_000]))
+    first = hashed_rows(0, "item", np.array([1, 3]), 4)
+    assert left.weights["item"][[1, 3]].tolist() == first.tolist()
+    assert not left.mean["item"][[1, 3]].any()
+    assert left.n_taken[:5].tolist() == [0, 0, 2, 0, 4]
+    assert (left.weights["item"][[0, 2, 4]] == 7.0).all()
+    assert left.n_seen == 3  # that of target 3 went
+    assert left.buffer.target[:3].tolist() == [2, 4, 5]
+    assert left.buffer.items[:3].tolist() == [[4, -1, -1], [2, -1, -1], [2, -1, -1]]
+    assert left.buffer.gap_s[:3, 0].tolist() == [7.0, 1.0, 3.0]
+    assert (net.weights["item"] == 7.0).all()  # a value: the one before stays as it was
+    assert net.buffer.target.tolist() == [4, 5, 2, 3]
+    assert without_rows(left, np.array([2])).n_seen == 0  # no history is left of any example
+
+
+def test_a_trainer_forgets_rows_that_changed_hands() -> None:
+    """Its inputs of them go, and their places among the neighbours of others, before it hears of who has them now."""
+    learner = Learner()
+    nobody = np.zeros(0, np.int64)
+    first = Round(
+        no_examples(0, 20),
+        3,
+        np.arange(3),
+        np.ones((3, 2), np.int8),
+        np.ones((3, 16), np.int32),
+        np.ones(3, np.bool_),
+        np.full((3, 8), 2, np.int32),
+        nobody,
+    )
+    learner.learn(first)
+    again = first._replace(
+        rows=np.array([1]),
+        text=np.zeros((1, 2), np.int8),
+        nodes=np.zeros((1, 16), np.int32),
+        known=np.zeros(1, np.bool_),
+        neighbours=np.zeros((1, 8), np.int32),
+        evicted=np.array([1]),
+    )
+    learner.learn(again)
+    inputs = learner.freeze()
+    assert inputs["inputs.known"].tolist() == [True, False, True]
+    assert not inputs["inputs.neighbours"].any()  # all of them named row 1
+    assert not inputs["inputs.text"][1].any()
+    assert inputs["inputs.text"][0, :2].tolist() == [1, 1]

@@ -22,6 +22,7 @@ JOB = Round(
     nodes=np.zeros((0, 16), np.int32),
     known=np.zeros(0, np.bool_),
     neighbours=np.zeros((0, N_NEIGHBOURS), np.int32),
+    evicted=np.zeros(0, np.int64),
 )
 
 
