@@ -7,6 +7,7 @@ with the one that comes back.
     delivery.py  what comes twice, and what erased users did before, is left out
     batch.py     one batch into the state
     eviction.py  room for new users in a full table
+    items.py     room for new items in a full table
     segments.py  lists for those of whom one value of a profile is known
     rounds.py    training beside the fold
     lists.py     lists and vectors out of it

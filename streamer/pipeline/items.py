@@ -18,7 +18,7 @@ from streamer.graph.removal import (
     leave_users,
     new_scratch,
 )
-from streamer.graph.state import EVENTS, RING, ROUND
+from streamer.graph.state import EVENTS, POOLED, RING, ROUND
 from streamer.graph.vectors import Tables
 from streamer.pipeline.state import State
 from streamer.propagate.settings import Examples, take, without_items
@@ -129,7 +129,11 @@ def forget_rows(state: State, rows: Rows) -> None:
     is_gone = np.zeros(ids.items.n_rows + 1, np.bool_)
     is_gone[rows + 1] = True
     scratch = new_scratch()
-    leave_counts(graph, rows)
+    items = graph.items[rows]
+    # a tombstone of an item that nobody knew is in no sum: rates, fitted anew where something leaves them, stay as they are
+    counted = rows[((items["flags"] & POOLED) > 0) | (items["n_nodes"] > 0)]
+    if counted.size:
+        leave_counts(graph, counted)
     leave_neighbours(graph, is_gone)
     leave_users(graph, is_gone, ids.users.n_rows, scratch)
     leave_nodes(graph, is_gone, ids.nodes.n_rows, scratch)

@@ -105,7 +105,9 @@ class Telemetry:
             "Interactions without a ranking of their own: another of their user was in the batch, or a log was still read",
         )
         self.evicted = c(
-            "evicted_total", "Rows of a full table given to newcomers, the coldest first", "table"
+            "evicted_total",
+            "Rows of a full table that made way for newcomers, retired items first, then the coldest",
+            "table",
         )
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
         self.texts_embedded = c(

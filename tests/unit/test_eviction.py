@@ -85,21 +85,21 @@ def test_any_cut_of_the_log_evicts_the_same():
 
 
 def test_ten_times_what_there_is_room_for():
-    """The tables keep their size however many come; all interactions are learned but those of items beyond; metrics say so."""
+    """The tables keep their size however many come; all interactions are learned."""
     n_users, n_items = 10 * SIZES.max_users, 10 * SIZES.max_items
     log = crowd(4_000, n_users, n_items)
     half, _, _ = folded(log[: len(log) // 2], 100)
     bytes_half = pipeline.table_bytes(half)
     state, n_evicted, n_refused = folded(log, 100)
     assert len(state.ids.users) <= SIZES.max_users
-    assert len(state.ids.items) == SIZES.max_items
+    assert len(state.ids.items) > SIZES.max_items - SIZES.max_items // 16
     assert n_evicted > n_users
-    assert n_refused > 0
+    assert n_refused == 0
     bytes_end = pipeline.table_bytes(state)
     of_tables = [
         name
         for name in bytes_end
-        if name not in ("encoders", "taken", "taken_counts", "taken_last", "rates_ring")
+        if name not in ("encoders", "taken", "taken_counts", "taken_last", "rates_ring", "rates_arrived")
     ]
     assert {name: bytes_end[name] for name in of_tables} == {name: bytes_half[name] for name in of_tables}
     assert sum(bytes_end.values()) == pytest.approx(sum(bytes_half.values()), rel=0.02)

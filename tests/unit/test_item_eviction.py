@@ -104,8 +104,8 @@ class Mentions:
             self._add(graph.takes.target[n], "takes")
             for row in graph.takes.items[n]:
                 self._add(row, "takes")
-        for row, _ in state.texts.items():
-            self._add(row, "text")
+        for row, key in state.texts.items():
+            self._add(row, f"text {key}")
         for row, h in enumerate(graph.vectors.h):
             if h.any() or graph.vectors.x[row].any() or np.isfinite(graph.vectors.bias[row]):
                 self._add(row, "vectors")
@@ -266,7 +266,7 @@ def test_a_checkpoint_right_before_and_right_after():
 
 
 def test_ten_times_as_many_as_there_is_room_for():
-    """All of them are learned in turn, those that came last are on the list that everyone reads, and the tables keep their size."""
+    """All are learned in turn, those that came last are on the list that everyone reads, and the tables keep their size."""
     settings = PLAIN._replace(max_items=24, max_users=16)
     log = [view(f"u{n % 9}", f"i{n // 4}", 1_000 * n) for n in range(4 * 240)]
     half, _, _ = folded(log[: len(log) // 2], 100, settings)
