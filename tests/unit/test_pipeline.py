@@ -204,17 +204,20 @@ def test_erased_and_back_in_one_batch():
     assert (row["n_events"], row["n_taken"]) == (1, 1)
 
 
-def test_full_tables_make_room_or_refuse_and_go_on():
-    """A user beyond the table takes the row of the coldest; events of items beyond it are counted and not learned."""
+def test_full_tables_make_room_and_go_on():
+    """Beyond the tables, users and items take the rows of the coldest, and every event is learned."""
     state, info = folded(
         view("a", "x"), view("b", "y"), view("c", "x"), view("a", "z"), item("w"), view("b", "x"),
         settings=SIZES._replace(max_users=2, max_items=2),
     )  # fmt: skip
-    assert (info.n_interactions, info.n_refused, info.n_users_evicted) == (4, 2, 1)
-    assert info.outcomes.flags.size == 4
-    assert info.erased_user_rows == [0]
-    assert info.erased_user_ids == []  # nobody asked for his list to be deleted
-    assert (state.ids.users.row("a"), state.ids.users.row("c")) == (-1, 0)
+    assert (info.n_interactions, info.n_refused) == (5, 0)
+    # at equal times the first row is the coldest: c took that of a, who took it back; b stayed
+    assert info.erased_user_rows == [0, 0]
+    assert info.erased_user_ids == []  # nobody asked for a list to be deleted
+    assert {user: state.ids.users.row(user) for user in "abc"} == {"a": 0, "b": 1, "c": -1}
+    # the item of the last event stays: y went for z, x for w, and w, which nobody took, for x
+    assert info.evicted_item_rows == [1, 0, 0]
+    assert {item_id: state.ids.items.row(item_id) for item_id in "wxyz"} == {"w": -1, "x": 0, "y": -1, "z": 1}
 
 
 def test_a_refused_interaction_takes_no_row():
