@@ -65,7 +65,13 @@ class Mentions:
 
     def __init__(self, state):
         self.where = {}
-        graph = state.graph
+        self._look_at_items(state, state.graph)
+        self._look_at_users_and_nodes(state, state.graph)
+        self._look_at_order(state.graph)
+        for row, key in state.texts.items():
+            self._add(row, f"text {key}")
+
+    def _look_at_items(self, state, graph):
         for owner in range(state.ids.items.n_rows):
             for neighbour in graph.neighbour[owner][graph.neighbour[owner] > 0]:
                 self._add(neighbour - 1, "neighbour")
@@ -77,6 +83,11 @@ class Mentions:
                 self._add(owner, "record")
             if graph.company.sum[owner].any() or graph.company.code[owner].any():
                 self._add(owner, "company")
+        for row, h in enumerate(graph.vectors.h):
+            if h.any() or graph.vectors.x[row].any() or np.isfinite(graph.vectors.bias[row]):
+                self._add(row, "vectors")
+
+    def _look_at_users_and_nodes(self, state, graph):
         for user in range(state.ids.users.n_rows):
             for row in history_of(graph, user):
                 self._add(row, "history")
@@ -87,6 +98,8 @@ class Mentions:
                 self._add(row, "node.top")
             for row in node["recent"][: node["n_recent"]]:
                 self._add(row, "node.recent")
+
+    def _look_at_order(self, graph):
         for clock in range(N_CLOCKS):
             for row in graph.clocks.top[clock][: graph.clocks.n_top[clock]]:
                 self._add(row, "clock")
@@ -104,11 +117,6 @@ class Mentions:
             self._add(graph.takes.target[n], "takes")
             for row in graph.takes.items[n]:
                 self._add(row, "takes")
-        for row, key in state.texts.items():
-            self._add(row, f"text {key}")
-        for row, h in enumerate(graph.vectors.h):
-            if h.any() or graph.vectors.x[row].any() or np.isfinite(graph.vectors.bias[row]):
-                self._add(row, "vectors")
 
     def _add(self, row, name):
         if row >= 0:
@@ -177,7 +185,9 @@ def test_sums_are_those_of_who_is_left():
     assert graph.counters[KNOWN_ITEMS] == np.count_nonzero(items["flags"] & KNOWN)
     for clock in range(N_CLOCKS):
         weights = {row: clock_weight_of(graph, clock, row) for row in range(45) if items["n_events"][row]}
-        weights = {row: weight for row, weight in weights.items() if weight > 0.0}  # some clocks count some events only
+        weights = {
+            row: weight for row, weight in weights.items() if weight > 0.0
+        }  # some clocks count some events only
         top = graph.clocks.top[clock][: graph.clocks.n_top[clock]].tolist()
         assert sorted(top) == sorted(weights)
         assert [weights[row] for row in top] == sorted(weights.values(), reverse=True)
