@@ -72,7 +72,7 @@ class StepInfo(NamedTuple):
     n_refused: int  # events of items for which the table had no room: not learned
     n_late: int  # interactions that happened before one of the same user that had been learned
     n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
-    touched_users: NDArray[np.int32]  # rows, ascending: whose list may have changed
+    touched_users: NDArray[np.int32]  # rows, ascending: of interactions and profiles, so whose list may have changed
     outcomes: Outcomes
     retired_item_ids: list[str]  # may not be listed any more
     restored_item_ids: list[str]  # may be listed again
@@ -149,6 +149,7 @@ class _Batch:
         self._evicted_retired: list[int] = []
         self._removed: list[Erased] = []
         self._described: set[int] = set()
+        self._profiled: set[int] = set()  # user rows
         self._n_items_retired = 0
 
     def take_interactions(self, events: Sequence[Interaction]) -> None:
@@ -244,7 +245,7 @@ class _Batch:
             n_refused=self._n["refused"],
             n_late=int(np.count_nonzero(outcomes.flags & LATE)),
             n_skipped=self.skipped,
-            touched_users=np.unique(outcomes.user_row),
+            touched_users=np.union1d(outcomes.user_row, np.array(list(self._profiled), np.int32)),
             outcomes=outcomes,
             retired_item_ids=[item_id for item_id, gone in self._retired.items() if gone],
             restored_item_ids=[item_id for item_id, gone in self._retired.items() if not gone],
@@ -367,6 +368,7 @@ class _Batch:
         nodes[:PROFILE_NODES] = 0
         nodes[: len(segments)] = segments
         admit_segments(self.state, names)
+        self._profiled.add(user_row)
 
     def _has_texts(self) -> bool:
         settings = self.state.settings

@@ -160,7 +160,8 @@ class Model:
     def _note(self, info: pipeline.StepInfo, now_ms: int) -> None:
         """Remember whose lists must be made, marked or deleted."""
         if info.n_interactions:
-            self._returning.touch(info.touched_users, min(int(info.outcomes.time_ms.max()), now_ms))
+            user_rows, time_ms = np.unique(info.outcomes.user_row), int(info.outcomes.time_ms.max())
+            self._returning.touch(user_rows, min(time_ms, now_ms))
         self._is_retired |= dict.fromkeys(info.retired_item_ids, True)
         self._is_retired |= dict.fromkeys(info.restored_item_ids, False)
         self._erased |= dict.fromkeys(info.erased_user_ids)

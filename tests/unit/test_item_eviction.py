@@ -23,7 +23,7 @@ from streamer.graph.state import (
     TOP,
 )
 from streamer.measure import Scoreboard
-from streamer.pipeline.items import evict_items
+from streamer.pipeline.items import evict_items, forget_rows
 from streamer.publish import ANONYMOUS_ROW, Publisher
 from streamer.runner.figures import Figures
 from streamer.runner.first_listing import FirstListings
@@ -65,13 +65,13 @@ class Mentions:
 
     def __init__(self, state):
         self.where = {}
-        self._look_at_items(state, state.graph)
-        self._look_at_users_and_nodes(state, state.graph)
-        self._look_at_order(state.graph)
-        for row, key in state.texts.items():
-            self._add(row, f"text {key}")
+        self._of_items(state)
+        self._of_users(state.graph, state.ids.users.n_rows)
+        self._of_lists(state.graph, state.ids.nodes.n_rows)
+        self._of_rounds(state.graph)
 
-    def _look_at_items(self, state, graph):
+    def _of_items(self, state):
+        graph = state.graph
         for owner in range(state.ids.items.n_rows):
             for neighbour in graph.neighbour[owner][graph.neighbour[owner] > 0]:
                 self._add(neighbour - 1, "neighbour")
@@ -83,23 +83,22 @@ class Mentions:
                 self._add(owner, "record")
             if graph.company.sum[owner].any() or graph.company.code[owner].any():
                 self._add(owner, "company")
-        for row, h in enumerate(graph.vectors.h):
-            if h.any() or graph.vectors.x[row].any() or np.isfinite(graph.vectors.bias[row]):
-                self._add(row, "vectors")
+        for row, key in state.texts.items():
+            self._add(row, f"text {key}")
 
-    def _look_at_users_and_nodes(self, state, graph):
-        for user in range(state.ids.users.n_rows):
+    def _of_users(self, graph, n_users):
+        for user in range(n_users):
             for row in history_of(graph, user):
                 self._add(row, "history")
             for row in taken_of(graph, user):
                 self._add(row, "taken")
-        for node in graph.nodes[: state.ids.nodes.n_rows]:
+
+    def _of_lists(self, graph, n_nodes):
+        for node in graph.nodes[:n_nodes]:
             for row in node["top"][: node["n_top"]]:
                 self._add(row, "node.top")
             for row in node["recent"][: node["n_recent"]]:
                 self._add(row, "node.recent")
-
-    def _look_at_order(self, graph):
         for clock in range(N_CLOCKS):
             for row in graph.clocks.top[clock][: graph.clocks.n_top[clock]]:
                 self._add(row, "clock")
@@ -113,10 +112,15 @@ class Mentions:
             self._add(row, "arrived")
         for row in graph.fresh[graph.fresh >= 0]:
             self._add(row, "fresh")
+
+    def _of_rounds(self, graph):
         for n in range(min(int(graph.takes.n[0]), len(graph.takes.target))):
             self._add(graph.takes.target[n], "takes")
             for row in graph.takes.items[n]:
                 self._add(row, "takes")
+        for row, h in enumerate(graph.vectors.h):
+            if h.any() or graph.vectors.x[row].any() or np.isfinite(graph.vectors.bias[row]):
+                self._add(row, "vectors")
 
     def _add(self, row, name):
         if row >= 0:
@@ -143,6 +147,20 @@ def test_nothing_names_a_row_that_was_given_up(seed, repeats):
     has_text = state.nearest.table.vector[: state.ids.items.n_rows].any(axis=1)
     assert {row for row in rows if state.graph.unlistable[row]} == {row for row in rows if has_text[row]}
     assert all(state.ids.items.id(row) is None for row in rows)
+
+
+def test_rows_that_everything_names_go_from_everywhere():
+    """Not the coldest, which few places name, but those with the most mentions of all: examples and the ring of events, too."""
+    state = full_state(6, SIZES._replace(max_items=45, training_interval=512))
+    before = Mentions(state).where
+    rows = sorted(before, key=lambda row: -len(before[row]))[:6]
+    kinds = set().union(*(before[row] for row in rows))
+    assert {"takes", "rates.ring", "history", "taken", "clock", "arrived", "node.top", "node.recent"} <= kinds
+    forget_rows(state, np.array(rows))
+    after = Mentions(state).where
+    outside = {"vectors", *(name for row in rows for name in before[row] if name.startswith("text"))}
+    assert not {row: after[row] - outside for row in rows if after.get(row, set()) - outside}
+    assert {row for row in before if row not in rows} <= after.keys()
 
 
 def test_sums_are_those_of_who_is_left():
@@ -185,9 +203,7 @@ def test_sums_are_those_of_who_is_left():
     assert graph.counters[KNOWN_ITEMS] == np.count_nonzero(items["flags"] & KNOWN)
     for clock in range(N_CLOCKS):
         weights = {row: clock_weight_of(graph, clock, row) for row in range(45) if items["n_events"][row]}
-        weights = {
-            row: weight for row, weight in weights.items() if weight > 0.0
-        }  # some clocks count some events only
+        weights = {row: weight for row, weight in weights.items() if weight > 0.0}  # some clocks count some events only
         top = graph.clocks.top[clock][: graph.clocks.n_top[clock]].tolist()
         assert sorted(top) == sorted(weights)
         assert [weights[row] for row in top] == sorted(weights.values(), reverse=True)

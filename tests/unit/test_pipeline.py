@@ -52,6 +52,15 @@ def test_every_kind_of_event_is_counted():
     assert (len(state.ids.users), len(state.ids.items)) == (1, 1)
 
 
+def test_a_profile_may_change_its_user_s_list():
+    """Of a user who did nothing yet, too; the same record once more changes nothing."""
+    profile = Profile(user_id="b", categorical={"country": ["no"]}, timestamp_ms=0)
+    state, info = folded(view("a", "x"), profile)
+    assert info.touched_users.tolist() == [0, 1]
+    _, info = pipeline.step(state, [profile])
+    assert info.touched_users.tolist() == []
+
+
 def test_an_empty_batch_does_nothing():
     """No events, no outcomes, the same state."""
     state, _ = folded(view("a", "x"))
