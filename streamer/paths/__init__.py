@@ -16,6 +16,8 @@ A new path is one file and one line here.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from streamer.compiled import kernel, kernel_named
 from streamer.graph.state import AUDIENCES, HALF_LIVES
 from streamer.paths import (
@@ -33,11 +35,12 @@ from streamer.paths import (
 
 
 class Path(NamedTuple):
-    """A path's name in lists and reports, and its kernels."""
+    """A path's name in lists and reports, its kernels, and the weight that it begins with in every context."""
 
     name: str
     score: Callable[..., Any]
     propose: Callable[..., Any] | None = None
+    first_weight: float = 1.0
 
 
 EVIDENCE_PATHS = (
@@ -50,7 +53,7 @@ EVIDENCE_PATHS = (
 )
 LIST_PATHS = (
     *(
-        Path(trending.name(half_life, audience), *trending.kernels(clock))
+        Path(trending.name(half_life, audience), *trending.kernels(clock), trending.FIRST_WEIGHT[audience])
         for clock, (half_life, audience) in enumerate(zip(HALF_LIVES, AUDIENCES, strict=True))
     ),
     Path("fresh", fresh.score, fresh.propose),
@@ -70,6 +73,7 @@ LIST_PATHS = (
 PATHS = EVIDENCE_PATHS + LIST_PATHS
 NAMES = tuple(path.name for path in PATHS)
 N_PATHS, N_EVIDENCE_PATHS = len(PATHS), len(EVIDENCE_PATHS)
+FIRST_WEIGHTS = np.array([path.first_weight for path in PATHS])
 
 
 _N_IN_TURN = 12

@@ -14,9 +14,12 @@ from streamer.compiled import kernel, kernel_named
 from streamer.graph.candidates import N_CHOSEN, choose
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
-from streamer.graph.state import N_CLOCKS, NEWCOMERS, STARTERS
+from streamer.graph.state import EVERYONE, N_CLOCKS, NEWCOMERS, STARTERS
 
 N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds
+# Clocks of a part of the events resemble the others: with a full share from the start they dilute the rest of the mixture
+# (stackexchange-beer, 3,775 events, the mixture's hit ratio: .7033 with 1, .7049 with .3, .7065 without them).
+FIRST_WEIGHT = {EVERYONE: 1.0, STARTERS: 0.3, NEWCOMERS: 0.3}
 _ROUNDING = 1e-5  # share of the whole mass that float32 loses: a smaller rest says nothing
 _N_EXACT = (
     256  # taken items; of a user with more, only the head of the list and his last items are subtracted

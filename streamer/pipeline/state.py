@@ -88,6 +88,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         raise ConfigError(f"without: expected some of {', '.join(switchable())}; got {', '.join(unknown)}")
     has_trainer = trainer is not None and "vectors" not in settings.without
     graph = new_graph(settings, mixture.N_CONTEXTS, paths.NAMES)
+    graph.weights[:] = paths.FIRST_WEIGHTS
     graph.switches[WITH_VECTORS] = has_trainer
     return State(
         settings,

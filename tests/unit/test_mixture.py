@@ -88,6 +88,14 @@ def test_the_rule_of_bayes_holds_for_all_paths_together():
     assert silent <= {"repeat"}
 
 
+def test_paths_of_a_part_of_the_events_begin_with_less():
+    """In every context of a new state: .3 for the clocks of sessions' beginnings and of newcomers, 1 for every other path."""
+    weights = pipeline.new_state(SIZES).graph.weights
+    for path, name in enumerate(paths.NAMES):
+        expected = 0.3 if name in ("starting_300", "newcomers_300") else 1.0
+        assert (weights[:, path] == expected).all()
+
+
 def test_contexts_are_history_lengths_by_gaps():
     """0, 1-2, 3-9, 10-39, 40+ events by up to a minute, up to half an hour, longer: every pair has its own row."""
     rows = [
