@@ -72,7 +72,9 @@ class StepInfo(NamedTuple):
     n_refused: int  # events of items for which the table had no room: not learned
     n_late: int  # interactions that happened before one of the same user that had been learned
     n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
-    touched_users: NDArray[np.int32]  # rows, ascending: of interactions and profiles, so whose list may have changed
+    touched_users: NDArray[
+        np.int32
+    ]  # rows, ascending: of interactions and profiles, so whose list may have changed
     outcomes: Outcomes
     retired_item_ids: list[str]  # may not be listed any more
     restored_item_ids: list[str]  # may be listed again

@@ -203,7 +203,9 @@ def test_sums_are_those_of_who_is_left():
     assert graph.counters[KNOWN_ITEMS] == np.count_nonzero(items["flags"] & KNOWN)
     for clock in range(N_CLOCKS):
         weights = {row: clock_weight_of(graph, clock, row) for row in range(45) if items["n_events"][row]}
-        weights = {row: weight for row, weight in weights.items() if weight > 0.0}  # some clocks count some events only
+        weights = {
+            row: weight for row, weight in weights.items() if weight > 0.0
+        }  # some clocks count some events only
         top = graph.clocks.top[clock][: graph.clocks.n_top[clock]].tolist()
         assert sorted(top) == sorted(weights)
         assert [weights[row] for row in top] == sorted(weights.values(), reverse=True)
