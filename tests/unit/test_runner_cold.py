@@ -20,12 +20,16 @@ def listed(world: World, owner: str) -> list[str]:
 
 
 def shop() -> World:
-    """Three groups of 20 items with texts of their own; 30 users, each keeps to a group and takes every other item of it."""
+    """Three groups of 20 items with texts of their own; 30 users, each keeps to a group and takes every other item of it.
+
+    No two of a group begin with the same.
+    """
     world = World()
     for n in range(60):
         world.item(f"i{n}", f"{WORDS[n % 3]} number{n}")
     for user in range(30):
-        for n in range(user % 3, 60, 6):
+        items = list(range(user % 3, 60, 6))
+        for n in items[user // 3 :] + items[: user // 3]:
             world.view(f"u{user}", f"i{n}")
     return world
 
