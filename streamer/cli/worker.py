@@ -1,7 +1,9 @@
 """`streamer run`: the object graph of a worker, its signals, and its end."""
 
+import gc
 import logging
 import signal
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +28,12 @@ from streamer.propagate.learner import Learner
 from streamer.runner import CheckpointPorts, Runner, TextPorts
 from streamer.telemetry import MetricsServer, Telemetry
 from streamer.training import ThreadTrainer
+
+# The loop gives the interpreter up at every call of numpy, and other threads (reading ahead, training, metrics) may keep it for
+# as long as this: with Python's own 5 ms the loop stands still for most of a batch.
+_SWITCH_INTERVAL_S = 1e-4
+# A batch is tens of thousands of objects, and none of them is in a cycle: looking for cycles every 700 of them finds nothing.
+_GC_THRESHOLDS = 100_000, 20, 50
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +86,9 @@ def work(settings: Settings, report: Path | None) -> None:
         stack.callback(server.close)
         _log.info("metrics", extra={"url": f"http://{server.host}:{server.port}/metrics"})
         _stop_on_signals(stop)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         if trainer is not None:
             trainer.warm_up()
         runner.run(stop)  # everything that was sent has been acknowledged when it returns
