@@ -29,16 +29,14 @@ from streamer.runner import CheckpointPorts, Runner, TextPorts
 from streamer.telemetry import MetricsServer, Telemetry
 from streamer.training import ThreadTrainer
 
-# The loop gives the interpreter up at every call of numpy, and other threads (reading ahead, training, metrics) may keep it for
-# as long as this: with Python's own 5 ms the loop stands still for most of a batch.
-_SWITCH_INTERVAL_S = 1e-4
 # A batch is tens of thousands of objects, and none of them is in a cycle: looking for cycles every 700 of them finds nothing.
 _GC_THRESHOLDS = 100_000, 20, 50
 
 _log = logging.getLogger(__name__)
 
-# How long another thread may hold the interpreter while a list waits: training and embedding run beside the fold.
-SWITCH_INTERVAL_S = 0.0005
+# How long another thread may hold the interpreter while a list waits: reading ahead and training run beside the fold, which
+# gives the interpreter up at every call of numpy. With Python's own 5 ms it stands still for most of a batch.
+SWITCH_INTERVAL_S = 0.0001
 
 
 def work(settings: Settings, report: Path | None) -> None:
@@ -86,7 +84,7 @@ def work(settings: Settings, report: Path | None) -> None:
         stack.callback(server.close)
         _log.info("metrics", extra={"url": f"http://{server.host}:{server.port}/metrics"})
         _stop_on_signals(stop)
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         if trainer is not None:

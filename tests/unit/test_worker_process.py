@@ -1,0 +1,58 @@
+"""What `streamer run` sets up around the loop."""
+
+import gc
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streamer.cli import worker
+from streamer.config import Settings
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    """What belongs to the whole process is put back."""
+    interval_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    sys.setswitchinterval(interval_s)
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("as_before")
+def test_the_loop_gets_the_interpreter_back_soon_and_cycles_are_looked_for_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both were lost once, and only the figures of a bench showed it."""
+    seen: list[Any] = []
+
+    class Loop:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def report(self) -> dict[str, Any]:
+            return {}
+
+        def run(self, stop: object) -> None:
+            seen.extend((stop, sys.getswitchinterval(), gc.get_threshold()[0], gc.get_freeze_count()))
+
+    monkeypatch.setattr(worker, "Runner", Loop)
+    worker.work(
+        Settings(
+            kafka="127.0.0.1:1",
+            redis="redis://127.0.0.1:1",
+            text_model="none",
+            without=("vectors",),
+            metrics_port=0,
+        ),
+        None,
+    )
+    _, interval_s, n_objects, n_frozen = seen
+    assert interval_s == pytest.approx(worker.SWITCH_INTERVAL_S) < 0.001
+    assert n_objects >= 50_000
+    assert n_frozen > 0
