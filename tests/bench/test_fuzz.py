@@ -53,7 +53,7 @@ def test_messages_are_folded_or_refused():
     outcomes = verdict.outcomes
     assert outcomes["interactions learned"] > 600
     assert outcomes["other events folded"] > 300
-    assert outcomes["no room in a full table"] > 0
+    assert verdict.notes["items that made room"] > 0
     assert sum(n for what, n in outcomes.items() if what.startswith("refused")) > 2_000
     assert {"refused: json", "refused: utf8", "refused: schema", "refused: number", "refused: key"} <= set(
         outcomes

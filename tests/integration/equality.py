@@ -17,6 +17,13 @@ from shop import (
 from workers import Worker
 
 
+def wait_until_at_rest(worker: Worker, watch: Watch, poll_until: Poll) -> None:
+    """Wait until a worker that is live has folded the whole log, and no text is still to come to it."""
+    wait_until_read(worker, watch, everything(worker), poll_until)
+    poll_until(lambda: "\nstreamer_text_backlog 0.0\n" in worker.get("/metrics")[1], what="all texts")
+    wait_until_read(worker, watch, everything(worker), poll_until)  # with the texts that came last
+
+
 def ends_equal(worker: Worker, watch: Watch, shop: Shop, poll_until: Poll) -> dict[str, Any]:
     """End a worker that is live once it has folded the whole log, and compare; its report.
 
@@ -24,9 +31,7 @@ def ends_equal(worker: Worker, watch: Watch, shop: Shop, poll_until: Poll) -> di
     order changes is that of any other order. The shop is closed.
     """
     poll_until(lambda: worker.get("/ready")[0] == 200, timeout_s=60, what="readiness")
-    wait_until_read(worker, watch, everything(worker), poll_until)
-    # no text is still being embedded: else its vector comes to the log too late to be folded
-    poll_until(lambda: "\nstreamer_text_backlog 0.0\n" in worker.get("/metrics")[1], what="all texts")
+    wait_until_at_rest(worker, watch, poll_until)
     assert worker.end() == 0
     watch.close()
     records = everything(worker)  # with the texts that came last

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equality import wait_until_at_rest
 from shop import (
     OFTEN,
     SETTINGS,
@@ -17,7 +18,6 @@ from shop import (
     logged_batches,
     settings_of,
     wait_until_live,
-    wait_until_read,
 )
 from workers import Worker
 
@@ -36,7 +36,7 @@ def shut(shop: Shop, seconds: float) -> None:
 
 def end_all_read(worker: Worker, watch: Watch, poll_until: Poll) -> dict[str, Any]:
     """The report of a worker that is live now, once it has folded everything; ends it."""
-    wait_until_read(worker, watch, everything(worker), poll_until)
+    wait_until_at_rest(worker, watch, poll_until)
     assert worker.end() == 0
     watch.close()
     found: dict[str, Any] = json.loads(worker.report_path.read_text())

@@ -1,5 +1,6 @@
 """The parts of the runner one by one: patience, positions, intake, outgoing messages."""
 
+import gc
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -422,3 +423,17 @@ def test_a_dead_letter_takes_any_text_in_its_headers() -> None:
     letter = dead_letter("dead-letters", record(0), InvalidEvent("schema", "$.\ud800", "\udfff"))
     assert letter.headers is not None
     assert letter.headers["path"] == b"$.\\ud800"
+
+
+def test_refused_messages_are_let_go_with_their_batch() -> None:
+    """No cycle keeps them: cycles are looked for seldom, and a message may have a quarter of a megabyte."""
+    refused = [b"{", b'{"user_id":"u"}', b"\xff", b"[" * 500, b'{"value":NaN}']
+    gc.collect()
+    gc.disable()
+    try:
+        admitted = admit_all([record(n, value) for n, value in enumerate(refused)], Settings().kinds(), 1000)
+        assert len(admitted.refused) == len(refused)
+        del admitted
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

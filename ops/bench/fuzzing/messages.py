@@ -213,6 +213,8 @@ class Folding:
         )
         notes = self.verdict.notes
         n_bytes = sum(pipeline.table_bytes(self.state).values())
+        n_evicted = len(info.evicted_item_rows)
+        notes["items that made room"] = notes.get("items that made room", 0) + n_evicted
         notes["table bytes, most"] = max(notes.get("table bytes, most", 0), n_bytes)
 
     def _rank(self) -> None:
