@@ -162,8 +162,14 @@ class Ledger:
             (self.gone.discard if event.available else self.gone.add)(event.item_id)
         elif isinstance(event, ItemRetired) and event.item_id in self.known_items:
             self.gone.add(event.item_id)  # of an unknown one: see test_pipeline
-        # erased, or evicted from a full table
-        self.taken = {user: took for user, took in self.taken.items() if state.ids.users.row(user) >= 0}
+        # erased, or evicted from a full table: who comes back is a newcomer
+        self.known_items = {item for item in self.known_items if state.ids.items.row(item) >= 0}
+        self.gone &= self.known_items
+        self.taken = {
+            user: took & self.known_items
+            for user, took in self.taken.items()
+            if state.ids.users.row(user) >= 0
+        }
 
 
 @slow
