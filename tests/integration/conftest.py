@@ -35,6 +35,24 @@ def shop(shop_kafka: str, shop_topics: dict[str, str]) -> Iterator[Shop]:
 
 
 @pytest.fixture
+def make_own_worker(
+    make_topic: Callable[..., str], redis_url: str, prefix: str, tmp_path: Path
+) -> Iterator[Callable[[str], Worker]]:
+    """A worker on topics of its own, not started, by its Kafka."""
+    made: list[Worker] = []
+
+    def make(kafka: str) -> Worker:
+        kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
+        topics = {kind: make_topic(kafka, kind) for kind in kinds}
+        made.append(Worker(tmp_path, kafka, redis_url, prefix, topics))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.kill()
+
+
+@pytest.fixture
 def make_shop_worker(
     shop_kafka: str, shop_topics: dict[str, str], tmp_path: Path, prefix: str
 ) -> Iterator[Any]:

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,15 +41,9 @@ def n_events(worker: Worker, outcome: str) -> float:
 
 
 @pytest.fixture
-def worker(
-    real_kafka: str, make_topic: Callable[..., str], redis_url: str, prefix: str, tmp_path: Path
-) -> Iterator[Worker]:
+def worker(real_kafka: str, make_own_worker: Callable[[str], Worker]) -> Worker:
     """On topics of its own; not started."""
-    kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
-    topics = {kind: make_topic(real_kafka, kind) for kind in kinds}
-    worker = Worker(tmp_path, real_kafka, redis_url, prefix, topics)
-    yield worker
-    worker.kill()
+    return make_own_worker(real_kafka)
 
 
 @pytest.fixture

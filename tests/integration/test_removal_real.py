@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,15 +23,9 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def worker(
-    mock_kafka: str, make_topic: Callable[..., str], redis_url: str, prefix: str, tmp_path: Path
-) -> Iterator[Worker]:
+def worker(mock_kafka: str, make_own_worker: Callable[[str], Worker]) -> Worker:
     """On topics of its own; not started."""
-    kinds = ("interactions", "catalog", "profiles", "texts", "dead_letters")
-    topics = {kind: make_topic(mock_kafka, kind) for kind in kinds}
-    worker = Worker(tmp_path, mock_kafka, redis_url, prefix, topics)
-    yield worker
-    worker.kill()
+    return make_own_worker(mock_kafka)
 
 
 def holders(lists: RedisLists, owners: list[str]) -> list[str]:
