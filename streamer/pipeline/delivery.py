@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+import numpy as np
 import xxhash
 
 from streamer.events import CatalogItem, Event, Interaction, Kind, Profile, UserErased
@@ -33,7 +34,7 @@ def to_be_folded(
         raise ValueError(f"log_ms: expected {len(events)} times, one an event, got {len(times)}")
     # all at once: whether an id came before depends on the ids before it alone, not on what became of their events
     ids = [event.event_id if isinstance(event, Interaction) else "" for event in events]
-    is_again = recognise(state.window, hashes_of(ids))
+    is_again = recognise(state.window, hashes_of(ids)) if any(ids) else np.zeros(len(ids), np.bool_)
     erased = state.erased
     if not (is_again.any() or erased.covers_any(times) or UserErased in set(map(type, events))):
         return events
