@@ -372,7 +372,8 @@ def test_a_worker_trains_and_publishes(trainers: Callable[..., ThreadTrainer]) -
     assert entry.version == version
     read = telemetry.registry.get_sample_value
     assert read("streamer_vector_version") == version
-    assert read("streamer_training_rounds_total") == N_EVENTS // INTERVAL
+    # the last round may end before or after the worker's figures are shown for the last time
+    assert read("streamer_training_rounds_total") in (version, N_EVENTS // INTERVAL)
     assert read("streamer_training_late_total") == 0
 
 
