@@ -110,13 +110,16 @@ class Soak:
         return self._document(found, day_s, began_s)
 
     def _send(self, block: Block) -> None:
+        before = set[Sent]()
         for message in block.messages:
             where = self._place.send(message)
             if message.topic == "interactions" and message.key != b"broken":
-                user_id = message.key.decode()
-                self._last_seen.pop(user_id, None)  # the one who came last lies last
-                self._last_seen[user_id] = where
                 self._n_sent += 1
+                if message not in before:  # a duplicate renews no list
+                    user_id = message.key.decode()
+                    self._last_seen.pop(user_id, None)  # the one who came last lies last
+                    self._last_seen[user_id] = where
+                    before.add(message)
         self._leaving += [(self._place.n_sent.copy(), message) for message in block.leaving]
         self._turn()
         self._until("reading", lambda: not self._place.is_full())
