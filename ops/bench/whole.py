@@ -1,11 +1,14 @@
 """Bench of the whole: producer -> Kafka -> worker -> Redis, every part a process of its own."""
 
+from collections.abc import Iterable, Iterator
+
 from figures import Row
 from options import MODELS, Options
 from servers import Log, Stage, staged
 
 from streamer.datasets import load
 
+ALL = "1000000"  # more than a batch has
 # Counter and histograms of the worker -> what its main thread was at.
 STAGES = {
     "streamer_step_seconds_sum": "measuring and learning",
@@ -23,14 +26,21 @@ def loop(options: Options) -> list[Row]:
     log = load(options.data, catalog_first=True, max_events=options.max_events)
     rows: list[Row] = []
     for model, settings in MODELS.items():
-        for share in options.shares:
-            case = _Case(f"{model}, measure_share={share:g}")
+        for name, measuring in _measuring(options.shares):
+            case = _Case(f"{model}, {name}")
             for _ in range(options.n_runs):
-                wanted = {**settings, **options.settings, "measure_share": f"{share:g}"}
+                wanted = {**settings, **options.settings, **measuring}
                 with staged(log, None, options.kafka, wanted) as stage:
                     case.run(stage, log)
             rows += case.rows()
     return rows
+
+
+def _measuring(shares: Iterable[float]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The defaults, which measure fewer events the longer batches are; and fixed shares, whatever that costs."""
+    yield "defaults", {}
+    for share in shares:
+        yield f"measure_share={share:g}", {"measure_share": f"{share:g}", "max_measured": ALL}
 
 
 def maximum(options: Options, log: Log) -> float:

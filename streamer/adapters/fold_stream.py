@@ -33,6 +33,8 @@ def append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
         fold.rounds,
         "served",
         fold.served,
+        "share",
+        repr(fold.share),
     )
     return ("XADD", key_of(prefix), "MAXLEN", "~", MAX_ENTRIES, f"{fold.number}-0", *entry)
 
@@ -74,8 +76,8 @@ def _fold(entry_id: bytes, fields: Any) -> Fold:
         fields = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         spans = _SPANS.decode(fields[b"spans"])
-        rounds, served = fields[b"rounds"].decode("ascii"), fields[b"served"]
-        return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served)
+        rounds, served, share = fields[b"rounds"].decode("ascii"), fields[b"served"], float(fields[b"share"])
+        return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served, share)
     except (KeyError, ValueError, msgspec.DecodeError):
         return Fold(
             0, (), 0

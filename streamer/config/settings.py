@@ -126,13 +126,20 @@ class Settings(BaseSettings):
         0.5, description="Share of one core that training may take, live"
     )
     training_waits: bool = Field(
-        False, description="Wait for training that is late, so that each run over a log gives the same state"
+        False,
+        description="Wait for training that is late, and measure long batches like short ones, "
+        "so that each run over a log gives the same state",
     )
     vectors_per_s: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         1000, description="Vectors of users and items written to Redis a second at most, live; 0 = none"
     )
     measure_share: Share = Field(
         1.0, description="Share of users ranked before each of their events, to measure"
+    )
+    max_measured: PositiveInt = Field(
+        32,
+        description="Events of a live batch measured, on average, where that is fewer than `measure_share` of them: "
+        "a long batch keeps its users waiting",
     )
 
     max_batch: BatchSize = Field(512, description="Records folded between two writes, live")

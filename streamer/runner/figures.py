@@ -30,7 +30,7 @@ class Figures:
         self._drifts = Drifts(clock, telemetry)
         self._first_listings = FirstListings(clock)
         self._cold_lists = ColdLists()
-        self._n_counted_shown = 0
+        self._n_counted_shown = self._n_measured_shown = 0
         self._n_rounds_shown = self._n_late_shown = 0
 
     def restored(self, state: State) -> None:
@@ -112,11 +112,15 @@ class Figures:
         telemetry = self._telemetry
         telemetry.counted.inc(scoreboard.n_counted - self._n_counted_shown)
         self._n_counted_shown = scoreboard.n_counted
+        lists = scoreboard.lists()
+        n_measured = int(lists["streamer"]["all"]["n"])
+        telemetry.measured.inc(n_measured - self._n_measured_shown)
+        self._n_measured_shown = n_measured
         figures = {
             (name, str(window), slice_name): metrics
             for (name, window, slice_name), metrics in scoreboard.windows().items()
         }
-        for name, slices in scoreboard.lists().items():
+        for name, slices in lists.items():
             figures |= {(name, "total", slice_name): metrics for slice_name, metrics in slices.items()}
         gauges = {
             "hit_ratio": telemetry.hit_ratio,

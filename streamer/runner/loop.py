@@ -265,7 +265,7 @@ class Runner:
         taken = self._intake.take(batch.records, self._admit(batch.records))
         self._publishing.read(batch.records)
         if taken.events:
-            chances = Chances(batch.fold.rounds, batch.fold.served)
+            chances = Chances(batch.fold.rounds, batch.fold.served, batch.fold.share)
             info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
             self._after_fold(info, taken.events, self._clock.monotonic_s())
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from streamer import checkpoint, pipeline, report
 from streamer.config import Settings
-from streamer.events import Event
+from streamer.events import Event, Interaction
 from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
 from streamer.publish import ANONYMOUS_ROW, Publisher
@@ -40,8 +40,9 @@ class Changes(NamedTuple):
 class Chances(NamedTuple):
     """What of a batch the log does not settle, and a repetition must be told: see `ports.Fold`."""
 
-    rounds: str
-    served: bytes
+    rounds: str = ""
+    served: bytes = b""
+    share: float = 1.0
 
 
 class Model:
@@ -63,7 +64,7 @@ class Model:
         self._publisher = Publisher(settings.max_users, settings.k)
         self._returning = Returning(settings.session_gap_s * 1000)
         self._n_segments_made = 0
-        self._chances = Chances("", b"")
+        self._chances = Chances()
         self._wrong = np.zeros(0, np.int32)  # see `take_wrong`
         self._is_retired: dict[str, bool] = {}  # item id -> the last word on it, not written yet
         self._erased: dict[str, None] = {}  # user ids, in order, not deleted yet
@@ -85,20 +86,30 @@ class Model:
         """
         if self.trainer is not None:
             self.trainer.patient = not is_serving
-        self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
+        share = self._share(events, is_serving)
+        self.state, info = pipeline.step(self.state, events, share, log_ms)
         # before the look-up: a row that changed hands in this batch must not show its newcomer the list of the one who left
         self._forget(info)
         served = self._publisher.served(info.outcomes) if is_serving else None
-        self.scoreboard.update(info.outcomes, served)
+        self.scoreboard.update(info.outcomes, served, share)
         self._note(info, now_ms)
         rounds = self.trainer.take_decisions() if self.trainer is not None else ""
         # lists are at most 200 items long: a rank fits into a byte
-        self._chances = Chances(rounds, served.astype(np.uint8).tobytes() if served is not None else b"")
+        ranks = served.astype(np.uint8).tobytes() if served is not None else b""
+        self._chances = Chances(rounds, ranks, share)
         return info
+
+    def _share(self, events: Sequence[Event], is_serving: bool) -> float:
+        """Of users that are measured in this batch: nobody waits for his list while a long batch is ranked event by event."""
+        share, most = self._settings.measure_share, self._settings.max_measured
+        if not is_serving or self._settings.training_waits or len(events) <= most:
+            return share
+        n_interactions = sum(isinstance(event, Interaction) for event in events)
+        return min(share, most / n_interactions) if n_interactions > most else share
 
     def take_chances(self) -> Chances:
         """What of the batch that was folded since the last call the log does not settle."""
-        chances, self._chances = self._chances, Chances("", b"")
+        chances, self._chances = self._chances, Chances()
         return chances
 
     def refold(
@@ -111,14 +122,15 @@ class Model:
         """
         if self.trainer is not None:
             self.trainer.plan(chances.rounds)
-        self.state, info = pipeline.step(self.state, events, self._settings.measure_share, log_ms)
+        self.state, info = pipeline.step(self.state, events, chances.share, log_ms)
         self._note(info, now_ms)
         self._forget(info)
         if self.trainer is not None:
             self.trainer.plan("")
             self.trainer.take_decisions()
         served = np.frombuffer(chances.served, np.uint8).astype(np.int32)
-        self.scoreboard.update(info.outcomes, served if served.size == info.n_interactions else None)
+        was_serving = served.size == info.n_interactions
+        self.scoreboard.update(info.outcomes, served if was_serving else None, chances.share)
         return info
 
     def room(self) -> Callable[[], checkpoint.Room]:

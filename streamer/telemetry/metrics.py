@@ -95,7 +95,12 @@ class Telemetry:
             "log_gaps_total", "Times records were missing from the log before we read them", "topic"
         )
         self.log_gap_records = c("log_gap_records_total", "Records missing from the log", "topic")
-        self.counted = c("counted_total", "Interactions that hit ratios are measured on")
+        self.counted = c(
+            "counted_total", "Interactions that a list could have foreseen: of items known before"
+        )
+        self.measured = c(
+            "measured_total", "Of these, ranked before they were learned: hit ratios are of them"
+        )
         self.late = c(
             "late_total", "Interactions learned that happened before one of the same user learned earlier"
         )

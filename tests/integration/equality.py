@@ -16,6 +16,8 @@ from shop import (
 )
 from workers import Worker
 
+from streamer.ports import Fold
+
 
 def wait_until_at_rest(worker: Worker, watch: Watch, poll_until: Poll) -> None:
     """Wait until a worker that is live has folded the whole log, and no text is still to come to it."""
@@ -42,7 +44,7 @@ def ends_equal(worker: Worker, watch: Watch, shop: Shop, poll_until: Poll) -> di
     assert found == expected
 
     topics = sorted(records, key=lambda tp: tp.topic == settings.topic_interactions)  # those last
-    undisturbed, plain = folded(settings, [(records[tp], "", b"") for tp in topics])
+    undisturbed, plain = folded(settings, [(records[tp], Fold(0, (), 0)) for tp in topics])
     assert found["events"] == plain["events"] == shop.n_interactions
     assert found["counted"] == plain["counted"] > 1000
     assert histories(state) == histories(undisturbed)

@@ -215,20 +215,17 @@ def settings_of(worker: Worker, **more: Any) -> Settings:
     return Settings(**{**SETTINGS, **topics, **more})
 
 
-def folded(
-    settings: Settings, log: list[tuple[list[Record], str, bytes]]
-) -> tuple[pipeline.State, dict[str, Any]]:
+def folded(settings: Settings, log: list[tuple[list[Record], Fold]]) -> tuple[pipeline.State, dict[str, Any]]:
     """State and report after these batches, from nothing."""
     trainer, scoreboard = ThreadTrainer(Learner()), Scoreboard()
     state = pipeline.new_state(settings.fold(), trainer)
-    for records, rounds, served in log:
-        trainer.plan(rounds)
+    for records, fold in log:
+        trainer.plan(fold.rounds)
         read = [one for record in records for one in admitted(settings, record)]
-        state, info = pipeline.step(
-            state, [event for event, _ in read], log_ms=[log_ms for _, log_ms in read]
-        )
-        ranks = np.frombuffer(served, np.uint8).astype(np.int32)
-        scoreboard.update(info.outcomes, ranks if ranks.size == info.n_interactions else None)
+        events, log_ms = [event for event, _ in read], [log_ms for _, log_ms in read]
+        state, info = pipeline.step(state, events, fold.share, log_ms)
+        ranks = np.frombuffer(fold.served, np.uint8).astype(np.int32)
+        scoreboard.update(info.outcomes, ranks if ranks.size == info.n_interactions else None, fold.share)
     measured = {"k": settings.k, "measure_share": settings.measure_share}
     document = report.build(settings.topic_interactions, measured, state, scoreboard)
     trainer.close()
@@ -257,10 +254,10 @@ def histories(state: pipeline.State) -> dict[str, Any]:
     }
 
 
-def logged_batches(folds: dict[int, Fold], records: Records) -> list[Any]:
-    """(records, rounds, served) of every batch; every record of the log is in exactly one of them."""
+def logged_batches(folds: dict[int, Fold], records: Records) -> list[tuple[list[Record], Fold]]:
+    """Every batch, with its records; every record of the log is in exactly one of them."""
     assert sorted(folds) == list(range(1, len(folds) + 1))
-    batches, n_seen = [], Counter[tuple[str, int, int]]()
+    batches, n_seen = list[tuple[list[Record], Fold]](), Counter[tuple[str, int, int]]()
     for number in sorted(folds):
         batch = [
             record
@@ -269,7 +266,7 @@ def logged_batches(folds: dict[int, Fold], records: Records) -> list[Any]:
         ]
         assert spans_of(batch) == folds[number].spans
         n_seen.update((r.topic, r.partition, r.offset) for r in batch)
-        batches.append((batch, folds[number].rounds, folds[number].served))
+        batches.append((batch, folds[number]))
     all_of_them = {(r.topic, r.partition, r.offset) for some in records.values() for r in some}
     assert sorted(all_of_them - n_seen.keys()) == [], "on the log, and in no batch"
     assert [place for place, n in n_seen.items() if n != 1] == [], "in two batches"
