@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numba
 import xxhash
+from numba.core.registry import CPUDispatcher
 
 numba_config: Any = numba.config  # it fills itself from the environment, so it has no static attributes
 _PACKAGE = Path(__file__).parent
@@ -58,8 +59,8 @@ Function = Callable[..., Any]
 
 
 def kernel(function: Function) -> Function:
-    """A function that other kernels call; compiled into its callers, never called from Python on the hot path."""
-    return _compile(function, cache=False)
+    """A function that kernels call, and Python cannot; compiled into its callers."""
+    return _compile_inner(function)
 
 
 def kernel_named(name: str) -> Callable[[Function], Function]:
@@ -83,7 +84,25 @@ def entry_kernel(function: Function) -> Function:
 
 def reordering_kernel(function: Function) -> Function:
     """As `kernel`, for sums that may be added up in any order: many times as fast, not bit for bit the same on all machines."""
-    return _compile(function, cache=False, fastmath={"reassoc", "contract"})
+    return _compile_inner(function, fastmath={"reassoc", "contract"})
+
+
+class _Inner(CPUDispatcher):
+    """A kernel without a way in from Python: calling it would end the process."""
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        name = self.py_func.__qualname__
+        raise TypeError(
+            f"{name}: only kernels call it, got a call from Python; call {name}.py_func, or make it an entry_kernel"
+        )
+
+
+def _compile_inner(function: Function, **more: Any) -> Function:
+    # the way in from Python, which unpacks some thirty arrays for each function, is half of the time that compiling takes
+    made = _compile(function, cache=False, no_cpython_wrapper=True, **more)
+    if isinstance(made, CPUDispatcher):  # else NUMBA_DISABLE_JIT is set
+        made.__class__ = _Inner
+    return made
 
 
 def _compile(function: Function, *, cache: bool, **more: Any) -> Function:

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from twins import empty_graph, events_of, history_of, learn_all, taken_of
+from ways_in import is_new_session
 
 from streamer.graph import FoldSettings
 from streamer.graph.catalog import erase_user
-from streamer.graph.histories import is_new_session
 from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS
 
 SIZES = FoldSettings(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from twins import clock_weight_of, history_of, taken_of
+from ways_in import has_taken
 from whole_model import MODEL, SETTINGS, DrawnTables, a_log, embedded
 
 from streamer import checkpoint, pipeline
 from streamer.adapters.memory import ManualClock, SystemClock
 from streamer.events import CatalogItem, Interaction, ItemRetired
-from streamer.graph.histories import has_taken
 from streamer.graph.rates import COLD, _age_bin, _bin_of
 from streamer.graph.state import (
     ALL_TIME,

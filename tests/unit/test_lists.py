@@ -2,11 +2,11 @@
 
 import numpy as np
 import twins
+from ways_in import copy_history
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction, Profile
 from streamer.graph import FoldSettings
-from streamer.graph.histories import copy_history
 from streamer.graph.state import EVENTS, HISTORY
 from streamer.pipeline import Ranking
 from streamer.rank import EXPLORED_PATH, EXPLORED_PLACE

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from twins import NOT_COUNTING, dense_mixture, events_of, fold_all, learn_all, taken_of
+from ways_in import context_of
 from whole_model import a_log, new_state
 
 from streamer import mixture, paths, pipeline
@@ -44,7 +45,7 @@ def test_an_update_adds_the_responsibilities_of_bayes(repeats):
         user, item = int(rng.integers(0, 20)), int(rng.integers(0, 40))
         before = state.graph.weights.copy()
         row = state.graph.users[user]
-        context = mixture.context_of(int(row["n_events"]), 0)
+        context = context_of(int(row["n_events"]), 0)
         taken = taken_of(state.graph, user)
         pipeline.rank_users(state, np.array([user], np.int32), 1)
         mixed, by_path = dense_mixture(state.graph, before[context], user)
@@ -73,7 +74,7 @@ def test_the_rule_of_bayes_holds_for_all_paths_together():
     spoke = np.zeros(paths.N_PATHS, int)
     for _ in range(150):
         user, item = int(rng.choice([row for _, row in state.ids.users.items()])), int(rng.integers(0, 40))
-        before, context = graph.weights.copy(), mixture.context_of(int(graph.users[user]["n_events"]), 0)
+        before, context = graph.weights.copy(), context_of(int(graph.users[user]["n_events"]), 0)
         out = fold_all(state, [user], [item], [int(graph.users[user]["last_time_ms"])])
         places = np.nonzero(scratch.row[scratch.final[: scratch.n[N_CHOSEN]]] == item)[0]
         added = (graph.weights - np.maximum(mixture.FORGETTING * before, mixture.LEAST))[context]
@@ -99,13 +100,11 @@ def test_paths_of_a_part_of_the_events_begin_with_less():
 def test_contexts_are_history_lengths_by_gaps():
     """0, 1-2, 3-9, 10-39, 40+ events by up to a minute, up to half an hour, longer: every pair has its own row."""
     rows = [
-        mixture.context_of(n_events, gap_ms)
-        for n_events in (0, 1, 3, 10, 40)
-        for gap_ms in (0, 60_001, 1_800_001)
+        context_of(n_events, gap_ms) for n_events in (0, 1, 3, 10, 40) for gap_ms in (0, 60_001, 1_800_001)
     ]
     assert rows == list(range(mixture.N_CONTEXTS))
-    assert mixture.context_of(2, 60_000) == mixture.context_of(1, 0)
-    assert mixture.context_of(39, 1_800_000) == mixture.context_of(10, 60_001)
+    assert context_of(2, 60_000) == context_of(1, 0)
+    assert context_of(39, 1_800_000) == context_of(10, 60_001)
 
 
 def test_weight_goes_to_the_paths_that_predict():
@@ -207,7 +206,7 @@ def test_first_events_teach_the_anonymous_list():
     items = np.random.default_rng(8).integers(0, 5, 3_000)
     fold_all(state, range(3_000), items, 1_600_000_000_000 + np.arange(3_000) * 1_000)
     pipeline.rank_users(state, np.array([-1], np.int32), 5)
-    contexts = [mixture.context_of(0, gap_ms) for gap_ms in (0, 10**6, 10**9)]
+    contexts = [context_of(0, gap_ms) for gap_ms in (0, 10**6, 10**9)]
     learned = max((state.graph.weights[context] for context in contexts), key=np.sum)
     assert learned.sum() > 100.0
     speaking = state.scratch.mass > 0.0

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from ways_in import keep, learn, learn_again, score
 
 from streamer.ranker import new_ranker
-from streamer.ranker.memory import keep, learn_again
-from streamer.ranker.network import learn, score
 from streamer.ranker.state import N_KEPT, N_LISTS, N_RANKED, SHORT
 
 N_FEATURES = 8

@@ -4,13 +4,13 @@ from math import log
 
 import numpy as np
 from twins import learn_all
+from ways_in import clock_weight, compare_taste, weigh_taste, weigh_traits
 
 from streamer.graph import FoldSettings, new_graph
-from streamer.graph.clocks import clock_weight
 from streamer.graph.state import EVENTS, TRENDING
 from streamer.ranker import new_ranker
 from streamer.ranker.state import SHORT, WIDTH
-from streamer.ranker.taste import NAMES, compare_taste, weigh_taste, weigh_traits
+from streamer.ranker.taste import NAMES
 
 SIZES = FoldSettings(max_items=16, max_users=8, max_nodes=4, max_taken=1_024, n_neighbours=16)
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from twins import COUNTING, NOT_COUNTING, dense_mixture, events_of, fold_all, taken_of
+from ways_in import choose_best, context_of, top_k
 from whole_model import SETTINGS as WHOLE
 from whole_model import a_log, new_state
 
-from streamer import mixture, paths, pipeline
+from streamer import paths, pipeline
 from streamer.events import CatalogItem, Interaction, ItemRetired
 from streamer.graph import FoldSettings
 from streamer.graph.candidates import (
@@ -15,12 +16,10 @@ from streamer.graph.candidates import (
     N_CHOSEN,
     N_FINAL,
     N_PROPOSED,
-    choose_best,
     new_candidates,
 )
 from streamer.graph.state import KNOWN, LANES
 from streamer.paths import LIST_PATHS
-from streamer.rank import top_k
 
 SMALL = FoldSettings(
     max_items=64,
@@ -77,7 +76,7 @@ def test_paths_and_mixture_equal_the_dense_twin(seed, repeats):
         ranked(state, user_row)
         scratch = state.scratch
         n_events = int(state.graph.users[user_row]["n_events"]) if user_row >= 0 else 0
-        weights = state.graph.weights[mixture.context_of(n_events, 0)]
+        weights = state.graph.weights[context_of(n_events, 0)]
         mixed, by_path = dense_mixture(state.graph, weights, user_row)
         final = scratch.final[: scratch.n[N_PROPOSED]]
         for number, name in enumerate(paths.NAMES):

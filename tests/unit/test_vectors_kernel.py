@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from test_propagate import SMALL, TEXT_DIM, some_examples, some_inputs
+from ways_in import gap_bucket
 
-from streamer.graph.vectors import GAP_EDGES_S, N_GAPS, Tables, gap_bucket, user_vectors
+from streamer.graph.vectors import GAP_EDGES_S, N_GAPS, Tables, user_vectors
 from streamer.propagate import Architecture, Examples, export, new_network
 from streamer.propagate.training import train_round
 from streamer.propagate.training import user_vectors as forward
