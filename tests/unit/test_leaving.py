@@ -8,8 +8,9 @@ from whole_model import SETTINGS, DrawnTables, a_log
 from streamer import checkpoint, pipeline
 from streamer.errors import CheckpointRefused
 from streamer.events import CatalogItem, Interaction, ItemRetired
+from streamer.graph import removal
 from streamer.measure import Scoreboard
-from streamer.pipeline import leaving
+from streamer.pipeline import items, leaving
 from streamer.pipeline.state import N_PASSED, leaving_rows
 
 # a pass begins at 5 free rows, and has as many stretches; 10 items go
@@ -229,3 +230,25 @@ def test_stretches_are_short():
     n_ahead, pace = leaving._pace(pipeline.new_state(PLAIN)._replace(settings=settings))
     assert n_ahead == 7_812
     assert n_ahead // pace >= leaving.N_STRETCHES
+
+
+def test_no_eviction_waits_for_the_compiler(monkeypatch):
+    """What a worker calls before its first event calls each of these kernels, with the types that an eviction has."""
+    kernels = [(module, name) for module in (leaving, items) for name in vars(module)]
+    kernels = [(module, name) for module, name in kernels if name.startswith(("leave_", "clear_"))]
+    assert len(kernels) == 6
+    called = set()
+    for module, name in kernels:
+        kernel = getattr(module, name)
+
+        def spy(*given, name=name, kernel=kernel):
+            called.add(name)
+            return kernel(*given)
+
+        monkeypatch.setattr(module, name, spy)
+    pipeline.warm_up(SIZES, 1.0, 10)
+    assert called == {name for _, name in kernels}
+    known = {name: list(getattr(removal, name).signatures) for _, name in kernels}
+    _, evicted = folded(a_long_log(5), pipeline.new_state(SIZES, DrawnTables()))
+    assert evicted
+    assert {name: list(getattr(removal, name).signatures) for name in known} == known
