@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.graph.state import MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NODE_TOP, NODES, TOP, TRENDING
-from streamer.pipeline.state import State
+from streamer.graph.state import EVENTS, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NODE_TOP, NODES, TOP, TRENDING
+from streamer.pipeline.state import State, leaving_rows
 
 _UNIT = 1 << MIN_TAKEN_CLASS  # slots: what a link to a free block counts in
 _N_EVENTS = 2**31 - 1
@@ -79,6 +79,8 @@ def _of_items(state: State) -> Iterator[Bounds]:
     yield "nearest.item", near[:n_items], 0, n_items
     yield "nearest.item", near[n_items : n_items + 1], 0, 0
     yield "changed", np.array(list(state.changed), np.int64), 0, n_items - 1
+    yield "leaving.rows", leaving_rows(state), 0, n_items - 1
+    yield "leaving.rows", state.leaving.is_gone[:1], 0, 0  # what names nobody is named everywhere
     yield "evicted", np.array(list(state.evicted), np.int64), 0, n_items - 1
 
 
@@ -123,6 +125,10 @@ def _of_the_rest(state: State) -> Iterator[Bounds]:
     yield "rates.passed", graph.rates.passed, 0, int(graph.rates.n[0])
     yield "taken.free", graph.taken.free, -1, len(graph.taken.item) - 1
     yield "taken.used", graph.taken.used[:1], 0, len(graph.taken.item)
+    n_passed, n_users, since = np.split(state.leaving.progress, 3)
+    yield "leaving.progress", n_passed, 0, int(n_users[0]) + state.settings.max_items
+    yield "leaving.progress", n_users, 0, state.ids.users.n_rows
+    yield "leaving.progress", since, 0, int(graph.counters[EVENTS])
     yield "window_n", state.window.n, 0, 2**62
     yield "fresh", graph.fresh, -1, last
     yield "takes.target", graph.takes.target, 0, last

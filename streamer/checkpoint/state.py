@@ -81,6 +81,8 @@ def freeze(state: State, scoreboard: Scoreboard, room: Room | None = None) -> Ca
     arrays["encoders"] = np.frombuffer(state.encoders.freeze(), np.uint8)
     arrays["changed"] = np.array(sorted(state.changed), np.int64)
     arrays["evicted"] = np.array(sorted(state.evicted), np.int64)
+    arrays["leaving.rows"] = pipeline.leaving_rows(state)
+    arrays["leaving.progress"] = state.leaving.progress.copy()
     arrays["segments"] = np.array(list(state.segments.items()), np.int32).reshape(-1, 2)
     later = {f"ids.{kind}": ids.freeze() for kind, ids in state.ids._asdict().items()}
     later["texts"] = state.texts.freeze()
@@ -131,6 +133,9 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
     vectors = tables_from_arrays(_of(arrays, "vectors"))
     near = _nearest(settings, _of(arrays, "nearest"))
     graph = state.graph._replace(vectors=vectors, near=near.table if near is not None else state.graph.near)
+    if "leaving.rows" in arrays and "leaving.progress" in arrays:
+        state.leaving.is_gone[arrays["leaving.rows"] + 1] = True
+        state.leaving.progress[:] = arrays["leaving.progress"]
     scoreboard.thaw(_of(arrays, "board"))
     state = state._replace(
         graph=graph,

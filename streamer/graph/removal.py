@@ -1,7 +1,7 @@
 """Items leave the graph: whatever counts them forgets them, and every mention of their rows goes, so that the rows are as new.
 
 One pass over all tables takes many items out at once: who names an item is not stored, and a pass costs the same for one
-item as for thousands.
+item as for thousands. Users and neighbours, where most of the work is, are passed a stretch of rows at a time.
 
     is_gone[row + 1]      what all kernels here look up: most tables hold rows + 1, and 0 is nobody
 
@@ -90,22 +90,33 @@ def _leave_nodes(graph, row):
 
 
 @entry_kernel
-def leave_neighbours(graph, is_gone):
-    """Clear the neighbour rows of items that go, and their slots in the rows of others."""
+def leave_neighbours(graph, is_gone, begin, end):
+    """Clear the slots of items that go in the neighbour rows `begin` to `end`."""
     ids, evidence = graph.neighbour, graph.evidence
-    for owner in range(is_gone.size - 1):
-        all_go = is_gone[owner + 1]
+    for owner in range(begin, end):
         for slot in range(ids.shape[1]):
-            if ids[owner, slot] != 0 and (all_go or is_gone[ids[owner, slot]]):
+            if is_gone[np.uint32(ids[owner, slot])]:
                 ids[owner, slot] = 0
                 for channel in range(CHANNELS):
                     evidence[owner, slot, channel] = 0.0
 
 
 @entry_kernel
-def leave_users(graph, is_gone, n_users, scratch):
-    """Take items that go out of the first users' histories and sets."""
-    for user_row in range(n_users):
+def clear_neighbours(graph, rows):
+    """Clear the neighbour rows of items that go themselves."""
+    ids, evidence = graph.neighbour, graph.evidence
+    for owner in rows:
+        for slot in range(ids.shape[1]):
+            if ids[owner, slot] != 0:  # the others are clear: to write there would take memory for nothing
+                ids[owner, slot] = 0
+                for channel in range(CHANNELS):
+                    evidence[owner, slot, channel] = 0.0
+
+
+@entry_kernel
+def leave_users(graph, is_gone, begin, end, scratch):
+    """Take items that go out of the histories and sets of the users `begin` to `end`."""
+    for user_row in range(begin, end):
         n_moved = _thin_history(graph, user_row, is_gone, scratch)
         if graph.users[user_row]["taken_class"] > 0:
             _thin_taken(graph, user_row, is_gone, n_moved, scratch)
@@ -117,19 +128,20 @@ def _thin_history(graph, user_row, is_gone, scratch):
     user = graph.users[user_row]
     n_events = np.int64(user["n_events"])
     length = min(n_events, HISTORY)
-    any_gone = False
+    any_gone = np.uint8(0)  # gathered without a branch or a sign: most of the time of a pass is spent here
     for at in range(length):  # of a ring that is not full, these are the places in use
-        any_gone |= is_gone[user["ring"][at] + 1]
+        any_gone |= np.uint8(is_gone[np.uint32(user["ring"][at]) + np.uint32(1)])
     if not any_gone:
         return np.int64(0)
     n_kept = 0
-    for k in range(length - 1, -1, -1):  # the oldest first
-        at = (n_events - 1 - k) % HISTORY
+    at = (n_events - length) % HISTORY  # the oldest first
+    for _ in range(length):
         if not is_gone[user["ring"][at] + 1]:
             scratch.items[n_kept] = user["ring"][at]
             scratch.times[n_kept] = user["ring_time"][at]
             scratch.values[n_kept] = user["ring_value"][at]
             n_kept += 1
+        at = at + 1 if at + 1 < HISTORY else 0
     for at in range(HISTORY):
         user["ring"][at] = scratch.items[at] if at < n_kept else 0
         user["ring_time"][at] = np.uint32(scratch.times[at]) if at < n_kept else np.uint32(0)
@@ -143,9 +155,9 @@ def _thin_taken(graph, user_row, is_gone, n_moved, scratch):
     """Write the user's set anew without the items that go, in a block of the same size."""
     user, taken = graph.users[user_row], graph.taken
     start, size = user["taken_start"], 1 << np.int64(user["taken_class"])
-    any_gone = False
+    any_gone = np.uint8(0)
     for slot in range(start, start + size):
-        any_gone |= is_gone[taken.item[slot]]
+        any_gone |= np.uint8(is_gone[np.uint32(taken.item[slot])])
     if not any_gone and (n_moved == 0 or not graph.repeats):
         return
     n_kept = 0

@@ -7,6 +7,7 @@ with the one that comes back.
     delivery.py  what comes twice, and what erased users did before, is left out
     batch.py     one batch into the state
     eviction.py  room for new users in a full table
+    leaving.py   which items make way, and the long part of it, a stretch at a time
     items.py     room for new items in a full table
     segments.py  lists for those of whom one value of a profile is known
     rounds.py    training beside the fold
@@ -27,6 +28,7 @@ from streamer.pipeline.state import (
     Ids,
     State,
     Table,
+    leaving_rows,
     new_state,
     path_weights,
     state_hash,
@@ -44,6 +46,7 @@ __all__ = [
     "Table",
     "gaps_ms",
     "idle_users",
+    "leaving_rows",
     "n_explored",
     "new_state",
     "path_weights",

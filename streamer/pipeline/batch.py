@@ -36,7 +36,8 @@ from streamer.graph.state import (
 )
 from streamer.pipeline.delivery import Skipped, content_hash, to_be_folded
 from streamer.pipeline.eviction import evict_users
-from streamer.pipeline.items import evict_items, is_used, reuse_row
+from streamer.pipeline.items import evict_items, is_used, make_room, reuse_row
+from streamer.pipeline.leaving import n_until_due, stay
 from streamer.pipeline.lists import rank_users, user_vectors
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.segments import admit_segments
@@ -100,6 +101,7 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
         user_vectors(state, np.array([0], np.int32))
     if settings.text_model != "none":
         nearest.warm_up()
+    evict_items(state)
 
 
 def step(
@@ -157,9 +159,8 @@ class _Batch:
     def take_interactions(self, events: Sequence[Interaction]) -> None:
         """A run of them: all at once, where nobody has to make room."""
         users, items = self._ids.users, self._ids.items
-        is_fresh = items.n_released == 0 and items.n_free >= len(
-            events
-        )  # a row that is given again is cleaned first
+        # a row that is given again is cleaned first
+        is_fresh = items.n_released == 0 and n_until_due(self.state) >= len(events)
         if (is_fresh or items.n_unknown([event.item_id for event in events]) == 0) and (
             users.n_free >= len(events)
             or users.n_free >= users.n_unknown([event.user_id for event in events])
@@ -219,9 +220,9 @@ class _Batch:
         items = self._ids.items
         if items.row(item_id) >= 0:
             return True
-        if items.is_full:
+        if n_until_due(self.state) == 0:
             self._fold_run()  # which ones are coldest must not depend on where batches begin
-            self.state, evicted = evict_items(self.state)
+            self.state, evicted = make_room(self.state)
             self._evicted_items += evicted.rows.tolist()
             self._described.difference_update(self._evicted_items)
             self._evicted_retired += evicted.rows[evicted.was_unlistable].tolist()
@@ -314,6 +315,8 @@ class _Batch:
         self.state.graph.unlistable[item_row] = not event.available
         if event.available:
             self._described.add(item_row)
+        if was_unlistable and event.available:
+            stay(self.state, item_row)
         # a newcomer to a table that was full may be one that was retired and evicted: readers leave it out until told
         if was_unlistable == event.available or (not is_known and self._has_evicted()):
             self._retired[event.item_id] = not event.available

@@ -1,8 +1,9 @@
 """Room in a full table of items: those that are gone make way first, then those that nobody took for longest.
 
-A row that changes hands must be a row that nothing names any more. Who names an item is not stored, so a look at everything
-takes a sixteenth of the table out at once (`ops/decisions/0001-tables-at-their-cap.md`). Which items go follows from the state
-alone, so a replay evicts the same, however the log is cut into batches.
+A row that changes hands must be a row that nothing names any more. Who names an item is not stored, so a pass over everything
+takes a thirty-second of the table out (`ops/decisions/0001-tables-at-their-cap.md`); most of it is made beforehand, a stretch
+for some newcomers each (`leaving`), the rest at once when the table is full. Which items go follows from the state alone, so a
+replay evicts the same, however the log is cut into batches.
 """
 
 from typing import NamedTuple
@@ -10,22 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.graph.removal import (
-    leave_clocks,
-    leave_counts,
-    leave_neighbours,
-    leave_nodes,
-    leave_users,
-    new_scratch,
-)
+from streamer.graph.removal import clear_neighbours, leave_clocks, leave_counts, leave_nodes, new_scratch
 from streamer.graph.state import EVENTS, POOLED, RING, ROUND
 from streamer.graph.vectors import Tables
+from streamer.pipeline.leaving import by_coldness, choose, pass_on, pass_rest, who_goes
 from streamer.pipeline.state import State
 from streamer.propagate.settings import Examples, take, without_items
-
-ONE_IN = 16  # of the rows: a look at everything costs the same for one item, and the coldest sixteenth is missed by few
-MAX_PROTECTED = 64  # items of the last events stay: the next lists are made from them
-_FRESH = np.iinfo(np.int64).max
 
 Rows = NDArray[np.int64]
 
@@ -37,23 +28,48 @@ class EvictedItems(NamedTuple):
     was_unlistable: NDArray[np.bool_]  # (n,) whether each was retired, or not available
 
 
-def evict_items(state: State) -> tuple[State, EvictedItems]:
-    """Forget a sixteenth of the items; their rows are free for newcomers. Call it when the table is full and all is folded.
+_NOBODY = EvictedItems(np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
-    First go those that may not be listed, then the others, in each case those whose last event, or arrival, is longest
-    ago. Items of the last events stay: without any other, nobody goes.
+
+def make_room(state: State) -> tuple[State, EvictedItems]:
+    """Do what is due before the next newcomer: a stretch of the pass, or, when the table is full, its end.
+
+    Call it when `leaving.n_until_due` says so, and all is folded.
 
     Args:
         state: Given away; its tables are changed.
     """
-    rows = _coldest(state)
-    evicted = EvictedItems(rows, state.graph.unlistable[rows].copy())
+    if state.ids.items.is_full:
+        return evict_items(state)
+    if not state.leaving.is_gone.any():
+        choose(state)
+    pass_on(state)
+    return state, _NOBODY
+
+
+def evict_items(state: State) -> tuple[State, EvictedItems]:
+    """Forget the items that are leaving; their rows are free for newcomers. Call it when all is folded.
+
+    Where nobody is leaving, or all of them came back, others are chosen, and the whole pass is made at once. Items of the last
+    events stay: without any other, nobody goes.
+
+    Args:
+        state: Given away; its tables are changed.
+    """
+    rows = who_goes(state)
     if not rows.size:
-        return state, evicted
+        choose(state)
+        rows = who_goes(state)
+    if not rows.size:
+        return state, _NOBODY
+    pass_rest(state)
+    rows = np.ascontiguousarray(by_coldness(state, rows)[::-1])
+    evicted = EvictedItems(rows, state.graph.unlistable[rows].copy())
     # whose text the table of the nearest ones holds: one is taken out as its row is given to a newcomer, see `reuse_row`
     has_text = state.graph.near.vector[rows].any(axis=1) if len(state.graph.near.vector) else False
     _forget_ids_and_texts(state, rows)
-    forget_rows(state, rows)
+    _forget_rows(state, rows)
+    state.leaving.is_gone[rows + 1] = False
     state.graph.unlistable[rows] = has_text
     if state.trainer is not None:
         state.changed.update(rows.tolist())
@@ -76,67 +92,46 @@ def reuse_row(state: State, row: int) -> None:
 
 
 def without_vectors(tables: Tables, rows: Rows) -> Tables:
-    """The tables of the network, in which these items have no vector yet: a score of minus infinity. The given ones stay.
+    """The tables of the network, in which these items have no vector yet: a bias of minus infinity. The given ones stay.
 
-    Until the next tables come, such an item is none in the history of who took it.
+    Until the next tables come, such an item is none in the history of who took it, and its vectors are not read: they
+    are left as they are, since a copy of them would be the longest part of an eviction.
     """
     rows = rows[rows < tables.bias.size]
     if not rows.size:
         return tables
-    x, h, bias = tables.x.copy(), tables.h.copy(), tables.bias.copy()
-    x[rows], h[rows], bias[rows] = 0.0, 0.0, -np.inf
-    return tables._replace(x=x, h=h, bias=bias)
-
-
-def _coldest(state: State) -> Rows:
-    graph, n_rows = state.graph, state.ids.items.n_rows
-    items = graph.items[:n_rows]
-    n_events, last_event = items["n_events"], items["last_event"]
-    since = np.where(n_events > 0, last_event, items["first_event"])
-    key = since + (~graph.unlistable[:n_rows]).astype(np.int64) * (1 << 61)
-    n_protected = max(1, min(MAX_PROTECTED, n_rows // 2))
-    key[(n_events > 0) & (last_event > graph.counters[EVENTS] - n_protected)] = _FRESH
-    n_wanted = max(1, n_rows // ONE_IN)
-    bound = np.partition(key, n_wanted - 1)[n_wanted - 1]
-    arrival = np.full(n_rows, -1, np.int64)
-    arrived = graph.rates.arrived[: int(graph.rates.n[0])]
-    arrival[arrived] = np.arange(arrived.size)
-    some = np.flatnonzero((key <= bound) & (key < _FRESH))
-    return some[np.lexsort((some, arrival[some], key[some]))][:n_wanted][::-1].astype(np.int64)
+    bias = tables.bias.copy()
+    bias[rows] = -np.inf
+    return tables._replace(bias=bias)
 
 
 def _forget_ids_and_texts(state: State, rows: Rows) -> None:
-    ids, texts, vectors = state.ids.items, state.texts, state.graph.near.vector
-    for row in rows.tolist():
+    ids, texts, table = state.ids.items, state.texts, state.graph.near.vector
+    vectors = table[rows] if len(table) else np.zeros((rows.size, 0), np.int8)
+    has_vector = np.any(vectors, axis=1)
+    for row, is_there, vector in zip(rows.tolist(), has_vector, vectors.astype("<f2"), strict=True):
         item_id = ids.id(row)
         if item_id is not None:
             ids.release(item_id)
         key = texts.key(row)
         if key:
             texts.forget(row)
-            if vectors[row : row + 1].any():
+            if is_there:
                 # for whoever has the text next: its vector is on the log already, and nobody sends it again
-                texts.arrive(key, vectors[row].astype("<f2").tobytes())
+                texts.arrive(key, vector.tobytes())
 
 
-def forget_rows(state: State, rows: Rows) -> None:
-    """Take items out of every table but those of ids, texts, nearest ones and the network.
-
-    Args:
-        rows: (n,) int64, no row twice.
-    """
+def _forget_rows(state: State, rows: Rows) -> None:
+    """Take items whom no user and no neighbour row names out of all tables but those of ids, texts, nearest ones, the network."""
     graph, ids = state.graph, state.ids
-    is_gone = np.zeros(ids.items.n_rows + 1, np.bool_)
-    is_gone[rows + 1] = True
-    scratch = new_scratch()
+    is_gone = state.leaving.is_gone
     items = graph.items[rows]
     # a tombstone of an item that nobody knew is in no sum: rates, fitted anew where something leaves them, stay as they are
     counted = rows[((items["flags"] & POOLED) > 0) | (items["n_nodes"] > 0)]
     if counted.size:
         leave_counts(graph, counted)
-    leave_neighbours(graph, is_gone)
-    leave_users(graph, is_gone, ids.users.n_rows, scratch)
-    leave_nodes(graph, is_gone, ids.nodes.n_rows, scratch)
+    clear_neighbours(graph, rows)
+    leave_nodes(graph, is_gone, ids.nodes.n_rows, new_scratch())
     leave_clocks(graph, is_gone)
     _leave_arrivals(state, is_gone[1:])
     _leave_takes(state, is_gone[1:])

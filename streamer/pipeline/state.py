@@ -48,6 +48,19 @@ class Contents(NamedTuple):
     users: NDArray[np.uint64]  # (max_users,)
 
 
+# indices of Leaving.progress
+N_PASSED, N_USERS, SINCE = range(3)
+
+
+class Leaving(NamedTuple):
+    """Items chosen to make way, and how far the pass has come that takes them out of all rows; see `leaving`."""
+
+    is_gone: NDArray[np.bool_]  # (max_items + 1,) by row + 1
+    progress: NDArray[
+        np.int64
+    ]  # (3,) rows passed, users first; users to be passed; number of the last event before they were chosen
+
+
 class State(NamedTuple):
     """Everything that the log has taught so far."""
 
@@ -61,6 +74,7 @@ class State(NamedTuple):
     trainer: Trainer | None  # of the attention network; None: nobody trains
     changed: set[int]  # item rows that the trainer has not seen as they are now
     evicted: set[int]  # of these, rows given up since the last round: it must forget what it knows of them
+    leaving: Leaving
     segments: dict[int, int]  # node row of a profile's value -> row of the user who stands for it
     window: Window  # of the event ids folded lately
     contents: Contents
@@ -101,6 +115,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         trainer if has_trainer else None,
         set(),
         set(),
+        Leaving(np.zeros(settings.max_items + 1, np.bool_), np.zeros(3, np.int64)),
         {},
         new_window(settings.dedup_window),
         Contents(np.zeros(settings.max_items, np.uint64), np.zeros(settings.max_users, np.uint64)),
@@ -184,6 +199,11 @@ def tables(state: State) -> dict[str, Table]:
     }
 
 
+def leaving_rows(state: State) -> NDArray[np.int64]:
+    """Rows of the items that were chosen to make way, ascending."""
+    return np.flatnonzero(state.leaving.is_gone[1:])
+
+
 def _used_tables(state: State) -> dict[str, NDArray[Any]]:
     """Every table, cut to the rows that are in use."""
     return {name: table.used for name, table in tables(state).items()}
@@ -203,6 +223,7 @@ def table_bytes(state: State) -> dict[str, int]:
     sizes["texts"] = state.texts.n_bytes()
     sizes["nearest"] = state.nearest.n_bytes() if state.nearest is not None else 0
     sizes["network"] = state.trainer.n_bytes() if state.trainer is not None else 0
+    sizes["leaving"] = state.ids.items.n_rows + 1
     sizes["vectors"] = sum(table.nbytes for table in state.graph.vectors[:-1])
     return sizes
 
@@ -225,6 +246,7 @@ def state_hash(state: State) -> str:
     digest.update(state.trainer.digest() if state.trainer is not None else b"none")
     # what the next round will be told, and what lists are ranked with until then
     digest.update(repr((sorted(state.changed), sorted(state.evicted))).encode())
+    digest.update(repr((leaving_rows(state).tolist(), state.leaving.progress.tolist())).encode())
     for table in (*state.graph.takes, *state.graph.vectors[:-1]):
         digest.update(np.ascontiguousarray(table).view(np.uint8).data)
     digest.update(repr(state.graph.vectors.version).encode())
