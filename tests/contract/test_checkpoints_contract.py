@@ -8,7 +8,7 @@ import pytest
 
 from streamer.adapters import redis_checkpoints
 from streamer.adapters.file_checkpoints import FileCheckpoints
-from streamer.adapters.memory_checkpoints import MemoryCheckpoints
+from streamer.adapters.memory.checkpoints import MemoryCheckpoints
 from streamer.adapters.redis_checkpoints import RedisCheckpoints
 from streamer.errors import CheckpointRefused, ConfigError, Unavailable
 from streamer.ports import Checkpoints

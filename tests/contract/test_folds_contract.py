@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from streamer.adapters.memory import MemoryLists
-from streamer.adapters.memory_checkpoints import MemoryFolds
+from streamer.adapters.memory.checkpoints import MemoryFolds
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis_folds import RedisFolds
 from streamer.errors import ConfigError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.adapters.memory_texts import MemoryTextCache
+from streamer.adapters.memory.texts import MemoryTextCache
 from streamer.adapters.text_cache import RedisTextCache, SqliteTextCache
 from streamer.errors import Unavailable
 from streamer.ports import TextCache

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from streamer.adapters.memory import ManualClock
-from streamer.adapters.memory_vectors import MemoryVectors
+from streamer.adapters.memory.vectors import MemoryVectors
 from streamer.adapters.redis_vectors import RedisVectors
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import Unavailable

@@ -13,7 +13,7 @@ from whole_model import a_log
 
 from streamer import pipeline
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink, MemorySource
-from streamer.adapters.memory_checkpoints import MemoryCheckpoints, MemoryFolds
+from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.config import Settings
 from streamer.errors import InvalidEvent
 from streamer.events import Interaction, ItemRetired, UserErased, decode

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.adapters.memory_texts import MemoryTextCache, MemoryTextModel
+from streamer.adapters.memory.texts import MemoryTextCache, MemoryTextModel
 from streamer.embedding import Embedder, InlineTexts
 from streamer.embedding.background import _Remembered
 from streamer.embedding.waiting import Text, Waiting

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamer import datasets, replay
-from streamer.adapters.memory_texts import MemoryTextCache, MemoryTextModel
+from streamer.adapters.memory.texts import MemoryTextCache, MemoryTextModel
 from streamer.config import Settings
 from streamer.embedding import InlineTexts
 from streamer.events import CatalogItem, Interaction, TextEmbedded

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
-from streamer.adapters.memory_checkpoints import MemoryCheckpoints, MemoryFolds
+from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.checkpoint import pointer
 from streamer.config import Settings
 from streamer.events import Interaction

@@ -9,7 +9,7 @@ import pytest
 from test_runner import INTERACTIONS, Worker, World, interaction
 
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink, MemorySource
-from streamer.adapters.memory_checkpoints import MemoryCheckpoints, MemoryFolds
+from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.config import Settings
 from streamer.errors import LogGap
 from streamer.letters import LOG_MS

@@ -10,8 +10,8 @@ import pytest
 from test_runner import Worker, World, interaction
 
 from streamer.adapters.memory import MemorySink, MemorySource
-from streamer.adapters.memory_receipts import MemoryReceipts
-from streamer.adapters.memory_vectors import MemoryVectors
+from streamer.adapters.memory.receipts import MemoryReceipts
+from streamer.adapters.memory.vectors import MemoryVectors
 from streamer.cli.erase import erase_by, sentences
 from streamer.config import Settings
 from streamer.errors import DataError, Unavailable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamer.adapters.memory import MemoryLists, MemoryLog, MemorySink, MemorySource, SystemClock
-from streamer.adapters.memory_texts import MemoryTextCache, MemoryTextModel
+from streamer.adapters.memory.texts import MemoryTextCache, MemoryTextModel
 from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import TextEmbedded, decode

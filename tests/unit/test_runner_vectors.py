@@ -18,7 +18,7 @@ from streamer.adapters.memory import (
     MemorySource,
     SystemClock,
 )
-from streamer.adapters.memory_vectors import MemoryVectors
+from streamer.adapters.memory.vectors import MemoryVectors
 from streamer.config import Settings
 from streamer.errors import ConfigError
 from streamer.events import CatalogItem, Interaction, ItemRetired, Profile, UserErased

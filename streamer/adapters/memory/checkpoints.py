@@ -1,4 +1,4 @@
-"""Checkpoints and the log of folds in memory: the twins of those on Redis and in files."""
+"""Checkpoints and the log of folds in memory."""
 
 from collections.abc import Iterable, Iterator
 

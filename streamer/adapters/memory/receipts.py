@@ -1,8 +1,8 @@
-"""The in-memory twin of receipts: as `adapters.memory`, beside it to keep both short."""
+"""Receipts in memory."""
 
 from collections.abc import Sequence
 
-from streamer.adapters.memory import SystemClock
+from streamer.adapters.memory.clock import SystemClock
 from streamer.errors import Unavailable
 from streamer.ports import Clock
 

@@ -1,4 +1,4 @@
-"""In-memory twins of the text model and its cache, as `memory` has them of the log and the lists."""
+"""The text model and its cache in memory."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
-"""The in-memory twin of published vectors: as `adapters.memory`, beside it to keep both short."""
+"""Published vectors in memory."""
 
 from collections.abc import Callable, Sequence
 
-from streamer.adapters.memory import SystemClock
+from streamer.adapters.memory.clock import SystemClock
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Clock, VectorEntry
 

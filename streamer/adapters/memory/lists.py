@@ -1,0 +1,105 @@
+"""Published lists in memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from streamer.adapters.memory.checkpoints import MemoryFolds
+from streamer.adapters.memory.clock import SystemClock
+from streamer.errors import ConfigError, Unavailable
+from streamer.ports import Clock, Fold
+
+
+class MemoryLists:
+    """`ports.Lists` in a dict. Set `down = True` to make every access raise `Unavailable`.
+
+    Args:
+        clock: Decides when lists expire.
+        max_bytes: Most bytes of values held; more is refused as a full server refuses it.
+        folds: Where batches are appended that come with their lists. None: lists come without.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, max_bytes: int = 1 << 30, folds: MemoryFolds | None = None
+    ) -> None:
+        if max_bytes <= 0:
+            raise ConfigError(f"MemoryLists: max_bytes must be positive, got {max_bytes}")
+        self.down = False
+        self._now_s: Callable[[], float] = (clock or SystemClock()).monotonic_s
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+        self._lists: dict[str, tuple[bytes, float]] = {}  # user -> (list, expires at)
+        self._retired: set[str] = set()
+        self._closed = False
+        self._folds = folds or MemoryFolds()
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; before that, append the batch they are made after."""
+        self.ping()
+        if ttl_s <= 0:
+            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        if fold is not None:
+            self._folds.append(fold)
+        for user_id, value in entries:
+            self._drop(user_id)
+            if self._n_bytes + len(value) > self._max_bytes:
+                self._drop_expired()
+            if self._n_bytes + len(value) > self._max_bytes:
+                raise Unavailable(f"lists in memory are full ({self._max_bytes} bytes)")
+            self._lists[user_id] = (value, self._now_s() + ttl_s)
+            self._n_bytes += len(value)
+
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Remove the lists of these users; unknown ones are ignored."""
+        self.ping()
+        for user_id in user_ids:
+            self._drop(user_id)
+
+    def held(self, user_ids: Sequence[str]) -> set[str]:
+        """Who of these users has a list."""
+        self.ping()
+        return {user_id for user_id in user_ids if self.read(user_id) is not None}
+
+    def read(self, user_id: str) -> bytes | None:
+        """The list as it was written, or None."""
+        self.ping()
+        value, expires_at_s = self._lists.get(user_id, (None, 0.0))
+        return value if self._now_s() < expires_at_s else None
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every (user id, list), in no order."""
+        for user_id in list(self._lists):
+            value = self.read(user_id)
+            if value is not None:
+                yield user_id, value
+
+    def retire(self, item_ids: Sequence[str]) -> None:
+        """Mark items that readers must drop from lists already published."""
+        self.ping()
+        self._retired.update(item_ids)
+
+    def restore(self, item_ids: Sequence[str]) -> None:
+        """Take the mark of `retire` off again."""
+        self.ping()
+        self._retired.difference_update(item_ids)
+
+    def retired(self, item_ids: Sequence[str]) -> set[str]:
+        """Which of these items carry the mark of `retire`."""
+        self.ping()
+        return self._retired.intersection(item_ids)
+
+    def ping(self) -> None:
+        """Return when the store answers."""
+        if self.down or self._closed:
+            raise Unavailable("lists in memory are " + ("closed" if self._closed else "down"))
+
+    def close(self) -> None:
+        """Leave the store. Idempotent."""
+        self._closed = True
+
+    def _drop(self, user_id: str) -> None:
+        value, _ = self._lists.pop(user_id, (b"", 0.0))
+        self._n_bytes -= len(value)
+
+    def _drop_expired(self) -> None:
+        now_s = self._now_s()
+        for user_id in [user for user, (_, expires_at_s) in self._lists.items() if expires_at_s <= now_s]:
+            self._drop(user_id)
