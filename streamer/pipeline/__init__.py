@@ -3,18 +3,21 @@
 The tables of a state are moved in place, since they may be gigabytes: whoever calls `step` gives the state away and goes on
 with the one that comes back.
 
-    state.py     what there is, its bytes and its hash
-    delivery.py  what comes twice, and what erased users did before, is left out
-    batch.py     one batch into the state
-    eviction.py  room for new users in a full table
-    leaving.py   which items make way, and the long part of it, a stretch at a time
-    items.py     room for new items in a full table
-    segments.py  lists for those of whom one value of a profile is known
-    rounds.py    training beside the fold
-    lists.py     lists and vectors out of it
+    state.py        what there is, its bytes and its hash
+    delivery.py     what comes twice, and what erased users did before, is left out
+    batch.py        one batch into the state
+    description.py  what the catalog says of an item, into the tables
+    info.py         what a batch did
+    eviction.py     room for new users in a full table
+    leaving.py      which items make way, and the long part of it, a stretch at a time
+    items.py        room for new items in a full table
+    segments.py     lists for those of whom one value of a profile is known
+    rounds.py       training beside the fold
+    lists.py        lists and vectors out of it
 """
 
-from streamer.pipeline.batch import Erased, StepInfo, step, warm_up
+from streamer.pipeline.batch import step, warm_up
+from streamer.pipeline.info import Erased, StepInfo
 from streamer.pipeline.lists import (
     Ranking,
     gaps_ms,

@@ -4,9 +4,9 @@ Events are folded one by one inside, so any cut of the log into batches gives th
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,72 +22,29 @@ from streamer.events import (
     UserErased,
 )
 from streamer.graph import FoldSettings
-from streamer.graph.catalog import arrive_as_news, erase_user, move_to_nodes, stock
+from streamer.graph.catalog import arrive_as_news, erase_user, stock
 from streamer.graph.state import (
     CATALOGUED,
     CONTEXT_NODES,
     EVENTS,
     HISTORY,
     KNOWN,
-    NODES,
-    POOLED,
     PROFILE_NODES,
     WITH_VECTORS,
 )
 from streamer.pipeline.delivery import Skipped, content_hash, to_be_folded
+from streamer.pipeline.description import give_features, hear_of, put_text, segment_rows
 from streamer.pipeline.eviction import evict_users
+from streamer.pipeline.info import Erased, StepInfo
 from streamer.pipeline.items import evict_items, is_used, make_room, reuse_row
 from streamer.pipeline.leaving import n_until_due, stay
 from streamer.pipeline.lists import rank_users, user_vectors
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.segments import admit_segments
-from streamer.pipeline.state import N_EXACT, State, new_state
+from streamer.pipeline.state import State, new_state
 from streamer.prequential import LATE, Outcomes, fold, fold_only, new_outcomes
-from streamer.texts import content_key, content_of
 
 _LARGEST = 1e30  # values beyond are taken for this: they would be infinite in float32
-
-
-class Erased(NamedTuple):
-    """What there was of a user when he was erased."""
-
-    user_id: str
-    n_history: int  # events that were kept in order
-    n_taken: int  # distinct items
-    has_profile: bool
-
-    def plus(self, other: "Erased") -> "Erased":
-        """Of both times, where a user came back and was erased again."""
-        counts = self.n_history + other.n_history, self.n_taken + other.n_taken
-        return Erased(self.user_id, *counts, self.has_profile or other.has_profile)
-
-
-class StepInfo(NamedTuple):
-    """What a batch did."""
-
-    n_interactions: int
-    n_catalog: int
-    n_profiles: int
-    n_items_retired: int
-    n_users_erased: int
-    n_refused: int  # events of items for which the table had no room: not learned
-    n_late: int  # interactions that happened before one of the same user that had been learned
-    n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
-    touched_users: NDArray[
-        np.int32
-    ]  # rows, ascending: of interactions and profiles, so whose list may have changed
-    outcomes: Outcomes
-    retired_item_ids: list[str]  # may not be listed any more
-    restored_item_ids: list[str]  # may be listed again
-    erased_user_ids: list[str]
-    erased_user_rows: list[
-        int
-    ]  # theirs and of who was evicted, where they had one; may belong to somebody else by now
-    n_users_evicted: int  # forgotten to make room; their lists stay until they expire
-    evicted_item_rows: list[int]  # of items forgotten to make room; may belong to another one by now
-    evicted_retired_rows: list[int]  # of these, the rows of items that might not be listed any more
-    described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
-    erased: list[Erased]  # one for each of `erased_user_ids`
 
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
@@ -182,7 +139,7 @@ class _Batch:
         if any(contexts):
             for n, context in enumerate(contexts, len(self._users)):
                 if context:
-                    self._contexts[n] = self._segments(self.state.encoders.context(context))
+                    self._contexts[n] = segment_rows(self.state, self.state.encoders.context(context))
         self._users += self._ids.users.admit_many([event.user_id for event in events])
         self._items += self._ids.items.admit_many([event.item_id for event in events])
         self._times += [event.timestamp_ms for event in events]
@@ -202,7 +159,7 @@ class _Batch:
             self._erase(event.user_id)
         elif isinstance(event, TextEmbedded):
             for item_row in self.state.texts.arrive(event.key, event.vector):
-                self._put_text(item_row, event.vector)
+                self.state = put_text(self.state, item_row, event.vector)
 
     def _has_room_for(self, user_id: str) -> bool:
         """Whether the user has a row or can get one, that of somebody colder if need be."""
@@ -320,9 +277,9 @@ class _Batch:
         # a newcomer to a table that was full may be one that was retired and evicted: readers leave it out until told
         if was_unlistable == event.available or (not is_known and self._has_evicted()):
             self._retired[event.item_id] = not event.available
-        self._give_features(item_row, event)
+        self.state = give_features(self.state, item_row, event)
         if not event.available:
-            self._hear_of(item_row)
+            hear_of(self.state, item_row)
         # A catalog that comes before the first interaction is inventory; what comes later is news.
         if not flags & KNOWN and event.available:
             if self.state.graph.counters[EVENTS] > 0:
@@ -330,31 +287,8 @@ class _Batch:
             else:
                 stock(self.state.graph, item_row)
 
-    def _hear_of(self, item_row: int) -> None:
-        """Note when one that never was in the catalog of lists was named last: it has no other age."""
-        if not self.state.graph.items["flags"][item_row] & POOLED:
-            self.state.graph.items["first_event"][item_row] = self.state.graph.counters[EVENTS]
-
     def _has_evicted(self) -> bool:
         return self._ids.items.n_rows == self.state.settings.max_items
-
-    def _give_features(self, item_row: int, event: CatalogItem) -> None:
-        features = self.state.encoders.item(event)
-        rows_of = [self._admit_nodes(names) for names in (features.categories, features.bins, features.words)]
-        nodes = [row for rows in rows_of for row in rows][:NODES]
-        numbers = np.array(features.numbers, np.float32)
-        move_to_nodes(
-            self.state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers
-        )
-        self.state.changed.add(item_row)
-        if self._has_texts():
-            self._give_text(item_row, event)
-
-    def _admit_nodes(self, names: Iterable[str]) -> list[int]:
-        return [row for name in names if (row := self._ids.nodes.admit(name)) >= 0]
-
-    def _segments(self, names: Iterable[str]) -> list[int]:
-        return [row + 1 for row in self._admit_nodes(names)]
 
     def _describe_user(self, event: Profile) -> None:
         if not self._has_room_for(event.user_id):
@@ -368,46 +302,12 @@ class _Batch:
         self._n["profiles"] += 1
         self.state.contents.users[user_row] = content
         names = self.state.encoders.profile(event)
-        segments = self._segments(names)[:PROFILE_NODES]
+        segments = segment_rows(self.state, names)[:PROFILE_NODES]
         nodes = self.state.graph.users["nodes"][user_row]
         nodes[:PROFILE_NODES] = 0
         nodes[: len(segments)] = segments
         admit_segments(self.state, names)
         self._profiled.add(user_row)
-
-    def _has_texts(self) -> bool:
-        settings = self.state.settings
-        return settings.text_model != "none" and "text" not in settings.without
-
-    def _give_text(self, item_row: int, event: CatalogItem) -> None:
-        content = content_of(event)
-        key = content_key(self.state.settings.text_model, content) if content else ""
-        if key == self.state.texts.key(item_row):
-            return
-        near = self.state.nearest
-        key_prev = self.state.texts.key(item_row)
-        code_prev = near.table.vector[item_row].copy() if near is not None else np.zeros(0, np.int8)
-        vector, twin_row = self.state.texts.describe(item_row, key)
-        if code_prev.any():
-            # for whoever has the old text next: its vector is on the log already, and nobody sends it again
-            self.state.texts.arrive(key_prev, code_prev.astype("<f2").tobytes())
-        if vector is not None:
-            self._put_text(item_row, vector)
-        elif near is not None:
-            if twin_row >= 0 and near.table.vector[twin_row].any():
-                near.put(item_row, near.table.vector[twin_row].astype(np.float32))
-            else:
-                near.drop(item_row)
-
-    def _put_text(self, item_row: int, encoded: bytes) -> None:
-        vector = np.frombuffer(encoded, "<f2").astype(np.float32)
-        if self.state.nearest is None:
-            table = nearest.Nearest(self.state.settings.max_items, vector.size, N_EXACT)
-            self.state = self.state._replace(nearest=table, graph=self.state.graph._replace(near=table.table))
-        near = self.state.nearest
-        if near is not None and near.table.vector.shape[1] == vector.size:
-            near.put(item_row, vector)
-            self.state.changed.add(item_row)
 
     def _retire(self, item_id: str) -> None:
         item_row = self._admit_item(item_id)  # also one nobody knows yet: its events may still come
@@ -415,7 +315,7 @@ class _Batch:
             self._n["refused"] += 1
         else:
             self.state.graph.unlistable[item_row] = True
-            self._hear_of(item_row)
+            hear_of(self.state, item_row)
             self.state.contents.items[item_row] = 0  # the same record once more brings it back
             self.state.changed.add(item_row)
         self._retired[item_id] = True

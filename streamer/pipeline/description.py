@@ -1,0 +1,75 @@
+"""What the catalog and the context of an event say: feature nodes, numbers, texts; put into the tables."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from streamer import nearest
+from streamer.events import CatalogItem
+from streamer.graph.catalog import move_to_nodes
+from streamer.graph.state import EVENTS, NODES, POOLED
+from streamer.pipeline.state import N_EXACT, State
+from streamer.texts import content_key, content_of
+
+
+def give_features(state: State, item_row: int, event: CatalogItem) -> State:
+    """An item lies at these feature nodes, and has this text, from now on."""
+    features = state.encoders.item(event)
+    rows_of = [_admit_nodes(state, names) for names in (features.categories, features.bins, features.words)]
+    nodes = [row for rows in rows_of for row in rows][:NODES]
+    numbers = np.array(features.numbers, np.float32)
+    move_to_nodes(state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+    state.changed.add(item_row)
+    settings = state.settings
+    has_texts = settings.text_model != "none" and "text" not in settings.without
+    return _give_text(state, item_row, event) if has_texts else state
+
+
+def segment_rows(state: State, names: Iterable[str]) -> list[int]:
+    """Rows + 1 of the nodes of a profile or a context; of those that find room."""
+    return [row + 1 for row in _admit_nodes(state, names)]
+
+
+def hear_of(state: State, item_row: int) -> None:
+    """Note when one that never was in the catalog of lists was named last: it has no other age."""
+    items = state.graph.items
+    if not items["flags"][item_row] & POOLED:
+        items["first_event"][item_row] = state.graph.counters[EVENTS]
+
+
+def put_text(state: State, item_row: int, encoded: bytes) -> State:
+    """An item's text has this vector, as the log has it; one of another length than the first is left out."""
+    vector = np.frombuffer(encoded, "<f2").astype(np.float32)
+    if state.nearest is None:
+        table = nearest.Nearest(state.settings.max_items, vector.size, N_EXACT)
+        state = state._replace(nearest=table, graph=state.graph._replace(near=table.table))
+    near = state.nearest
+    if near is not None and near.table.vector.shape[1] == vector.size:
+        near.put(item_row, vector)
+        state.changed.add(item_row)
+    return state
+
+
+def _give_text(state: State, item_row: int, event: CatalogItem) -> State:
+    content = content_of(event)
+    key = content_key(state.settings.text_model, content) if content else ""
+    key_prev, near = state.texts.key(item_row), state.nearest
+    if key == key_prev:
+        return state
+    code_prev = near.table.vector[item_row].copy() if near is not None else np.zeros(0, np.int8)
+    vector, twin_row = state.texts.describe(item_row, key)
+    if code_prev.any():
+        # for whoever has the old text next: its vector is on the log already, and nobody sends it again
+        state.texts.arrive(key_prev, code_prev.astype("<f2").tobytes())
+    if vector is not None:
+        return put_text(state, item_row, vector)
+    if near is not None:
+        if twin_row >= 0 and near.table.vector[twin_row].any():
+            near.put(item_row, near.table.vector[twin_row].astype(np.float32))
+        else:
+            near.drop(item_row)
+    return state
+
+
+def _admit_nodes(state: State, names: Iterable[str]) -> list[int]:
+    return [row for name in names if (row := state.ids.nodes.admit(name)) >= 0]
