@@ -25,7 +25,7 @@ class Keeping(NamedTuple):
 
 
 def how_kept(
-    bootstrap: str, topics: Sequence[str], config: Mapping[str, str] | None = None, timeout_s: float = 3.0
+    bootstrap: str, topics: Sequence[str], config: Mapping[str, str] | None = None, timeout_s: float = 2.0
 ) -> dict[str, Keeping]:
     """Topic -> how it is kept. Those of which Kafka does not tell (no right, no such topic, the embedded broker) are left out.
 
