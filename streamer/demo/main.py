@@ -110,6 +110,7 @@ class _Demo:
                 self._publish(kafka.bootstrap)
             report = self._finish()
             ending.show(self._console, report)
+            ending.timing(self._console, report, self._options.rate)
             self._console.print(f"\nreport: {self._options.report.absolute()}", markup=False, soft_wrap=True)
             ending.commands(
                 self._console,
