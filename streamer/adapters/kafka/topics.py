@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # ConfigResource is public; its types forgot to say so
     AdminClient,
-    ConfigResource,  # type: ignore[attr-defined]  # public, says its documentation; its types forgot
+    ConfigResource,
 )
 
 from streamer.adapters.kafka.connection import Connection, make_client, merged_config
