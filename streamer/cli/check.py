@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from streamer.ports import Checkpoints, TopicPartition
 from streamer.telemetry import MetricsServer, Telemetry
 
 _PROBE = "probe"  # name of a checkpoint that is written to see whether one can be
+_PORT_TIMEOUT_S = 2.0
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -91,8 +93,24 @@ def _try_redis(settings: Settings) -> Iterator[str]:
 
 
 def _try_port(settings: Settings) -> Iterator[str]:
-    MetricsServer(Telemetry(SystemClock()), settings.metrics_host, settings.metrics_port).close()
-    return iter(())
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        MetricsServer(Telemetry(SystemClock()), host, port).close()
+    except ConfigError:
+        if not _is_worker(host, port):
+            raise
+        yield f"a worker listens on {host}:{port} now; a second one on this machine needs another --metrics-port"
+
+
+def _is_worker(host: str, port: int) -> bool:
+    connection = HTTPConnection(host, port, timeout=_PORT_TIMEOUT_S)
+    try:
+        connection.request("GET", "/live")
+        return (connection.getresponse().getheader("Server") or "").startswith("streamer")
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _try_checkpoints(settings: Settings, log: _Log) -> Iterator[str]:

@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 import redis
 
+from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis_vectors import RedisVectors
+from streamer.cli import check
+from streamer.config import Settings
 from streamer.embedded import EmbeddedRedis
 from streamer.events import ANONYMOUS
 from streamer.ports import VectorEntry
+from streamer.telemetry import MetricsServer, Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numba", "numpy", "confluent_kafka", "redis", "pydantic", "rich", "prometheus_client", "msgspec")
@@ -240,6 +244,22 @@ def test_check_is_careful_with_redis(cli: Cli, closed_port: int) -> None:
     assert "memory: the tables of the model cannot be had" in done.stdout
     assert "max_batch" not in done.stdout  # --quiet
     assert keys == []  # what was tried is gone
+
+
+@pytest.mark.parametrize("is_worker", [True, False])
+def test_check_beside_a_worker(monkeypatch: pytest.MonkeyPatch, is_worker: bool) -> None:
+    """Its port is taken by the worker that runs: no mistake, unless a second one is meant. By anybody else it is one."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = MetricsServer(Telemetry(SystemClock()), "127.0.0.1", 0)
+        port = server.port if is_worker else other.getsockname()[1]
+        monkeypatch.setattr(check, "_PORT_TIMEOUT_S", 0.2)  # the other one never answers
+        settings = Settings(metrics_port=port, text_model="none", checkpoint_interval_s=0)
+        (found,) = (one for one in check.findings(settings) if one.about == "metrics port")
+        server.close()
+    assert (found.problem is None) == is_worker
+    assert [f"a worker listens on 127.0.0.1:{port} now" in told for told in found.cautions] == [
+        True
+    ] * is_worker
 
 
 def test_tables_that_cannot_be_had(cli: Cli) -> None:
