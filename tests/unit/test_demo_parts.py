@@ -136,6 +136,15 @@ def test_feed_gives_up_on_a_worker_that_stands_still(tmp_path: Path, monkeypatch
         feed.Feed(dataset, log, TOPICS, lambda: log.n_read, log.tick).run()
 
 
+def test_feed_gives_up_on_texts_that_nobody_embeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All messages are read then, so the error names the texts."""
+    monkeypatch.setattr(feed, "STALL_TIMEOUT_S", 0.05)
+    log = FakeLog(speed=1000)
+    dataset = load(write_set(tmp_path, 5), catalog_first=True)
+    with pytest.raises(Unavailable, match="embedded none of 7 texts"):
+        feed.Feed(dataset, log, TOPICS, lambda: log.n_read, log.tick, n_texts=lambda: 7).run()
+
+
 def test_feed_keeps_to_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--rate 1000`: 256 events take at least 0.19 s, since the first 64 go at once."""
     clock = {"s": 0.0}
