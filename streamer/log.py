@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 _MAX_FIELD = 500  # characters of one field
+_MAX_ENTRIES = 1000  # of a table of names and numbers
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -72,7 +73,20 @@ class TextFormatter(logging.Formatter):
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     for name, value in vars(record).items():
         if name not in _STANDARD:
-            yield name, value if value is None or isinstance(value, bool | int | float) else _cut(value)
+            yield name, value if _is_plain(value) or _is_table(value) else _cut(value)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _is_table(value: object) -> bool:
+    """Names and numbers, as positions are: they stay a JSON object."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= _MAX_ENTRIES
+        and all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
+    )
 
 
 def _cut(value: object) -> str:
@@ -81,6 +95,8 @@ def _cut(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
+    if isinstance(value, dict):
+        value = " ".join(f"{name}:{entry}" for name, entry in value.items())
     if not isinstance(value, str):
         return str(value)
     text = printable(value)

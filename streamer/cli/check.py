@@ -1,60 +1,166 @@
-"""`streamer check`: can Kafka, Redis, the metrics port and the text model be had with these settings?"""
+"""`streamer check`: can everything be had that these settings name, and is it such that nothing is lost later?"""
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import NamedTuple
 
-from streamer.adapters.kafka import KafkaSource
+from streamer import checkpoint, pipeline
+from streamer.adapters.kafka import KafkaSource, how_kept
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis_server import RedisServer
 from streamer.adapters.text_model import check_text_model
-from streamer.checkpoint import pointer
+from streamer.checkpoint import Reader, pointer
+from streamer.cli import cautions
 from streamer.cli.connect import on_redis
 from streamer.cli.worker import checkpoint_store
 from streamer.config import Settings
-from streamer.errors import StreamerError
+from streamer.errors import CheckpointRefused, ConfigError, StreamerError
+from streamer.ports import Checkpoints, TopicPartition
 from streamer.telemetry import MetricsServer, Telemetry
 
+_PROBE = "probe"  # name of a checkpoint that is written to see whether one can be
+_PORT_TIMEOUT_S = 2.0
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
-def problems(settings: Settings) -> Iterator[tuple[str, StreamerError | None]]:
-    """(what was tried, its problem or None), one after the other."""
-    written = [settings.topic_dead_letters]
-    if settings.publish_recommendations:
-        written.append(settings.topic_recommendations)
-    trials: list[tuple[str, Callable[[], None]]] = [
-        ("kafka", lambda: _try_kafka(settings, [*settings.kinds(), *written])),
+
+class Finding(NamedTuple):
+    """What came of one trial."""
+
+    about: str
+    problem: StreamerError | None  # None: it works
+    cautions: list[str]  # what works and will hurt later, a sentence each
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Try everything, one after the other; what does not work keeps nothing else from being tried."""
+    log = _Log(settings)
+    trials: list[tuple[str, Callable[[], Iterable[str]]]] = [
+        ("kafka", log.look),
         ("redis", lambda: _try_redis(settings)),
         ("metrics port", lambda: _try_port(settings)),
     ]
-    if settings.checkpoint_url is not None:
-        trials.append(("checkpoints", lambda: _try_checkpoints(settings)))
+    if settings.checkpoint_interval_s and (settings.checkpoint_url or settings.redis):
+        trials.append(("checkpoints", lambda: _try_checkpoints(settings, log)))
     if settings.has_texts():
-        trials.append(
-            ("text model", lambda: check_text_model(settings.text_model, download=settings.text_download))
-        )
+        trials.append(("text model", lambda: _try_text_model(settings)))
+    trials.append(("memory", lambda: _try_memory(settings)))
     for name, trial in trials:
+        told: list[str] = []
         try:
-            trial()
+            told.extend(trial())
         except StreamerError as exc:
-            yield name, exc
+            yield Finding(name, exc, told)
         else:
-            yield name, None
+            yield Finding(name, None, told)
 
 
-def _try_kafka(settings: Settings, topics: list[str]) -> None:
-    source = KafkaSource(settings.require_kafka(), topics, settings.group, config=settings.kafka_config)
-    with closing(source):
-        source.end_offsets()  # asks every partition; a topic that does not exist is told
+class _Log:
+    """The log, and its bounds once it was looked at."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.begin: dict[TopicPartition, int] = {}
+        self.end: dict[TopicPartition, int] | None = None
+
+    def look(self) -> Iterator[str]:
+        """All topics that a worker reads or writes."""
+        settings = self._settings
+        written = [settings.topic_dead_letters]
+        if settings.publish_recommendations:
+            written.append(settings.topic_recommendations)
+        topics = [*settings.kinds(), *written]
+        bootstrap, config = settings.require_kafka(), settings.kafka_config
+        with closing(KafkaSource(bootstrap, topics, settings.group, config=config)) as source:
+            end = source.end_offsets()  # asks every partition; a topic that does not exist is told
+            self.begin = source.begin_offsets()
+        self.end = {tp: offset for tp, offset in end.items() if tp.topic in settings.kinds()}
+        yield from cautions.of_topics(how_kept(bootstrap, topics, config), settings)
+        yield from cautions.of_log(self.begin, settings)
 
 
-def _try_redis(settings: Settings) -> None:
+def _try_redis(settings: Settings) -> Iterator[str]:
     with closing(on_redis(RedisLists, settings)) as lists:
         lists.ping()
+    with closing(on_redis(RedisServer, settings)) as server:
+        facts = server.facts()
+    if facts is not None:
+        yield from cautions.of_redis(facts, settings, time.time_ns() // 1_000_000)
 
 
-def _try_checkpoints(settings: Settings) -> None:
+def _try_port(settings: Settings) -> Iterator[str]:
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        MetricsServer(Telemetry(SystemClock()), host, port).close()
+    except ConfigError:
+        if not _is_worker(host, port):
+            raise
+        yield f"a worker listens on {host}:{port} now; a second one on this machine needs another --metrics-port"
+
+
+def _is_worker(host: str, port: int) -> bool:
+    connection = HTTPConnection(host, port, timeout=_PORT_TIMEOUT_S)
+    try:
+        connection.request("GET", "/live")
+        return (connection.getresponse().getheader("Server") or "").startswith("streamer")
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _try_checkpoints(settings: Settings, log: _Log) -> Iterator[str]:
     with closing(checkpoint_store(settings)) as store:
-        pointer.decode(store.read_pointer())
+        store.write(_PROBE, [b"probe"])
+        store.delete(_PROBE)
+        yield from _newest(settings, store, log)
 
 
-def _try_port(settings: Settings) -> None:
-    MetricsServer(Telemetry(SystemClock()), settings.metrics_host, settings.metrics_port).close()
+def _newest(settings: Settings, store: Checkpoints, log: _Log) -> Iterator[str]:
+    """Whether a start could go on from the newest checkpoint, as far as its head tells."""
+    kept = pointer.decode(store.read_pointer())
+    if not kept:
+        return
+    name = kept[0].name
+    try:
+        meta = checkpoint.read_header(Reader(store.read(name))).meta
+        checkpoint.check_config(meta.config, checkpoint.config_of(settings.fold(), settings.measure_share))
+    except CheckpointRefused as exc:
+        yield (
+            f"a start refuses checkpoint {name}: {exc}. It takes an older one or folds the log from its beginning, and until "
+            "it has caught up lists are not renewed"
+        )
+        return
+    if log.end is not None:
+        positions = {TopicPartition(topic, partition): offset for topic, partition, offset in meta.positions}
+        yield from cautions.of_checkpoint(name, positions, log.begin, log.end)
+
+
+def _try_text_model(settings: Settings) -> Iterator[str]:
+    check_text_model(settings.text_model, download=settings.text_download)
+    return iter(())
+
+
+def _try_memory(settings: Settings) -> Iterator[str]:
+    try:
+        tables = pipeline.tables(
+            pipeline.new_state(settings.fold())
+        )  # address space only: nothing is written
+    except MemoryError as exc:
+        raise ConfigError(
+            f"the tables of the model cannot be had: {exc}; lower max_users, max_items or max_taken"
+        ) from exc
+    return cautions.of_memory(sum(table.array.nbytes for table in tables.values()), _machine_bytes())
+
+
+def _machine_bytes() -> int:
+    """Memory of this machine, or of its container where that has less."""
+    n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(n_bytes, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # none, or "max"
+        return n_bytes

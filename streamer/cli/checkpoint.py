@@ -26,11 +26,13 @@ def show_all(settings: Settings) -> None:
         kept = pointer.decode(store.read_pointer())
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("checkpoint", "taken", "interactions", "batches", "MB", "by"):
-            table.add_column(heading, justify="left" if heading in ("checkpoint", "taken") else "right")
+            # whole: `show` and `verify` want the name as it stands here
+            is_text = heading in ("checkpoint", "taken")
+            table.add_column(heading, justify="left" if is_text else "right", no_wrap=is_text)
         for one in kept:
             figures = f"{one.n_events:,}", f"{one.n_batches:,}", f"{one.n_bytes / 1e6:,.1f}"
             table.add_row(*map(text, (one.name, f"{_age(one.made_ms)} ago", *figures, one.made_by)))
-        typer.echo(f"{len(kept)} at {printable(store.where)}")
+        typer.echo(f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {printable(store.where)}")
         if kept:
             Console().print(table)
 

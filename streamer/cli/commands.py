@@ -30,6 +30,11 @@ class _Group(TyperGroup):
             for line in str(exc).splitlines():
                 typer.echo(f"streamer: {printable(line)}", err=True)
             raise typer.Exit(exc.exit_code) from exc
+        except MemoryError as exc:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"streamer: out of memory: {exc}; lower max_users, max_items or max_taken", err=True)
+            raise typer.Exit(ConfigError.exit_code) from exc
         except KeyboardInterrupt as exc:
             typer.echo("streamer: interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from exc
@@ -271,7 +276,9 @@ def produce(
     topic: Annotated[
         str, typer.Argument(metavar="TOPIC", help="interactions, catalog or profiles (or their settings)")
     ],
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSON lines; default stdin")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="JSON lines; default, or -: stdin")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Send nothing unless every line is valid")] = False,
     config: ConfigFile = None,
     kafka: Kafka = None,
@@ -279,7 +286,8 @@ def produce(
 ) -> None:
     """Check events and publish them.
 
-    One JSON object a line; the id becomes the key. Invalid lines are told with the field, and not sent.
+    One JSON object a line; the id becomes the key. Invalid lines are told with the field, and not sent; so are lines whose
+    timestamp seems to be in seconds. Exits with code 7 when there were any.
     """
     settings = load_settings(config, {"kafka": kafka}, assignments).settings
     _set_up_logs(settings)
@@ -289,46 +297,6 @@ def produce(
     typer.echo(f"{n_sent} sent, {n_invalid} invalid")
     if n_invalid:
         raise typer.Exit(InvalidEvent.exit_code)
-
-
-@app.command(cls=SettingsCommand)
-def check(
-    *,
-    config: ConfigFile = None,
-    kafka: Kafka = None,
-    redis: Redis = None,
-    redis_cluster: RedisCluster = None,
-    prefix: Prefix = None,
-    group: Group = None,
-    metrics_host: MetricsHost = None,
-    metrics_port: MetricsPort = None,
-    assignments: Assignments = None,
-) -> None:
-    """Print all settings, try all connections.
-
-    Where each setting came from; Kafka and its topics, Redis, the metrics port. Exits with the code of the
-    first problem.
-    """
-    flags = {
-        "kafka": kafka,
-        "redis": redis,
-        "redis_cluster": redis_cluster,
-        "prefix": prefix,
-        "group": group,
-        "metrics_host": metrics_host,
-        "metrics_port": metrics_port,
-    }
-    loaded = load_settings(config, flags, assignments)
-    from streamer.cli.check import problems  # noqa: PLC0415
-    from streamer.cli.views import show_settings  # noqa: PLC0415
-    from streamer.log import printable  # noqa: PLC0415
-
-    show_settings(loaded)
-    code = 0
-    for name, problem in problems(loaded.settings):
-        typer.echo(printable(f"{name}: {problem or 'ok'}"))
-        code = code or (problem.exit_code if problem is not None else 0)
-    raise typer.Exit(code)
 
 
 def main() -> None:

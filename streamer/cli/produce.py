@@ -1,10 +1,13 @@
 """`streamer produce`: JSON lines -> checked events on a topic."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import msgspec
 
 from streamer.adapters.kafka import KafkaSink
 from streamer.config import Settings
@@ -20,6 +23,10 @@ from streamer.events import (
 )
 
 _TIMEOUT_S = 10.0
+_MAX_TOLD = 20  # invalid lines that get a sentence each: a file in another format has a million of them
+_MAX_EXCERPT = 40  # characters of a line
+# A whole number up to here is no time in milliseconds (it would be before March 1973), but one in seconds from then on.
+_SECONDS = range(100_000_000, 100_000_000_000)
 
 
 class _Line(NamedTuple):
@@ -31,14 +38,14 @@ class _Line(NamedTuple):
 def produce(
     settings: Settings, topic: str, file: Path | None, *, strict: bool, complain: Callable[[str], None]
 ) -> tuple[int, int]:
-    """Send every valid line of `file` (None: stdin); tell of every other.
+    """Send every valid line of `file`; tell of every other.
 
     Args:
         settings: Names the topics and Kafka.
         topic: A topic of events, by its name, or by the kind of events on it.
-        file: One JSON object a line; empty lines are skipped.
+        file: One JSON object a line; empty lines are skipped. None and "-": stdin.
         strict: Read everything first, and send nothing when a line is invalid.
-        complain: Gets a sentence for each invalid line.
+        complain: Gets a sentence for each invalid line, up to a limit, and for each field that is ignored.
 
     Returns:
         How many lines were sent, how many were invalid.
@@ -49,19 +56,26 @@ def produce(
         Unavailable: Kafka is away, or does not take the messages.
     """
     topic, kind = _resolve(settings, topic)
+    if file == Path("-"):
+        file = None
+    if file is None and sys.stdin.isatty():
+        complain("reading events from the terminal, one JSON object a line; Ctrl-D ends them")
     sink = KafkaSink(settings.require_kafka(), config=settings.kafka_config, timeout_s=_TIMEOUT_S)
     n_sent = n_invalid = 0
     kept: list[_Line] = []
     with _open(file) as lines:
-        for line in _checked(lines, kind):
+        for line in _checked(lines, kind, _Ignored(complain)):
             if isinstance(line, str):
                 n_invalid += 1
-                complain(line)
+                if n_invalid <= _MAX_TOLD:
+                    complain(line)
             elif strict:
                 kept.append(line)
             else:
                 sink.send(topic, line.key, line.value)
                 n_sent += 1
+    if n_invalid > _MAX_TOLD:
+        complain(f"and {n_invalid - _MAX_TOLD} more lines like these; not sent")
     if not n_invalid:
         for line in kept:
             sink.send(topic, line.key, line.value)
@@ -91,16 +105,49 @@ def _open(file: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":
         raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
 
 
-def _checked(lines: BinaryIO, kind: Kind) -> Iterator[_Line | str]:
+class _Ignored:
+    """Tells of fields that the contract does not name, once each: a name with a typing error is silence otherwise."""
+
+    def __init__(self, complain: Callable[[str], None]) -> None:
+        self._complain = complain
+        self._told: set[str] = set()
+
+    def look(self, number: int, fields: dict[str, Any], event: OutsideEvent) -> None:
+        """At the fields of one line."""
+        known = {field.encode_name for field in msgspec.structs.fields(type(event))}
+        for name in fields.keys() - known - self._told:
+            if len(self._told) < _MAX_TOLD:
+                self._told.add(name)
+                names = ", ".join(sorted(known))
+                self._complain(f"line {number}: {name[:_MAX_EXCERPT]!r} is ignored: it is none of {names}")
+
+
+def _checked(lines: BinaryIO, kind: Kind, ignored: _Ignored) -> Iterator[_Line | str]:
     """A line that can be sent, or a sentence about one that cannot."""
     for number, line in enumerate(_lines(lines), start=1):
         if not line.strip():
             continue
         try:
             event = cast("OutsideEvent", decode(kind, None, line))
-            yield _Line(number, _id(event).encode(), line)
         except InvalidEvent as exc:
-            yield f"line {number}: {exc}; not sent"
+            yield f"line {number}: {_why_not(line, exc)}; not sent"
+            continue
+        fields = msgspec.json.decode(line)
+        ignored.look(number, fields, event)
+        when = fields["timestamp"]
+        if isinstance(when, int) and when in _SECONDS:
+            day = time.strftime("%Y-%m-%d", time.gmtime(when / 1000))
+            got = f"got {when}, which would be {day}: are these seconds?"
+            yield f"line {number}: $.timestamp: expected milliseconds, {got}; not sent"
+            continue
+        yield _Line(number, _id(event).encode(), line)
+
+
+def _why_not(line: bytes, exc: InvalidEvent) -> str:
+    if exc.reason == "json" and not line.lstrip().startswith(b"{"):
+        excerpt = line[: 4 * _MAX_EXCERPT].decode("utf-8", "replace")[:_MAX_EXCERPT]
+        return f"expected one JSON object a line, got {excerpt!r}"
+    return str(exc)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

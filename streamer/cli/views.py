@@ -97,6 +97,11 @@ def _print_list(published: _Published, retired: set[str]) -> None:
         )
     console.print(text("; ".join(facts)))
     console.print(text("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
+    if not published.items:
+        console.print(
+            text("the list is empty: nothing is left that its user did not take; apps get the anonymous one")
+        )
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("item", overflow="fold")
@@ -111,7 +116,8 @@ def _print_list(published: _Published, retired: set[str]) -> None:
 
 def show_item(lists: Lists, item_id: str) -> None:
     """Whether readers drop this item."""
-    state = "retired: readers drop it from lists" if lists.retired([item_id]) else "not retired"
+    is_retired = bool(lists.retired([item_id]))
+    state = "retired: readers drop it from lists" if is_retired else "not marked as retired"
     typer.echo(f"item {printable(item_id)}: {state}")
 
 

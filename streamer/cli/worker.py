@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -83,13 +84,17 @@ def work(settings: Settings, report: Path | None) -> None:
         server = MetricsServer(telemetry, settings.metrics_host, settings.metrics_port, runner.report)
         stack.callback(server.close)
         _log.info("metrics", extra={"url": f"http://{server.host}:{server.port}/metrics"})
-        _stop_on_signals(stop)
+        _stop_on_signals(stop, lambda: runner.is_compiling)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         if trainer is not None:
             trainer.warm_up()
-        runner.run(stop)  # everything that was sent has been acknowledged when it returns
+        try:
+            runner.run(stop)  # everything that was sent has been acknowledged when it returns
+        except _StoppedEarly:
+            _log.info("stopped", extra={"phase": "compiling"})
+            return
         if report is not None:
             write_report(report, runner.report())
 
@@ -128,12 +133,20 @@ def new_trainer(settings: Settings) -> ThreadTrainer | None:
     return ThreadTrainer(Learner(), share=settings.training_share, waits=settings.training_waits)
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+class _StoppedEarly(BaseException):
+    """A signal came while there was nothing to drain."""
+
+
+def _stop_on_signals(stop: threading.Event, is_compiling: Callable[[], bool]) -> None:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        _log.info("draining", extra={"signal": signal.Signals(number).name})
+        _log.info(
+            "draining", extra={"signal": signal.Signals(number).name, "hint": "a second one ends at once"}
+        )
         stop.set()
+        if is_compiling():  # that takes minutes, and looks at no event
+            raise _StoppedEarly
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)

@@ -87,6 +87,26 @@ def show(console: Console, report: Report) -> None:
         console.print(_user(user))
 
 
+def timing(console: Console, report: Report, rate: float | None) -> None:
+    """Print how soon a list followed its event, and how to read that.
+
+    Args:
+        rate: Interactions a second that were asked for; None where they came as fast as they were read.
+    """
+    p50_ms, p99_ms = (report["timing"][f"event_to_list_{q}_ms"] for q in ("p50", "p99"))
+    if p50_ms is None or p99_ms is None:
+        return
+    told = f"event to list: p50 {p50_ms:,.1f} ms, p99 {p99_ms:,.1f} ms."
+    if rate is None:
+        told += " Events came as fast as they could be read, so most of that is time in a queue; see --rate."
+    told += (
+        " Served is the list that Redis held when an event came: where a user's events come faster than his list is made, as the "
+        "lines of an invoice do, it does not know the ones just before."
+    )
+    console.print()
+    console.print(plain(told))
+
+
 def commands(
     console: Console, *, kafka: str, redis_port: int, redis_url: str, metrics: str, user_id: str, keep: bool
 ) -> None:

@@ -18,7 +18,7 @@ MAX_AHEAD = 40_000
 MAX_AHEAD_BYTES = 8 << 20
 SENDS_A_TICK = 64
 FLUSH_TIMEOUT_S = 30.0
-STALL_TIMEOUT_S = 60.0
+STALL_TIMEOUT_S = 180.0  # a text model is loaded in 10 s, on a machine that does much else in a minute or two
 LAST_ITEMS_KEPT = 5
 _PAUSE_S = 0.005
 _RIVAL_SHARE = 1.2
@@ -113,8 +113,14 @@ class Feed:
                 n_ahead_prev = n_ahead
                 give_up_at_s = time.monotonic() + STALL_TIMEOUT_S
             if time.monotonic() > give_up_at_s:
+                n_unread = self.n_ahead(kind)
+                what = (
+                    f"read none of {n_unread:,} waiting {kind} messages"
+                    if n_unread
+                    else f"embedded none of {n_ahead:,} texts"
+                )
                 raise Unavailable(
-                    f"the worker read none of {n_ahead:,} waiting {kind} messages in {STALL_TIMEOUT_S:g} s"
+                    f"the worker {what} in {STALL_TIMEOUT_S:g} s; is the machine busy with other work?"
                 )
             self._tick()
             time.sleep(_PAUSE_S)

@@ -91,6 +91,7 @@ class _Demo:
         self._started_s = started_s
         self._progress = Progress(title=dataset.name, n_events=dataset.n_interactions)
         self._speed = Speed()
+        self._n_texts_most = 0  # that waited at once: none is embedded before the model is loaded
         self._ask_due_s = 0.0
         self._watch_due_s = 0.0
 
@@ -110,6 +111,7 @@ class _Demo:
                 self._publish(kafka.bootstrap)
             report = self._finish()
             ending.show(self._console, report)
+            ending.timing(self._console, report, self._options.rate)
             self._console.print(f"\nreport: {self._options.report.absolute()}", markup=False, soft_wrap=True)
             ending.commands(
                 self._console,
@@ -175,9 +177,9 @@ class _Demo:
         if snapshot is not None:
             self._progress.snapshot = snapshot
             n_texts = snapshot.n_texts
-            self._progress.stage = (
-                f"embedding the catalog, {n_texts:,} texts to go" if n_texts else PUBLISHING
-            )
+            self._n_texts_most = max(self._n_texts_most, n_texts)
+            doing = "embedding the catalog" if n_texts < self._n_texts_most else "loading the text model"
+            self._progress.stage = f"{doing}, {n_texts:,} texts to go" if n_texts else PUBLISHING
             n_done = snapshot.n_read.get(TOPICS["interactions"], 0)
             self._progress.n_done = n_done
             self._progress.lag = sum(map(self._feed.n_ahead, TOPICS))

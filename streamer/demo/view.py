@@ -86,9 +86,11 @@ def line(progress: Progress) -> str:
         for label, name in LIST_NAMES.items()
         if label in snapshot.hit_ratios and not math.isnan(snapshot.hit_ratios[label])
     )
+    so_far = f"{progress.stage}: {progress.n_done:,} of {progress.n_events:,} events"
+    if not progress.n_done:
+        return so_far
     return (
-        f"{progress.stage}: {progress.n_done:,} of {progress.n_events:,} events, "
-        f"{number(progress.events_a_second, ',.0f')}/s, lag {progress.lag:,}, "
+        f"{so_far}, {number(progress.events_a_second, ',.0f')}/s, lag {progress.lag:,}, "
         f"event to list p50 {number(snapshot.p50_ms, '.1f')} ms p99 {number(snapshot.p99_ms, '.1f')} ms"
         + (f", hit ratio@10 {ratios}" if ratios else "")
     )

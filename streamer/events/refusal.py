@@ -1,7 +1,7 @@
 """Why a message cannot be used, in our words: which rule, which field, what was expected and what came."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -26,7 +26,7 @@ def is_deeper(value: bytes, depth: int) -> bool:
 def refusal(decoder: msgspec.json.Decoder[Any], value: bytes, exc: Exception) -> InvalidEvent:
     """What the decoder found, in our words: its messages name types and fields, never what was in them."""
     if isinstance(exc, msgspec.ValidationError):
-        return _schema_refusal(value, str(exc))
+        return _schema_refusal(decoder, value, str(exc))
     if isinstance(exc, UnicodeDecodeError):
         found = exc.object[exc.start]
         return InvalidEvent("utf8", "$", f"expected UTF-8, got byte 0x{found:02x} at {exc.start}")
@@ -55,10 +55,10 @@ def _number_refusal(decoder: msgspec.json.Decoder[Any], value: bytes) -> Invalid
     try:
         decoder.decode(as_overflow)
     except msgspec.ValidationError as exc:
-        refusal = _schema_refusal(value, str(exc))
+        refusal = _schema_refusal(decoder, value, str(exc))
         if refusal.reason != "number":
             return refusal
-        path = refusal.path
+        path = _named(decoder, as_overflow, refusal.path)
     except (msgspec.DecodeError, RecursionError):
         return None
     return InvalidEvent("number", path, "expected a finite number, got NaN or Infinity")
@@ -68,10 +68,10 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`
 _MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]*)`$")
 
 
-def _schema_refusal(value: bytes, message: str) -> InvalidEvent:
+def _schema_refusal(decoder: msgspec.json.Decoder[Any], value: bytes, message: str) -> InvalidEvent:
     found = _AT.match(message)
     what, path, in_key = found.group("what", "path", "key") if found else (message, None, None)
-    path = path or "$"
+    path = _named(decoder, value, path) if path else "$"
     missing = _MISSING.match(what)
     if missing:
         return InvalidEvent("schema", f"{path}.{missing['name']}", "required field is missing")
@@ -79,6 +79,32 @@ def _schema_refusal(value: bytes, message: str) -> InvalidEvent:
         return InvalidEvent("schema", path, bad_timestamp(value))
     reason = "number" if what.endswith("out of range") else "schema"
     return InvalidEvent(reason, path, ("name of a field: " if in_key else "") + _lower(what))
+
+
+_OF_ENTRY = re.compile(r"^\$\.(?P<field>\w+)\[\.\.\.\](?P<rest>.*)$")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # any other might do harm where the path is shown
+
+
+def _named(decoder: msgspec.json.Decoder[Any], value: bytes, path: str) -> str:
+    """`$.categorical.colour` for `$.categorical[...]`: with the name of the entry to blame, where that is a plain one."""
+    found = _OF_ENTRY.match(path)
+    if found is None:
+        return path
+    (event,) = (
+        kind for kind in (decoder.type, *get_args(decoder.type)) if isinstance(kind, type(msgspec.Struct))
+    )
+    (field,) = (field for field in msgspec.structs.fields(event) if field.encode_name == found["field"])
+    try:
+        fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+        entries = msgspec.json.decode(fields[field.encode_name], type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):  # what comes after the field is broken too
+        return path
+    for name, entry in entries.items():
+        try:
+            msgspec.json.decode(b'{"_":' + bytes(entry) + b"}", type=field.type)
+        except msgspec.ValidationError:
+            return f"$.{field.encode_name}.{name}{found['rest']}" if _PLAIN_NAME.fullmatch(name) else path
+    return path
 
 
 class _Peek(msgspec.Struct):

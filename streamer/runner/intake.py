@@ -54,6 +54,7 @@ class Intake:
         self._telemetry = telemetry
         self._topics: dict[Kind, str] = {kind: topic for topic, kind in settings.kinds().items()}
         self._n_invalid_in_a_row = 0
+        self._told: set[tuple[str, str]] = set()  # topic and reason of dead letters that a warning told of
 
     def take(self, records: Sequence[Record], admitted: Admitted) -> Taken:
         """Take the next batch in.
@@ -120,7 +121,11 @@ class Intake:
         self._telemetry.dead_letters.labels(error.reason).inc()
         self._outgoing.add(dead_letter(self._settings.topic_dead_letters, record, error))
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        _log.debug("dead_letter", extra={**where, "reason": error.reason, "path": error.path})
+        kind = record.topic, error.reason
+        # the first of its kind is news; a flood of them is for the metric and the topic
+        level = logging.DEBUG if kind in self._told else logging.WARNING
+        self._told.add(kind)
+        _log.log(level, "dead_letter", extra={**where, "reason": error.reason, "path": error.path})
         self._n_invalid_in_a_row += 1
         if self._n_invalid_in_a_row > self._settings.max_invalid_in_a_row:
             self._outgoing.settle()

@@ -90,6 +90,7 @@ class Runner:
         self._model = Model(settings, trainer)
         self._figures = Figures(clock, telemetry)
         self._receipts = receipts
+        self.is_compiling = False  # at the start, for minutes the first time: nothing is owed to anybody then
         self._lock = threading.Lock()  # `report` comes from another thread
         self._began_s = clock.monotonic_s()
         self._phase = Phase.LOADING_ITEMS
@@ -186,7 +187,9 @@ class Runner:
         )
         self._intake.look_at_start(*must_read(bounds, found))
         self._committed = self._positions.snapshot()
+        self.is_compiling = True
         self._model.warm_up()
+        self.is_compiling = False
         self._catch_up = CatchUp(
             self._settings,
             self._source,

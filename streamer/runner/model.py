@@ -1,5 +1,7 @@
 """The pure core with its state, as the loop sees it: events in, encoded lists and a report out."""
 
+import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +17,9 @@ from streamer.publish import ANONYMOUS_ROW, Publisher
 from streamer.runner.returning import Returning
 from streamer.training import ThreadTrainer
 
+_log = logging.getLogger("streamer.runner")
+
+_SLOW_S = 3.0  # loading compiled kernels takes less, so this is the first time: silence would look like standing still
 N_SEGMENTS_A_TIME = 50  # lists of segments that are made beside an anonymous one
 
 Entries = list[tuple[str, bytes]]  # user id -> the list as it is written
@@ -71,7 +76,15 @@ class Model:
 
     def warm_up(self) -> None:
         """Compile, or load, every kernel now: the first event should not have to wait for it."""
-        pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
+        told = threading.Timer(
+            _SLOW_S, _log.info, ["compiling"], {"extra": {"takes": "minutes, the first time"}}
+        )
+        told.daemon = True
+        told.start()
+        try:
+            pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
+        finally:
+            told.cancel()
 
     def fold(
         self, events: Sequence[Event], now_ms: int, is_serving: bool, log_ms: Sequence[int] | None = None

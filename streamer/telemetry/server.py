@@ -41,7 +41,7 @@ class MetricsServer:
         except OSError as exc:
             raise ConfigError(
                 f"metrics address {host}:{port}: cannot listen there: {exc.strerror or exc}; "
-                "choose another with --metrics-port (0 takes a free one)"
+                "end what listens there (another worker?), or choose another with --metrics-port (0 takes a free one)"
             ) from exc
         self.host = host
         self.port: int = self._server.server_address[1]
@@ -101,7 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
                 body = json.dumps(report(), indent=2).encode()
                 self._answer(HTTPStatus.OK, body, "application/json")
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"expected /metrics, /live or /ready\n", "text/plain")
+                self._answer(
+                    HTTPStatus.NOT_FOUND, b"expected /metrics, /live, /ready or /report\n", "text/plain"
+                )
 
     def _verdict(self, problems: list[str]) -> None:
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK

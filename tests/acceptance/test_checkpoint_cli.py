@@ -109,12 +109,12 @@ def test_a_step_back(cli: Cli, hashes: list[str]) -> None:
     assert cli("verify").stdout == f"ok, state hash {hashes[1]}\n"
     last = cli("rollback")
     assert (last.returncode, "nothing was done" in last.stderr) == (4, True)
-    assert "1 at file" in cli("list").stdout
+    assert "1 checkpoint, file" in cli("list").stdout
 
 
 def test_where_there_is_none(cli: Cli) -> None:
     """An empty place is told; no place at all is a mistake in the settings."""
-    assert cli("list").stdout.startswith("0 at file")
+    assert cli("list").stdout.startswith("0 checkpoints, file")
     assert cli("show").returncode == 4
     nowhere = cli("list", checkpoint_url="")
     assert (nowhere.returncode, "no Redis is set" in nowhere.stderr) == (2, True)

@@ -14,14 +14,21 @@ from pathlib import Path
 import pytest
 import redis
 
+from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis_vectors import RedisVectors
+from streamer.cli import check
+from streamer.config import Settings
+from streamer.embedded import EmbeddedRedis
 from streamer.events import ANONYMOUS
 from streamer.ports import VectorEntry
+from streamer.telemetry import MetricsServer, Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numba", "numpy", "confluent_kafka", "redis", "pydantic", "rich", "prometheus_client", "msgspec")
 HELP_LIMIT_S = 0.3
+# Terabytes of tables, which the kernel refuses at once (with vm.overcommit_memory at 0, its default, or 2).
+TOO_LARGE = ("--set", "text_model=none", "--set", "max_items=1000000000", "--set", "max_users=1000000000")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -219,6 +226,62 @@ def test_check_shows_settings_and_their_origin(
         assert f"{name}: ok\n" in done.stdout
 
 
+def test_check_is_careful_with_redis(cli: Cli, closed_port: int) -> None:
+    """What works and will hurt later is a sentence: a Redis that throws lists away, and a machine that is too small.
+
+    It costs the exit code with --strict alone, and a problem goes first.
+    """
+    where = ("--quiet", "--metrics-port", "0", "--kafka", f"127.0.0.1:{closed_port}", *TOO_LARGE)
+    with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as admin:
+        admin.config_set("maxmemory", "1gb")
+        admin.config_set("maxmemory-policy", "allkeys-lru")
+        done = cli("check", *where, "--redis", server.url, "--strict")
+        keys = list(admin.scan_iter())
+    assert done.returncode == 3
+    assert "redis: ok\nredis: careful: Redis throws any key away when its 1.1 GB are full" in done.stdout
+    assert "redis: careful: Redis may hold 1.1 GB" in done.stdout
+    assert "checkpoints: ok\n" in done.stdout
+    assert "memory: the tables of the model cannot be had" in done.stdout
+    assert "max_batch" not in done.stdout  # --quiet
+    assert keys == []  # what was tried is gone
+
+
+@pytest.mark.parametrize("is_worker", [True, False])
+def test_check_beside_a_worker(monkeypatch: pytest.MonkeyPatch, is_worker: bool) -> None:
+    """Its port is taken by the worker that runs: no mistake, unless a second one is meant. By anybody else it is one."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = MetricsServer(Telemetry(SystemClock()), "127.0.0.1", 0)
+        port = server.port if is_worker else other.getsockname()[1]
+        monkeypatch.setattr(check, "_PORT_TIMEOUT_S", 0.2)  # the other one never answers
+        settings = Settings(metrics_port=port, text_model="none", checkpoint_interval_s=0)
+        (found,) = (one for one in check.findings(settings) if one.about == "metrics port")
+        server.close()
+    assert (found.problem is None) == is_worker
+    assert [f"a worker listens on 127.0.0.1:{port} now" in told for told in found.cautions] == [
+        True
+    ] * is_worker
+
+
+def test_tables_that_cannot_be_had(cli: Cli) -> None:
+    """A sentence with the settings that help, no traceback."""
+    refused(
+        cli("replay", str(ROOT / "ops/data/online-retail"), "--events", "1", *TOO_LARGE),
+        2,
+        "out of memory",
+        "max_users",
+    )
+
+
+def test_check_tells_of_a_place_where_no_checkpoint_can_be_written(
+    cli: Cli, mock_kafka: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Before the first one fails."""
+    (tmp_path / "file").write_text("")
+    common = ("check", "--quiet", "--kafka", mock_kafka, "--redis", redis_url, "--metrics-port", "0")
+    done = cli(*common, "--checkpoint-url", "file/within")
+    assert "checkpoints: checkpoints at file" in done.stdout
+
+
 def test_a_text_model_that_is_not_here(cli: Cli) -> None:
     """Exit code 2 before anything connects, and the setting is named; `none` needs no model."""
     common = ["--kafka", "localhost:1", "--redis", "redis://localhost:1", "--metrics-port", "0"]
@@ -276,7 +339,7 @@ def test_produce_sends_what_is_valid_and_tells_of_the_rest(
     done = cli(
         "produce", "interactions", "--kafka", mock_kafka, "--set", f"topic_interactions={topic}", stdin=LINES
     )
-    refused(done, 7, "line 3: $.item_id: expected", "line 4: $: expected JSON")
+    refused(done, 7, "line 3: $.item_id: expected", "line 4: expected one JSON object")
     assert "2 sent, 2 invalid" in done.stdout
     assert "\x1b" not in done.stderr
     assert on_topic(mock_kafka, topic) == [(b"a", event("a", "x")), (b"c", event("c", "z"))]
@@ -294,6 +357,44 @@ def test_produce_strict_sends_all_or_nothing(
     assert on_topic(mock_kafka, topic) == []
     assert cli("produce", topic, "good.jsonl", *common).returncode == 0
     assert [key for key, _ in on_topic(mock_kafka, topic)] == [b"a", b"b"]
+
+
+def test_produce_tells_of_another_format_in_few_words(
+    cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """A table of commas: what was expected, twenty lines of it, and how many more."""
+    topic = make_topic(mock_kafka)
+    where = ("--kafka", mock_kafka, "--set", f"topic_interactions={topic}")
+    done = cli("produce", "interactions", "-", *where, stdin=b"user,item\n" * 100)
+    refused(done, 7, "line 1: expected one JSON object a line, got 'user,item'", "and 80 more lines")
+    assert done.stderr.count("\n") == 21
+    assert "0 sent, 100 invalid" in done.stdout
+
+
+def test_produce_takes_no_seconds_for_milliseconds(
+    cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """An event of November 2025 in seconds would be one of January 1970: told, not sent. RFC 3339 means what it says."""
+    topic = make_topic(mock_kafka)
+    base = {"user_id": "a", "item_id": "i", "type": "view"}
+    times = [1_764_126_000, 1_764_126_000_000, "1971-01-01T00:00:00Z", 0]
+    lines = b"\n".join(json.dumps({**base, "timestamp": when}).encode() for when in times)
+    where = ("--kafka", mock_kafka, "--set", f"topic_interactions={topic}")
+    done = cli("produce", "interactions", *where, stdin=lines)
+    refused(done, 7, "line 1: $.timestamp: expected milliseconds, got 1764126000", "1970-01-21", "seconds?")
+    assert "3 sent, 1 invalid" in done.stdout
+
+
+def test_produce_tells_of_fields_that_nobody_reads(
+    cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """The contract ignores what it does not name, so a typing error would be silence: told once a name, and sent."""
+    topic = make_topic(mock_kafka)
+    lines = event("a", "x")[:-1] + b', "contxt": {}}\n' + event("b", "x")[:-1] + b', "contxt": {}}\n'
+    where = ("--kafka", mock_kafka, "--set", f"topic_interactions={topic}")
+    done = cli("produce", "interactions", *where, stdin=lines)
+    assert (done.returncode, done.stdout) == (0, "2 sent, 0 invalid\n")
+    assert done.stderr.count("'contxt' is ignored: it is none of context, event_id,") == 1
 
 
 def test_produce_refuses_what_it_cannot_do(cli: Cli, mock_kafka: str) -> None:
@@ -336,6 +437,14 @@ def test_inspect_shows_a_list(cli: Cli, redis_url: str, prefix: str) -> None:
     assert (
         "item i2: retired" in cli("inspect", "--item", "i2", "--redis", redis_url, "--prefix", prefix).stdout
     )
+
+
+def test_inspect_of_a_list_that_is_empty(cli: Cli, redis_url: str, prefix: str) -> None:
+    """Whoever took everything has an empty list: a sentence, and what apps get in its place."""
+    RedisLists(redis_url, prefix).write([("u1", published([]))], 60)
+    done = cli("inspect", "u1", "--redis", redis_url, "--prefix", prefix)
+    assert done.returncode == 0
+    assert "the list is empty" in done.stdout
 
 
 def test_inspect_names_the_version_of_a_vector(cli: Cli, redis_url: str, prefix: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streamer.adapters.kafka import KafkaSink, KafkaSource, headers
+from streamer.adapters.kafka import KafkaSink, KafkaSource, Keeping, headers, how_kept
 from streamer.embedded import EmbeddedKafka
 from streamer.errors import ConfigError, InvalidEvent, Unavailable
 from streamer.ports import TopicPartition
@@ -92,6 +92,36 @@ def test_what_the_broker_finds_too_large_is_no_outage(
     sink.send(topic, b"k", os.urandom(1_040_000), {"reason": b"size"})  # its limit: 1,048,588 a batch
     sink.flush(30)
     sink.close()
+
+
+def test_how_topics_are_kept(real_kafka: str, make_topic: Callable[..., str]) -> None:
+    """As the broker has it for each topic; one that is not there is left out."""
+    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+    plain, kept = make_topic(real_kafka), make_topic(real_kafka)
+    wanted = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": "-1",
+        "delete.retention.ms": "3153600000000",
+    }
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in wanted.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, kept, incremental_configs=entries)
+    (done,) = AdminClient({"bootstrap.servers": real_kafka}).incremental_alter_configs([resource]).values()
+    done.result(timeout=10)
+    assert how_kept(real_kafka, [plain, kept, "no-such-topic"]) == {
+        plain: Keeping(False, True, 7 * 86_400_000, -1, 86_400_000),  # Kafka's defaults
+        kept: Keeping(True, True, -1, -1, 3_153_600_000_000),
+    }
+
+
+def test_a_broker_that_does_not_tell_how_topics_are_kept(
+    mock_kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """Nothing is known then, and nothing raised."""
+    assert how_kept(mock_kafka, [make_topic(mock_kafka)], timeout_s=0.5) == {}
 
 
 def test_a_full_queue_waits_then_raises() -> None:

@@ -1,6 +1,7 @@
 """What the Redis adapter adds to its port: keys, URLs, secrets, and which errors waiting can heal."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import redis
 
 from streamer.adapters.redis import RedisLists, mask
+from streamer.adapters.redis_server import RedisServer
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
 
@@ -200,3 +202,33 @@ def test_a_silent_server_does_not_hang_us(own: EmbeddedRedis, admin: Any) -> Non
     admin.execute_command("CLIENT", "PAUSE", 3000, "ALL")
     with pytest.raises(Unavailable):
         lists.ping()
+
+
+def test_a_server_tells_about_itself(own: EmbeddedRedis, admin: Any) -> None:
+    """Its limit, what it does when that is full, and its clock; a user without the right to ask is told nothing."""
+    admin.config_set("maxmemory", "64mb")
+    admin.config_set("maxmemory-policy", "volatile-lru")
+    try:
+        server = RedisServer(own.url)
+        facts = server.facts()
+        server.close()
+        assert facts is not None
+        assert (facts.max_bytes, facts.eviction) == (64 << 20, "volatile-lru")
+        assert abs(facts.now_ms - time.time_ns() // 1_000_000) < 5_000
+        admin.execute_command("ACL", "SETUSER", "shy", "on", ">pw", "~*", "+@all", "-info")
+        url = own.url.replace("redis://", "redis://shy:pw@")
+        shy = RedisServer(url)
+        assert shy.facts() is None
+        shy.close()
+    finally:
+        admin.config_set("maxmemory", "0")
+        admin.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_cluster_tells_about_itself(redis_cluster_url: str) -> None:
+    """One node of it."""
+    server = RedisServer(redis_cluster_url, cluster=True)
+    facts = server.facts()
+    server.close()
+    assert facts is not None
+    assert facts.max_bytes == 0

@@ -136,6 +136,15 @@ def test_feed_gives_up_on_a_worker_that_stands_still(tmp_path: Path, monkeypatch
         feed.Feed(dataset, log, TOPICS, lambda: log.n_read, log.tick).run()
 
 
+def test_feed_gives_up_on_texts_that_nobody_embeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All messages are read then, so the error names the texts."""
+    monkeypatch.setattr(feed, "STALL_TIMEOUT_S", 0.05)
+    log = FakeLog(speed=1000)
+    dataset = load(write_set(tmp_path, 5), catalog_first=True)
+    with pytest.raises(Unavailable, match="embedded none of 7 texts"):
+        feed.Feed(dataset, log, TOPICS, lambda: log.n_read, log.tick, n_texts=lambda: 7).run()
+
+
 def test_feed_keeps_to_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--rate 1000`: 256 events take at least 0.19 s, since the first 64 go at once."""
     clock = {"s": 0.0}
@@ -176,9 +185,11 @@ def test_titles_that_look_like_markup_are_shown_as_they_are() -> None:
 
 
 def test_line_shows_what_is_known_and_a_dash_for_the_rest() -> None:
-    """Before the first event there is no latency and no hit ratio; nothing is invented."""
+    """Before the first event there is no speed and no latency to show; nothing is invented."""
     progress = view.Progress(title="t", n_events=1000, stage="starting")
-    assert view.line(progress) == "starting: 0 of 1,000 events, -/s, lag 0, event to list p50 - ms p99 - ms"
+    assert view.line(progress) == "starting: 0 of 1,000 events"
+    progress.n_done = 1
+    assert view.line(progress) == "starting: 1 of 1,000 events, -/s, lag 0, event to list p50 - ms p99 - ms"
     progress.n_done = 500
     progress.lag = 7
     progress.events_a_second = 1234.0
@@ -187,6 +198,19 @@ def test_line_shows_what_is_known_and_a_dash_for_the_rest() -> None:
         "starting: 500 of 1,000 events, 1,234/s, lag 7, event to list p50 1.0 ms p99 20.0 ms, "
         "hit ratio@10 streamer-fresh=0.250"
     )
+
+
+@pytest.mark.parametrize(("rate", "explains"), [(None, True), (200.0, False)])
+def test_the_end_says_how_soon_lists_followed(rate: float | None, explains: bool) -> None:
+    """Where events came in a flood it says what the figure means, since it is no latency; without a figure, nothing."""
+    console = Console(file=io.StringIO(), width=300)
+    ending.timing(console, {"timing": {"event_to_list_p50_ms": 1501.7, "event_to_list_p99_ms": 2951.2}}, rate)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "event to list: p50 1,501.7 ms, p99 2,951.2 ms" in printed
+    assert ("time in a queue" in printed) == explains
+    console = Console(file=io.StringIO())
+    ending.timing(console, {"timing": {"event_to_list_p50_ms": None, "event_to_list_p99_ms": None}}, rate)
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
 
 
 def test_speed_is_measured_over_the_last_seconds() -> None:

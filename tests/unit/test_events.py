@@ -280,12 +280,12 @@ def test_a_bad_timestamp_is_shown():
         ("interactions", VIEW, {"value": "6"}, "$.value"),
         ("interactions", VIEW, {"value": True}, "$.value"),
         ("interactions", VIEW, {"event_id": None}, "$.event_id"),
-        ("interactions", VIEW, {"context": {"a": {}}}, "$.context[...]"),
-        ("interactions", VIEW, {"context": {"a": []}}, "$.context[...]"),
-        ("interactions", VIEW, {"context": {"a": None}}, "$.context[...]"),
-        ("interactions", VIEW, {"context": {"a": True}}, "$.context[...]"),
-        ("interactions", VIEW, {"context": {"a": ""}}, "$.context[...]"),
-        ("interactions", VIEW, {"context": {"a": "x" * 257}}, "$.context[...]"),
+        ("interactions", VIEW, {"context": {"a": {}}}, "$.context.a"),
+        ("interactions", VIEW, {"context": {"a": []}}, "$.context.a"),
+        ("interactions", VIEW, {"context": {"a": None}}, "$.context.a"),
+        ("interactions", VIEW, {"context": {"a": True}}, "$.context.a"),
+        ("interactions", VIEW, {"context": {"a": ""}}, "$.context.a"),
+        ("interactions", VIEW, {"context": {"a": "x" * 257}}, "$.context.a"),
         ("interactions", VIEW, {"context": {"": 1}}, "$.context"),
         ("interactions", VIEW, {"context": {"x" * 129: 1}}, "$.context"),
         ("interactions", VIEW, {"context": {str(i): i for i in range(65)}}, "$.context"),
@@ -295,13 +295,13 @@ def test_a_bad_timestamp_is_shown():
         ("catalog", ITEM, {"text": "x" * 65_537}, "$.text"),
         ("catalog", ITEM, {"available": 1}, "$.available"),
         ("catalog", ITEM, {"available": "true"}, "$.available"),
-        ("catalog", ITEM, {"categorical": {"c": "a"}}, "$.categorical[...]"),
-        ("catalog", ITEM, {"categorical": {"c": ["a", 1]}}, "$.categorical[...][1]"),
-        ("catalog", ITEM, {"categorical": {"c": ["a", "b", ""]}}, "$.categorical[...][2]"),
-        ("catalog", ITEM, {"categorical": {"c": ["x"] * 65}}, "$.categorical[...]"),
-        ("catalog", ITEM, {"categorical": {"c": [["x"]]}}, "$.categorical[...][0]"),
-        ("catalog", ITEM, {"numerical": {"n": "1"}}, "$.numerical[...]"),
-        ("catalog", ITEM, {"numerical": {"n": None}}, "$.numerical[...]"),
+        ("catalog", ITEM, {"categorical": {"c": "a"}}, "$.categorical.c"),
+        ("catalog", ITEM, {"categorical": {"c": ["a", 1]}}, "$.categorical.c[1]"),
+        ("catalog", ITEM, {"categorical": {"c": ["a", "b", ""]}}, "$.categorical.c[2]"),
+        ("catalog", ITEM, {"categorical": {"c": ["x"] * 65}}, "$.categorical.c"),
+        ("catalog", ITEM, {"categorical": {"c": [["x"]]}}, "$.categorical.c[0]"),
+        ("catalog", ITEM, {"numerical": {"n": "1"}}, "$.numerical.n"),
+        ("catalog", ITEM, {"numerical": {"n": None}}, "$.numerical.n"),
         ("profiles", PROFILE, {"categorical": {str(i): [] for i in range(65)}}, "$.categorical"),
         ("profiles", PROFILE, {"numerical": []}, "$.numerical"),
     ],
@@ -375,13 +375,27 @@ def test_json_that_is_no_event(value):
         assert _refused(value, kind).reason == "schema"
 
 
+@pytest.mark.parametrize("name", ["a b", "\x1b[31m", "é", "x" * 65, "1"])
+def test_a_name_that_is_not_plain_is_not_repeated(name):
+    """The path goes into headers and logs: a name of an entry that could do harm there stays out of it."""
+    assert _verdict(_bytes(VIEW, context={"good": 1, name: []})) == ("schema", "$.context[...]")
+
+
+def test_the_entry_to_blame_is_told_from_the_good_ones():
+    """Not the first one, and not the last: the one that is wrong."""
+    assert (
+        _verdict(_bytes(ITEM, categorical={"a": ["x"], "b": "y", "c": ["z"]}), "catalog")[1]
+        == "$.categorical.b"
+    )
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400])
 def test_numbers_that_are_not_finite(number):
     """Only finite doubles reach the model; the field is named, though NaN is not even JSON."""
     assert _verdict(_view(f', "value": {number}')) == ("number", "$.value")
-    assert _verdict(_view(f', "context": {{"a": {number}}}')) == ("number", "$.context[...]")
+    assert _verdict(_view(f', "context": {{"a": {number}}}')) == ("number", "$.context.a")
     value = _bytes(ITEM)[:-1] + f', "numerical": {{"n": {number}}}}}'.encode()
-    assert _verdict(value, "catalog") == ("number", "$.numerical[...]")
+    assert _verdict(value, "catalog") == ("number", "$.numerical.n")
 
 
 def test_nan_where_nobody_looks():

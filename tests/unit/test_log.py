@@ -55,6 +55,20 @@ def test_text_on_a_terminal() -> None:
     assert stream.getvalue().endswith('WARNING redis_away error="no route" n=1 empty=""\n')
 
 
+def test_names_and_numbers_stay_an_object() -> None:
+    """Positions are read by programs: a JSON object, not the text of one; what is no table of numbers is text."""
+    stream = io.StringIO()
+    set_up("info", "json", stream)
+    log.info("live", extra={"positions": {"interactions-0": 3, "catalog-0": 1}, "odd": {"a": [1]}})
+    fields = json.loads(stream.getvalue())
+    assert fields["positions"] == {"interactions-0": 3, "catalog-0": 1}
+    assert fields["odd"] == "{'a': [1]}"
+    stream = io.StringIO()
+    set_up("info", "text", stream)
+    log.info("live", extra={"positions": {"a-0": 3, "\x1b[2J\n": 1}})
+    assert stream.getvalue().endswith('live positions="a-0:3 \\x1b[2J\\n:1"\n')
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_hostile_fields_neither_break_lines_nor_drive_the_terminal(log_format: str) -> None:
     """Line ends, escape sequences and bidi marks in a field or message are written as escapes."""

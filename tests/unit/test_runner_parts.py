@@ -1,6 +1,7 @@
 """The parts of the runner one by one: patience, positions, intake, outgoing messages."""
 
 import gc
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -268,6 +269,22 @@ def test_a_second_reading_sends_no_second_dead_letter(telemetry: Telemetry) -> N
     intake, outbox = make_intake(telemetry, committed=2, max_invalid_in_a_row=1)
     taken_in(intake, [record(0, b"x"), record(1, b"x"), record(2, b"x")])
     assert [message.headers["offset"] for message in outbox.messages if message.headers] == [b"2"]
+
+
+def test_the_first_dead_letter_of_its_kind_is_a_warning(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader of the log sees that something is wrong, and where; a flood of the same does not drown the rest."""
+    caplog.set_level(logging.WARNING, "streamer.runner")
+    intake, _ = make_intake(telemetry)
+    taken_in(intake, [record(0, b"x"), record(1, b"x")])
+    taken_in(intake, [record(2, b"x"), record(3, b"{}")])
+    told = [
+        (line.__dict__["reason"], line.__dict__["offset"])
+        for line in caplog.records
+        if line.getMessage() == "dead_letter"
+    ]
+    assert told == [("json", 0), ("schema", 3)]
 
 
 def test_too_many_in_a_row_stop_the_worker(telemetry: Telemetry) -> None:

@@ -3,6 +3,7 @@
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,14 @@ import pytest
 
 from streamer.cli import worker
 from streamer.config import Settings
+
+SETTINGS = Settings(
+    kafka="127.0.0.1:1",
+    redis="redis://127.0.0.1:1",
+    text_model="none",
+    without=("vectors",),
+    metrics_port=0,
+)
 
 
 @pytest.fixture
@@ -42,18 +51,34 @@ def test_the_loop_gets_the_interpreter_back_soon_and_cycles_are_looked_for_seldo
             seen.extend((stop, sys.getswitchinterval(), gc.get_threshold()[0], gc.get_freeze_count()))
 
     monkeypatch.setattr(worker, "Runner", Loop)
-    worker.work(
-        Settings(
-            kafka="127.0.0.1:1",
-            redis="redis://127.0.0.1:1",
-            text_model="none",
-            without=("vectors",),
-            metrics_port=0,
-        ),
-        None,
-    )
+    worker.work(SETTINGS, None)
     _, interval_s, n_objects, n_frozen = seen
     assert interval_s == pytest.approx(worker.SWITCH_INTERVAL_S)
     assert interval_s < 0.001
     assert n_objects >= 50_000
     assert n_frozen > 0
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("is_compiling", [True, False])
+def test_a_signal_does_not_wait_for_the_compiler(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, is_compiling: bool
+) -> None:
+    """Kernels take minutes the first time, and nobody is owed anything then; later the loop is asked to drain."""
+    drained: list[bool] = []
+
+    class Loop:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.is_compiling = is_compiling
+
+        def report(self) -> dict[str, Any]:
+            return {}
+
+        def run(self, stop: threading.Event) -> None:
+            signal.raise_signal(number)
+            drained.append(stop.is_set())
+
+    monkeypatch.setattr(worker, "Runner", Loop)
+    worker.work(SETTINGS, None)
+    assert drained == ([] if is_compiling else [True])

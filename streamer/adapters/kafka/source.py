@@ -234,8 +234,11 @@ class KafkaSource:
         if missing:
             self._metadata_due_s = now_s  # ask again at the next call, and until it is there
             names = ", ".join(repr(topic) for topic in missing)
-            does, it = ("does", "it") if len(missing) == 1 else ("do", "them")
-            raise Unavailable(f"topic {names} {does} not exist on {self._kafka.bootstrap}; create {it}")
+            topics, do, them = ("topic", "does", "it") if len(missing) == 1 else ("topics", "do", "them")
+            raise Unavailable(
+                f"{topics} {names} {do} not exist on {self._kafka.bootstrap}; create {them} (the README has the commands), or "
+                "name others by the settings topic_..."
+            )
         new = sorted(present - self._assigned)
         if new:
             self._assign(dict.fromkeys(new, OFFSET_BEGINNING))

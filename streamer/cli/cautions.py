@@ -1,0 +1,186 @@
+"""What works now and will hurt later: sentences about what servers say of themselves. Pure: facts in, sentences out."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from streamer.adapters.kafka import KEPT_FOR_EVER, Keeping
+from streamer.adapters.redis_server import ServerFacts
+from streamer.config import Settings
+from streamer.ports import TopicPartition
+
+# A hundred years: Kafka adds it to the time of day, so the largest number there is would overflow.
+NULL_VALUES_MS: Final = 3_153_600_000_000
+MAX_SKEW_MS: Final = 10_000  # between two clocks that are set by the network
+
+# Of Redis' memory, measured with MEMORY USAGE on ids of 10 bytes.
+_BYTES_A_PLACE = 70  # on a list
+_BYTES_A_LIST = 150  # beside its places
+_BYTES_A_VECTOR = 500
+_BYTES_A_TEXT = 900
+_MAX_CHECKPOINT_BYTES = 256 << 20
+
+_KEYED = {"catalog": "items", "profiles": "profiles", "texts": "vectors of texts"}
+
+
+def of_topics(kept: Mapping[str, Keeping], settings: Settings) -> Iterator[str]:
+    """Topics that lose what a rebuild from nothing needs.
+
+    Args:
+        kept: Topic -> how Kafka keeps it; those that are left out are passed over.
+    """
+    interactions = settings.topic_interactions
+    events = kept.get(interactions)
+    if events is not None and events.is_compacted:
+        yield (
+            f"topic {interactions} is compacted, so Kafka drops all but the newest event of each user: "
+            "set its cleanup.policy to delete"
+        )
+    if events is not None and (limit := _limit(events)):
+        yield (
+            f"topic {interactions} keeps {limit}: a start without a checkpoint, or after a change of the model's settings, "
+            "knows nothing older; set its retention.ms and retention.bytes to -1"
+        )
+    for topic, kind in settings.kinds().items():
+        keeping = kept.get(topic)
+        if keeping is None or topic == interactions:
+            continue
+        if limit := _limit(keeping):
+            yield (
+                f"topic {topic} keeps {limit}: {_KEYED[kind]} that nobody wrote again since are lost to a rebuild; set its "
+                "cleanup.policy to compact"
+            )
+        if kind != "texts" and _forgets_null_values(keeping, events):
+            what = "retired items" if kind == "catalog" else "erased users"
+            yield (
+                f"topic {topic} drops null values after {_days(keeping.null_values_ms)}, and {interactions} keeps events for "
+                f"longer: a rebuild from nothing brings {what} back; set its delete.retention.ms to {NULL_VALUES_MS}"
+            )
+
+
+def _limit(keeping: Keeping) -> str:
+    """What makes a topic drop messages that count, "" where nothing does."""
+    if not keeping.is_deleted:
+        return ""
+    if keeping.retention_ms != KEPT_FOR_EVER:
+        return f"{_days(keeping.retention_ms)} of messages"
+    if keeping.retention_bytes != KEPT_FOR_EVER:
+        return f"{_size(keeping.retention_bytes)} a partition"
+    return ""
+
+
+def _forgets_null_values(keeping: Keeping, events: Keeping | None) -> bool:
+    if not keeping.is_compacted or events is None:
+        return False
+    is_for_ever = not events.is_deleted or events.retention_ms == KEPT_FOR_EVER
+    return keeping.null_values_ms < (NULL_VALUES_MS if is_for_ever else events.retention_ms)
+
+
+def of_log(begin: Mapping[TopicPartition, int], settings: Settings) -> Iterator[str]:
+    """Interactions that are gone already.
+
+    Args:
+        begin: Offset of the oldest record of each partition.
+    """
+    lost = {tp: offset for tp, offset in begin.items() if tp.topic == settings.topic_interactions and offset}
+    if lost:
+        tp = min(lost)
+        more = f", and {len(lost) - 1} more partitions begin late" if len(lost) > 1 else ""
+        yield (
+            f"{tp.topic}[{tp.partition}] begins at offset {lost[tp]}{more}: what lay before is gone, and a rebuild from "
+            "nothing does not know it"
+        )
+
+
+def of_redis(facts: ServerFacts, settings: Settings, now_ms: int) -> Iterator[str]:
+    """A Redis that forgets what it was given, is too small, or has another clock.
+
+    Args:
+        now_ms: Our clock, epoch milliseconds.
+    """
+    if facts.max_bytes:
+        full = f"when its {_size(facts.max_bytes)} are full (maxmemory-policy {facts.eviction})"
+        if facts.eviction.startswith("allkeys"):
+            yield f"Redis throws any key away {full}, checkpoints and marks of retired items too: set noeviction"
+        elif facts.eviction.startswith("volatile"):
+            yield (
+                f"Redis throws lists and vectors away {full}, and nobody is told: their users get the anonymous list; "
+                "with noeviction the worker waits and says so"
+            )
+        needed = redis_bytes(settings)
+        if needed > facts.max_bytes:
+            yield (
+                f"Redis may hold {_size(facts.max_bytes)} (maxmemory); with max_users and max_items all in use it would hold "
+                f"some {_size(needed)}, and a full Redis makes the worker wait: give it more, or lower max_users, k or list_ttl_s"
+            )
+    ahead_ms = facts.now_ms - now_ms
+    if abs(ahead_ms) > MAX_SKEW_MS:
+        which = "ahead of" if ahead_ms > 0 else "behind"
+        yield (
+            f"the clock of Redis is {abs(ahead_ms) / 1000:,.0f} s {which} ours: one of them is wrong. A producer whose clock is "
+            f"more than max_skew_s = {settings.max_skew_s} ahead of Kafka's gets dead letters"
+        )
+
+
+def redis_bytes(settings: Settings) -> int:
+    """Estimate of what Redis holds with every table at its cap, bytes."""
+    a_user = _BYTES_A_LIST + settings.k * _BYTES_A_PLACE
+    an_item = _BYTES_A_TEXT if settings.has_texts() else 0
+    if "vectors" not in settings.without and settings.vectors_per_s:
+        a_user += _BYTES_A_VECTOR
+        an_item += _BYTES_A_VECTOR
+    total = settings.max_users * a_user + settings.max_items * an_item
+    if settings.checkpoint_url is None and settings.checkpoint_interval_s:
+        # the next one is written before the oldest goes
+        total += (settings.checkpoint_keep + 1) * _MAX_CHECKPOINT_BYTES
+    return total
+
+
+def of_memory(table_bytes: int, machine_bytes: int) -> Iterator[str]:
+    """Tables that may outgrow the machine.
+
+    Args:
+        table_bytes: Of all tables at their caps.
+        machine_bytes: Memory of this machine, or of its container.
+    """
+    if table_bytes > machine_bytes:
+        yield (
+            f"with every table at its cap the model takes {_size(table_bytes)}, and there are {_size(machine_bytes)}: lower "
+            "max_users, max_items or max_taken"
+        )
+
+
+def of_checkpoint(
+    name: str,
+    positions: Mapping[TopicPartition, int],
+    begin: Mapping[TopicPartition, int],
+    end: Mapping[TopicPartition, int],
+) -> Iterator[str]:
+    """A checkpoint that does not fit the log.
+
+    Args:
+        name: Of the newest one.
+        positions: Partition -> next offset, as it has them.
+        begin, end: Partition -> where the log begins and ends.
+    """
+    for tp, offset in sorted(positions.items()):
+        if offset > end.get(tp, 0):
+            there = f"the log ends at {end[tp]}" if tp in end else "that is not read now"
+            yield (
+                f"checkpoint {name} is of another log: it stands at {tp.topic}[{tp.partition}]@{offset}, and {there}; a start "
+                "folds the log from its beginning. Was the topic made anew, or the prefix used for another one?"
+            )
+            return
+        if offset < begin.get(tp, 0):
+            yield (
+                f"checkpoint {name} stands at {tp.topic}[{tp.partition}]@{offset}, and the log begins at {begin[tp]}: "
+                f"{begin[tp] - offset} messages in between are lost"
+            )
+            return
+
+
+def _days(duration_ms: int) -> str:
+    return f"{duration_ms / 86_400_000:,.3g} days"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.0f} MB"
