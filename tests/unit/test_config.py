@@ -113,6 +113,7 @@ def test_wrong_assignments_are_refused(assignment: str, words: str) -> None:
         ("topic_catalog", "profiles", ["topic_catalog and topic_profiles are both 'profiles'"]),
         ("kafka", "localhost", ["kafka: expected HOST:PORT", "'localhost'"]),
         ("kafka", "localhost:99999", ["kafka: expected HOST:PORT"]),
+        ("kafka", "localhost:0", ["kafka: expected HOST:PORT"]),
         ("kafka", "", ["kafka: expected HOST:PORT"]),
         ("redis", "http://localhost", ["redis: expected redis://"]),
         ("redis", "localhost:6379", ["redis: expected redis://"]),
