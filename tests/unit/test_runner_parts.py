@@ -10,8 +10,10 @@ import pytest
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
+from streamer.events import UserErased
+from streamer.letters import LOG_MS
 from streamer.ports import Record, TopicPartition
-from streamer.runner.admission import admit_all
+from streamer.runner.admission import admit, admit_all
 from streamer.runner.intake import Intake, Taken
 from streamer.runner.outgoing import Message, Outgoing, dead_letter
 from streamer.runner.patience import Patience
@@ -143,6 +145,7 @@ def test_a_stop_ends_a_long_pause(telemetry: Telemetry) -> None:
     with pytest.raises(Unavailable):
         patience("redis", away)
     assert clock.monotonic_s() < 25.0
+    assert min(at_s for at_s in tries if at_s >= 20.0) < 20.5  # at once, not when the second to drain is over
 
 
 def test_other_errors_pass_at_once(patience: Patience, clock: ManualClock) -> None:
@@ -416,6 +419,26 @@ def test_much_is_settled_early(log: MemoryLog, sink: _FlakySink) -> None:
     sink.flush_fails = 1  # would be noticed by a flush only
     outgoing.send()
     assert len(values(log)) == 34
+
+
+def test_what_was_settled_is_counted_no_more(log: MemoryLog, sink: _FlakySink) -> None:
+    """Much was sent and acknowledged: the next small message waits for nobody."""
+    outgoing = Outgoing(sink, impatient)
+    outgoing.add(Message("out", None, b"x" * (17 << 20)))
+    outgoing.settle()
+    outgoing.add(Message("out", None, b"small"))
+    sink.flush_fails = 1
+    outgoing.send()
+    assert sink.flush_fails == 1  # nobody flushed
+    assert values(log)[1:] == [b"small"]
+
+
+def test_a_tombstone_that_is_replayed_is_as_old_as_its_record() -> None:
+    """It erases what there is by now; what a user did is as old as it first was."""
+    headers = ((LOG_MS, b"5"),)
+    tombstone = Record("profiles", 0, 0, 90, b"u", None, headers)
+    assert admit(tombstone, "profiles", 1000) == (UserErased("u"), 90)
+    assert admit(Record("interactions", 0, 0, 90, b"u", GOOD, headers), "interactions", 1000)[1] == 5
 
 
 def test_a_dead_letter_takes_any_text_in_its_headers() -> None:
