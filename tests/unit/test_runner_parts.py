@@ -307,6 +307,10 @@ def test_holes_are_no_gaps(telemetry: Telemetry) -> None:
     taken_in(intake, [record(0), record(2)])
     catalog = b'{"item_id":"i","timestamp":1}'
     taken_in(intake, [record(3, catalog, "catalog"), record(9, catalog, "catalog")])
+    begins_late, _ = make_intake(telemetry, {TopicPartition("catalog", 0): 8}, on_log_gap="stop")
+    taken_in(
+        begins_late, [record(3, catalog, "catalog"), record(9, catalog, "catalog")]
+    )  # compacted at its head, too
 
 
 def test_a_log_that_was_made_anew_is_a_gap(telemetry: Telemetry) -> None:

@@ -57,3 +57,11 @@ def test_the_loop_gets_the_interpreter_back_soon_and_cycles_are_looked_for_seldo
     assert interval_s < 0.001
     assert n_objects >= 50_000
     assert n_frozen > 0
+
+
+def test_without_vectors_nobody_trains() -> None:
+    """Where they are switched off there is no trainer, and torch is never loaded."""
+    assert worker.new_trainer(Settings(without=("vectors",))) is None
+    trainer = worker.new_trainer(Settings())
+    assert trainer is not None
+    trainer.close()
