@@ -82,7 +82,9 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
         Check(
             "of these, with a retired item in Redis",
             "0",
-            ", ".join([f"{n_retired:,}", *(f"{item_id} on {n:,}" for item_id, n in still_listed.most_common(3))]),
+            ", ".join(
+                [f"{n_retired:,}", *(f"{item_id} on {n:,}" for item_id, n in still_listed.most_common(3))]
+            ),
             n_retired == 0,
         ),
         Check(f"lists of {len(gone):,} erased users", "0", f"{n_left:,}", n_left == 0),
