@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
+from streamer.checkpoint import Meta
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
 from streamer.events import UserErased
@@ -18,6 +19,8 @@ from streamer.runner.intake import Intake, Taken
 from streamer.runner.outgoing import Message, Outgoing, dead_letter
 from streamer.runner.patience import Patience
 from streamer.runner.positions import Jump, Positions, n_lost
+from streamer.runner.recovery import Found
+from streamer.runner.start import LogBounds, ask_for_texts, must_read
 from streamer.telemetry import Telemetry
 
 GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
@@ -464,3 +467,21 @@ def test_refused_messages_are_let_go_with_their_batch() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_log_may_lack_what_a_checkpoint_holds() -> None:
+    """Only partitions that begin behind the place from which the fold goes on are looked at; a new one has no place yet."""
+    old, gone, new = (TopicPartition("interactions", n) for n in range(3))
+    meta = Meta({}, [("interactions", 0, 7), ("interactions", 1, 7)], 0, 0, 0, "test")
+    bounds = LogBounds({old: 7, gone: 8, new: 1}, {}, {old: 9})
+    assert must_read(bounds, Found(meta, None)) == ({gone: 8, new: 1}, {old: 7, gone: 7})  # type: ignore[arg-type]
+    assert must_read(bounds, None) == (bounds.begin, bounds.committed)
+
+
+def test_a_catalog_is_not_read_twice_for_nothing(clock: ManualClock) -> None:
+    """Where every text has its vector, the log is not even asked."""
+    catalog = TopicPartition("catalog", 0)
+    found: Any = Found(Meta({}, [("catalog", 0, 7)], 0, 0, 0, "test"), None)  # type: ignore[arg-type]
+    nobody: Any = None
+    bounds = LogBounds({catalog: 0}, {catalog: 7}, {})
+    ask_for_texts(Settings(), nobody, bounds, found, set(), nobody, nobody, clock)

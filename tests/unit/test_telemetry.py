@@ -63,6 +63,11 @@ def test_metrics_are_served(telemetry: Telemetry, get: Get) -> None:
     assert samples["streamer_step_seconds_bucket", "0.001"] == 0
 
 
+def test_a_worker_catches_up_until_it_says_otherwise(telemetry: Telemetry, get: Get) -> None:
+    """Also before its loop begins: no figure reads as if it were live."""
+    assert "\nstreamer_catching_up 1.0\n" in get("/metrics")[1]
+
+
 def test_every_metric_is_described(telemetry: Telemetry) -> None:
     """Each has a meaning, and its unit where it has one; none is registered without being described."""
     described = {metric.name: metric for metric in describe()}
