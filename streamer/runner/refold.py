@@ -112,19 +112,21 @@ class Refolding:
 
     def _is_here(self, span: Span) -> bool:
         """Read until the span is complete; False when nothing more of it comes."""
-        waiting = self._waiting.setdefault(TopicPartition(span.topic, span.partition), deque())
+        tp = TopicPartition(span.topic, span.partition)
+        waiting = self._waiting.setdefault(tp, deque())
         quiet_since_s = self._clock.monotonic_s()
         while not waiting or waiting[-1].offset < span.end - 1:
             if self._is_stopping():
                 return False
-            if self._read():
+            if self._read(tp):
                 quiet_since_s = self._clock.monotonic_s()
             elif self._clock.monotonic_s() - quiet_since_s >= QUIET_S:
                 return bool(waiting) and waiting[0].offset < span.end
         return True
 
-    def _read(self) -> bool:
-        full = [tp for tp, records in self._waiting.items() if len(records) > MAX_WAITING]
+    def _read(self, wanted: TopicPartition) -> bool:
+        # never the one that is waited for: a span may be longer than that
+        full = [tp for tp, records in self._waiting.items() if len(records) > MAX_WAITING and tp != wanted]
         self._source.hold(full)
         records = self._source.poll(_N_RECORDS, 0.01)
         for record in records:

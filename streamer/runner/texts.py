@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from streamer.config import Settings
 from streamer.embedding import Embedder, EmbedderStats
-from streamer.events import CatalogItem, Event, TextDropped, TextEmbedded
+from streamer.events import CatalogItem, Event, TextEmbedded
 from streamer.ports import TextCache, TextModel
 from streamer.runner.outgoing import Message, Outgoing
 from streamer.telemetry import Telemetry
@@ -74,7 +74,7 @@ class Texts:
                 content = content_of(event)
                 if content:
                     self._embedder.request(content_key(self._model, content), content)
-            elif isinstance(event, TextEmbedded | TextDropped):
+            elif isinstance(event, TextEmbedded):
                 self._embedder.known(event.key)
 
     def send(self) -> None:

@@ -112,9 +112,10 @@ def test_a_step_back(cli: Cli, hashes: list[str]) -> None:
     assert "1 checkpoint, file" in cli("list").stdout
 
 
-def test_where_there_is_none(cli: Cli) -> None:
-    """An empty place is told; no place at all is a mistake in the settings."""
-    assert cli("list").stdout.startswith("0 checkpoints, file")
+def test_where_there_is_none(cli: Cli, tmp_path: Path) -> None:
+    """An empty place is told, a flag's before that of the environment; no place at all is a mistake in the settings."""
+    other = str(tmp_path / "other")
+    assert cli("list", "--checkpoint-url", other).stdout.startswith(f"0 checkpoints, file:{other}")
     assert cli("show").returncode == 4
     nowhere = cli("list", checkpoint_url="")
     assert (nowhere.returncode, "no Redis is set" in nowhere.stderr) == (2, True)

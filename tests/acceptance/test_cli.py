@@ -31,6 +31,7 @@ HELP_LIMIT_S = 0.3
 TOO_LARGE = ("--set", "text_model=none", "--set", "max_items=1000000000", "--set", "max_users=1000000000")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+MakeTopic = Callable[..., str]
 
 
 @pytest.fixture
@@ -183,6 +184,25 @@ def test_topics_that_do_not_exist(cli: Cli, mock_kafka: str, redis_url: str) -> 
         *("--set", "start_timeout_s=1", "--set", f"topic_catalog={topic}"),
     )
     refused(done, 3, topic, "not exist")
+
+
+def test_check_asks_for_the_topic_of_lists_where_they_are_sent(
+    cli: Cli, mock_kafka: str, redis_url: str, make_topic: MakeTopic
+) -> None:
+    """A worker that cannot write there would find out with its first list."""
+    kinds = ("interactions", "catalog", "profiles", "dead_letters")
+    own = [f"topic_{kind}={make_topic(mock_kafka, kind)}" for kind in kinds]
+    missing = f"typo-{uuid.uuid4().hex}"
+    topics = [
+        part
+        for one in (*own, f"topic_recommendations={missing}", "text_model=none")
+        for part in ("--set", one)
+    ]
+    common = ["check", "--kafka", mock_kafka, "--redis", redis_url, "--metrics-port", "0", *topics]
+    assert "kafka: ok" in cli(*common).stdout
+    done = cli(*common, "--set", "publish_recommendations=true")
+    assert done.returncode == 3
+    assert missing in done.stdout.partition("kafka: ")[2].splitlines()[0]
 
 
 def test_a_metrics_port_in_use(cli: Cli, mock_kafka: str, redis_url: str) -> None:

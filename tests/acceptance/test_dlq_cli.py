@@ -56,6 +56,8 @@ def test_letters_are_listed_and_shown_safely(cli: Cli, topics: dict[str, str]) -
     assert out.index("0:1") < out.index("0:0")
     assert f"{topics['interactions']}[0]@1" in out
     assert cli("list", "--reason", "json").stdout_bytes.startswith(b"1 on ")
+    newest = cli("list", "--limit", "1").stdout_bytes.decode()
+    assert (newest[:5], "0:1" in newest, "0:0" in newest) == ("2 on ", True, False)
     shown = cli("show", "0:1")
     assert shown.stdout_bytes.startswith(b"Letter 0:1: it does not follow the schema at $.user_id")
     for unsafe in (b"\x1b", b"\x07"):
@@ -71,6 +73,8 @@ def test_a_repaired_letter_is_replayed_once(cli: Cli, topics: dict[str, str], mo
     """From stdin, to the topic it came from; then it is refused, with the reason and exit code 7."""
     refused = cli("replay")
     assert (refused.exit_code, refused.stdout_bytes) == (4, b"")
+    two = cli("replay", "0:0", "0:1", "--value", "-", stdin=GOOD)
+    assert (two.exit_code, b"--value repairs one letter" in two.stderr_bytes) == (4, True)
     sent = cli("replay", "0:0", "--value", "-", "--key", "u", stdin=GOOD + b"\n")
     assert (sent.exit_code, sent.stdout_bytes) == (0, b"1 sent, 0 not sent, 0 sent before\n"), (
         sent.stderr_bytes

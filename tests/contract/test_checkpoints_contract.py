@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from streamer.adapters import redis_checkpoints
@@ -96,3 +97,15 @@ def test_places_that_are_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="checkpoints at file"):
         FileCheckpoints(str(tmp_path / "file" / "x")).write("one", [b""])
+
+
+def test_no_password_of_a_place_is_told() -> None:
+    """Some backends keep user and password in the path, and name the path when something is wrong with it."""
+    own = uuid.uuid4().hex
+    fsspec.filesystem("memory").pipe_file(
+        f"/ann:hunter2@{own}/checkpoints", b"a file where a directory belongs"
+    )
+    store = FileCheckpoints(f"memory://ann:hunter2@{own}/checkpoints")
+    with pytest.raises(Unavailable, match=rf"\*\*\*@{own}") as away:
+        store.write("one", [b""])
+    assert "hunter2" not in f"{away.value} {away.value.__cause__} {store.where}"

@@ -7,8 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource, Keeping, headers, how_kept
+from streamer.adapters.kafka.committer import Committer
+from streamer.adapters.kafka.connection import Connection
 from streamer.embedded import EmbeddedKafka
 from streamer.errors import ConfigError, InvalidEvent, Unavailable
 from streamer.ports import TopicPartition
@@ -259,3 +262,53 @@ def test_a_client_that_goes_back_to_the_beginning_is_sent_on(
     poll_until(all_read, what="the last records")
     assert offsets == [7, 8, 9]
     source.close()
+
+
+def test_wrong_credentials_are_a_config_error_until_kafka_answered_once() -> None:
+    """No waiting heals them at the start; later it is the server that changed, so we wait for it."""
+    kafka, refused = Connection("h:1"), KafkaError(KafkaError.SASL_AUTHENTICATION_FAILED)
+    with pytest.raises(ConfigError, match="check mechanism, user name and password"):
+        kafka.fail("reading", refused)
+    kafka.answered = True
+    with pytest.raises(Unavailable, match="Kafka at h:1: reading"):
+        kafka.fail("reading", refused)
+
+
+def test_the_first_broken_connection_says_why() -> None:
+    """After it librdkafka tells that all brokers are down, which says nothing."""
+    kafka = Connection("h:1")
+    kafka.on_error(KafkaError(KafkaError._SSL, "certificate has expired"))
+    kafka.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    with pytest.raises(Unavailable, match="certificate has expired"):
+        kafka.fail("reading", KafkaError(KafkaError._TIMED_OUT))
+
+
+class LateClient:
+    """Answers a commit only when the next one is made."""
+
+    def __init__(self, told: Callable[..., None]) -> None:
+        self._told = told
+        self._unanswered: list[list[KafkaPartition]] = []
+
+    def commit(self, *, offsets: list[KafkaPartition], asynchronous: bool) -> None:
+        """Take a commit; the answer to the one before is on its way now."""
+        assert asynchronous
+        self._unanswered.append(offsets)
+
+    def poll(self, timeout_s: float) -> None:
+        """Give the answer to the commit before the last one, once."""
+        if len(self._unanswered) > 1 or (self._unanswered and timeout_s == 0):
+            self._told(None, self._unanswered.pop(0))
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_commit_s() -> None:
+    """A commit that was given up may be answered later: the next one waits for an answer of its own."""
+    committer = Committer(LateClient)  # type: ignore[arg-type]  # all of a consumer that it calls
+    first, second = [KafkaPartition("t", 0, 1)], [KafkaPartition("t", 0, 2)]
+    with pytest.raises(KafkaException):
+        committer.commit(first, 0.01)
+    with pytest.raises(KafkaException):
+        committer.commit(second, 0.01)

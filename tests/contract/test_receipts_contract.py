@@ -51,3 +51,11 @@ def test_nothing_after_close(receipts: Receipts) -> None:
         receipts.read(["u"])
     with pytest.raises(Unavailable):
         receipts.write([("u", b"v")], 60)
+
+
+def test_receipts_in_memory_are_bounded() -> None:
+    """Those that came first go; a receipt that is written again is the newest."""
+    receipts = MemoryReceipts(max_receipts=2)
+    for user_id in ("a", "b", "a", "c"):
+        receipts.write([(user_id, b"1")], 60)
+    assert set(receipts.read(["a", "b", "c"])) == {"a", "c"}

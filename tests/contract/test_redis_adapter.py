@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import redis
 
+from streamer.adapters import redis as adapter
 from streamer.adapters.redis import RedisLists, mask
+from streamer.adapters.redis_folds import RedisFolds
 from streamer.adapters.redis_server import RedisServer
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
+from streamer.ports import Fold, Span
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +235,45 @@ def test_a_cluster_tells_about_itself(redis_cluster_url: str) -> None:
     server.close()
     assert facts is not None
     assert facts.max_bytes == 0
+
+
+def test_rights_taken_from_a_command_that_passed_are_an_outage(own: EmbeddedRedis, admin: Any) -> None:
+    """A command that we never were allowed is a mistake in the set-up; one that passed before is the server's change."""
+    admin.acl_setuser(
+        "writer", enabled=True, nopass=True, keys=["*"], commands=["+set", "+get", "+ping", "+hello"]
+    )
+    lists = RedisLists(own.url.replace("redis://", "redis://writer:any@"))
+    lists.write([("u", b"v")], ttl_s=60)
+    with pytest.raises(ConfigError, match="check user, password and rights"):
+        lists.delete(["u"])
+    admin.acl_setuser("writer", enabled=True, nopass=True, keys=["*"], commands=["-set"])
+    with pytest.raises(Unavailable):
+        lists.write([("u", b"v")], ttl_s=60)
+    lists.close()
+
+
+def test_a_prefix_is_no_pattern(redis_url: str, prefix: str) -> None:
+    """What Redis takes for a wild card stands for itself: nobody's lists are taken for ours."""
+    own, other = (RedisLists(redis_url, f"{prefix}{name}:") for name in ("a?c[d]*", "abcd"))
+    own.write([("mine", b"1")], ttl_s=60)
+    other.write([("theirs", b"2")], ttl_s=60)
+    assert dict(own.everything()) == {"mine": b"1"}
+    own.close()
+    other.close()
+
+
+def test_lists_of_a_batch_that_is_on_the_log_of_folds_are_written(
+    redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write whose answer was lost is made again: the batch is there already, and the lists may not be."""
+    monkeypatch.setattr(
+        adapter, "CHUNK", 2
+    )  # commands a round trip: what follows the refused one is never sent
+    fold = Fold(1, (Span("interactions", 0, 0, 3),), 3)
+    folds, lists = RedisFolds(redis_url, prefix), RedisLists(redis_url, prefix)
+    folds.append(fold)
+    lists.write([(user_id, b"v") for user_id in "abcde"], 60, fold)
+    assert lists.held(list("abcde")) == set("abcde")
+    assert folds.read(0, 10) == [fold]
+    folds.close()
+    lists.close()

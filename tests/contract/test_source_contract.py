@@ -345,3 +345,13 @@ def test_partitions_are_held_back(log: Log, opened: Callable[..., Source]) -> No
     assert source.poll(10, 0.2) == []
     source.resume([topic])
     assert [(r.partition, r.offset) for r in read(source, 1)] == [(1, 10)]
+
+
+def test_a_place_behind_the_end_is_none(log: Log, opened: Callable[..., Source]) -> None:
+    """A log that was cut off or made anew is shorter than it was: reading goes on at its oldest record, and loses none."""
+    topic = log.topic()
+    log.append(topic, 0, numbered(5))
+    source = opened(topic)
+    assert len(read(source, 5)) == 5
+    source.seek({TopicPartition(topic, 0): 100})
+    assert [r.offset for r in read(source, 5)] == [0, 1, 2, 3, 4]

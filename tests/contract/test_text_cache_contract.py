@@ -148,3 +148,11 @@ def test_writes_of_one_call_are_all_or_none(tmp_path: Path) -> None:
     assert cache.read(["a"]) == {}
     cache.close()
     assert list(tmp_path.glob("*.broken-*")) == []
+
+
+def test_the_cache_in_memory_is_bounded() -> None:
+    """One too many, and the older half goes: of a, b, c, d, e, where four have room, the newer two stay."""
+    cache = MemoryTextCache(max_texts=4)
+    for key in "abcde":
+        cache.write({key: b"v"})
+    assert set(cache.read(list("abcde"))) == {"d", "e"}

@@ -180,6 +180,55 @@ def test_arrays_that_are_not_ours_are_refused(change):
         restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
 
 
+@pytest.mark.parametrize("name", ["nearest.table.item", "table.neighbours", "table.rates_arrived"])
+def test_one_row_too_many_is_refused(name):
+    """The first row that nobody has is as wrong as any other; these tables hold rows + 1, or rows."""
+    state, board = new_state(), Scoreboard()
+    state = folded(state, board, a_log(3))
+    arrays = checkpoint.freeze(state, board)()
+    arrays[name].reshape(-1)[0] = state.ids.items.n_rows + (name != "table.rates_arrived")
+    with pytest.raises(CheckpointRefused, match="expected 0 to"):
+        restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
+def test_a_list_of_free_blocks_that_never_ends_is_refused():
+    """The first block names itself as the next one: whoever followed it would never come back."""
+    state, board = new_state(), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+    arrays["table.taken_free"][3] = 0
+    arrays["table.taken"][0] = 1  # of units of a block, + 1: block 0
+    with pytest.raises(CheckpointRefused, match="lists of free blocks that end"):
+        restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
+def test_what_never_grows_has_its_size():
+    """A table of fewer lists than are measured, and texts wider than any model makes them."""
+    for name, change in (
+        ("board.totals", lambda totals: totals[:-1]),
+        ("nearest.table.vector", lambda codes: np.zeros((len(codes), 1025), np.int8)),
+    ):
+        state, board = new_state(), Scoreboard()
+        arrays = checkpoint.freeze(folded(state, board, a_log(3)), board)()
+        arrays[name] = np.ascontiguousarray(change(arrays[name]))
+        with pytest.raises(CheckpointRefused, match=rf"array {name}: expected"):
+            restored(b"".join(checkpoint.written(META, arrays)), DrawnTables(), piece=1 << 20)
+
+
+def test_an_array_that_is_there_twice_is_refused(kept):
+    """Whoever forges a checkpoint can make all hashes right: which of the two counts is nobody's guess."""
+    begin = 20 + 4 + 16
+    end = begin + int.from_bytes(kept[20:24], "little")
+    header, body = msgspec.json.decode(kept[begin:end]), kept[end:]
+    last = header["arrays"][-1]
+    body += body[-last[-1] :]
+    header["arrays"].append(last)
+    header["body_hash"] = xxhash.xxh3_128_hexdigest(body)
+    forged = msgspec.json.encode(header)
+    data = kept[:20] + len(forged).to_bytes(4, "little") + xxhash.xxh3_128_digest(forged) + forged + body
+    with pytest.raises(CheckpointRefused, match="expected each of ours once"):
+        restored(data, DrawnTables(), piece=1 << 20)
+
+
 @pytest.mark.parametrize("name", ["items", "nodes", "clock_epochs"])
 def test_a_weight_of_an_epoch_to_come_is_refused(name):
     """How long ago a weight was written is an index into a table of the kernels: below zero it would read beside it."""

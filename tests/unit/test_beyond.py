@@ -89,3 +89,13 @@ def test_the_scoreboard_passes_them_on():
     board = Scoreboard()
     board.update(out)
     assert board.beyond(700) == figures(out, n_items=700)
+
+
+def test_a_row_that_changed_hands_was_not_listed():
+    """Rows 2 and 5 were listed; row 5 becomes another item's: one of the eight known items was listed, until it is again."""
+    beyond = Beyond()
+    beyond.update(outcomes([([2, 5], 3.0, 0.25, 1)]))
+    beyond.forget(np.array([5, 700], np.int64))
+    assert beyond.figures(8)["coverage"] == 1 / 8
+    beyond.update(outcomes([([5], 3.0, NAN, 1)]))
+    assert beyond.figures(8)["coverage"] == 2 / 8

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer import paths
 from streamer.checkpoint import Kept, check_config, config_of, pointer
 from streamer.checkpoint.blocks import packed, unpack
 from streamer.checkpoint.file import Reader
@@ -95,3 +96,11 @@ def test_spans_are_runs_of_a_partition():
         Span("b", 0, 9, 13),
     )
     assert spans_of([]) == ()
+
+
+def test_other_paths_are_another_configuration(monkeypatch):
+    """Their weights stand in the state by number: with one path more, all numbers behind it mean another path."""
+    ours = config_of(FoldSettings(), 1.0)
+    monkeypatch.setattr(paths, "NAMES", (*paths.NAMES, "one_more"))
+    with pytest.raises(CheckpointRefused, match="paths was"):
+        check_config(ours, config_of(FoldSettings(), 1.0))

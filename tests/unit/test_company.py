@@ -33,6 +33,14 @@ def test_a_sketch_is_the_fading_sum_of_what_came_before():
     assert not graph.company.sum[1].any()  # nothing was taken before it
 
 
+def test_an_item_keeps_no_company_with_itself():
+    """Taken once more after 1, item 2 has 1 two steps before it, and not itself."""
+    graph = new_graph(SIZES, 1, ["one"])
+    learn_all(graph, [0, 0, 0], [1, 2, 2], range(3))
+    by_hand = 0.999 * direction(1) + 0.9 * direction(1)
+    np.testing.assert_allclose(graph.company.sum[2], by_hand, rtol=1e-5)
+
+
 def test_without_the_ranker_nobody_pays_for_it():
     """A switched-off ranker leaves every sketch empty."""
     graph = new_graph(SIZES._replace(without=("ranker",)), 1, ["one"])

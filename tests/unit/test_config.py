@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.cli.commands import load_settings
 from streamer.config import Settings, load, mask_url, parse_assignments
 from streamer.errors import ConfigError
 
@@ -113,6 +114,7 @@ def test_wrong_assignments_are_refused(assignment: str, words: str) -> None:
         ("topic_catalog", "profiles", ["topic_catalog and topic_profiles are both 'profiles'"]),
         ("kafka", "localhost", ["kafka: expected HOST:PORT", "'localhost'"]),
         ("kafka", "localhost:99999", ["kafka: expected HOST:PORT"]),
+        ("kafka", "localhost:0", ["kafka: expected HOST:PORT"]),
         ("kafka", "", ["kafka: expected HOST:PORT"]),
         ("redis", "http://localhost", ["redis: expected redis://"]),
         ("redis", "localhost:6379", ["redis: expected redis://"]),
@@ -339,3 +341,9 @@ def test_a_kafka_config_that_nests_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("STREAMER_KAFKA_CONFIG", "[" * 100_000)
     with pytest.raises(ConfigError, match="STREAMER_KAFKA_CONFIG: expected a JSON object"):
         load()
+
+
+def test_a_flag_of_its_own_wins_over_set() -> None:
+    """Whoever gives --k and --set k=... is taken at the word that says it more plainly; neither hides the rest."""
+    settings = load_settings(None, {"k": "3", "repeats": None}, ["k=5", "repeats=true"]).settings
+    assert (settings.k, settings.repeats) == (3, True)

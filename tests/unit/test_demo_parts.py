@@ -13,7 +13,7 @@ from rich.console import Console
 from streamer.adapters.memory import SystemClock
 from streamer.client import Recommendation, RecommendationList
 from streamer.datasets import load
-from streamer.demo import ending, feed, view
+from streamer.demo import ending, feed, view, worker
 from streamer.demo.worker import Snapshot, parse_metrics, quantile
 from streamer.errors import Unavailable
 from streamer.telemetry import Telemetry
@@ -223,6 +223,41 @@ def test_speed_is_measured_over_the_last_seconds() -> None:
     assert latest == pytest.approx(10.0)
 
 
+def test_speed_after_a_pause_is_measured_over_the_pause() -> None:
+    """A worker that was not asked for long still has a speed: 50 in 100 seconds."""
+    speed = view.Speed()
+    speed.update(0.0, 0)
+    assert speed.update(100.0, 50) == pytest.approx(0.5)
+
+
+def test_one_user_is_watched_until_another_is_clearly_more_active(tmp_path: Path) -> None:
+    """a, a, a, b, b, b: as active is not enough; the fourth of b is over a fifth more than three."""
+    (tmp_path / "items.csv").write_text("item_id,title\nx,X\n")
+    rows = "".join(f"{user},x,1,{n}\n" for n, user in enumerate("aaabbbb"))
+    (tmp_path / "events.csv").write_text("user_id,item_id,value,timestamp\n" + rows)
+    log, watched = FakeLog(speed=10), list[str | None]()
+    feeding = feed.Feed(load(tmp_path, catalog_first=True), log, TOPICS, lambda: log.n_read, log.tick)
+
+    def send(topic: str, key: bytes, value: bytes) -> None:
+        watched.append(feeding.active_user)
+        FakeLog.send(log, topic, key, value)
+
+    log.send = send  # type: ignore[method-assign]  # looks before each message is taken
+    feeding.run()
+    assert watched == [None, None, *"aaaaaa"]
+    assert feeding.active_user == "b"
+
+
+def test_the_worker_of_the_demo_has_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings in the environment of who starts the demo are none of the worker's, in whatever case they are written."""
+    monkeypatch.setenv("STREAMER_K", "3")
+    monkeypatch.setenv("streamer_repeats", "true")
+    monkeypatch.setenv("OTHER", "kept")
+    own = worker._without_settings()
+    assert own["OTHER"] == "kept"
+    assert not [name for name in own if name.upper().startswith("STREAMER_")]
+
+
 def test_three_users_are_the_most_active_one_in_the_middle_and_the_least(tmp_path: Path) -> None:
     """Newest item first, titles where there are any, and the path of each listed item."""
     n_events_of = Counter({"often": 9, "some": 4, "rare": 1})
@@ -238,6 +273,9 @@ def test_three_users_are_the_most_active_one_in_the_middle_and_the_least(tmp_pat
         "fallback": False,
     }
     assert ending.three_users(Counter(), {}, {}, lambda _: found) == []
+    equals = Counter({"c": 1, "a": 1, "b": 1})
+    chosen = ending.three_users(equals, {user_id: deque() for user_id in equals}, {}, lambda _: found)
+    assert [user["user_id"] for user in chosen] == ["a", "b", "c"]  # by id, not by who came first
 
 
 @pytest.mark.parametrize("name", ["short", "served-months-users"])

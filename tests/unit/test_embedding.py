@@ -1,5 +1,6 @@
 """Texts to vectors beside the loop and inline: caches first, nothing twice, nothing lost, no failure that stops it."""
 
+import errno
 import random
 import tempfile
 import threading
@@ -284,6 +285,39 @@ def test_waiting_is_a_queue(seed: int) -> None:
     with pytest.raises(IndexError):
         waiting.take()
     waiting.close()
+
+
+def test_half_a_line_spoils_no_other() -> None:
+    """A disk that is full in the middle of a text: that one is not kept, and what comes before and after it is whole."""
+    waiting = Waiting(1)
+    texts = [Text(str(n), "text") for n in range(4)]
+    for text in texts[:2]:
+        waiting.put(text)
+    file = waiting._file
+    waiting._file = FullDisk(file)  # type: ignore[assignment]  # all of a file that a put calls
+    with pytest.raises(OSError, match="No space left"):
+        waiting.put(texts[2])
+    waiting._file = file
+    waiting.put(texts[3])
+    assert [waiting.take() for _ in range(len(waiting))] == [texts[0], texts[1], texts[3]]
+    waiting.close()
+
+
+class FullDisk:
+    """A file that has room for half of what is written."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.seek, self.truncate = file.seek, file.truncate
+
+    def write(self, line: bytes) -> None:
+        """Half of it."""
+        self._file.write(line[: len(line) // 2])
+
+    def flush(self) -> None:
+        """Where the system says so."""
+        self._file.flush()
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_what_is_known_is_bounded() -> None:

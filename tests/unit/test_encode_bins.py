@@ -68,6 +68,17 @@ def test_a_bin_id_always_means_the_same_stretch():
     assert len(meaning) > MAX_BINS
 
 
+def test_a_level_is_the_share_below_and_half_of_the_equal():
+    """Of 1, 2, 2, 3: nothing lies below 1 but half of itself, and one and half of two below 2."""
+    quantiles = RunningQuantiles()
+    assert quantiles.level_of(7.0) == 0.5
+    for number in (1.0, 2.0, 2.0, 3.0):
+        quantiles.update(number)
+    assert [quantiles.level_of(x) for x in (0.0, 1.0, 2.0, 2.5, 3.0, 4.0)] == [
+        *(0.0, 0.5 / 4, (1 + 1) / 4, 3 / 4, 3.5 / 4, 1.0)
+    ]
+
+
 def test_bins_before_and_after_there_is_enough():
     """Sixteen numbers make the first cut, at their median: 9 of 1..16."""
     encoders = Encoders()

@@ -5,9 +5,11 @@ import random
 
 import pytest
 from encode_records import fed, profile, record
+from river.stats import Var
 
 from streamer.encode import Drift, Encoders
-from streamer.encode.river_state import freeze
+from streamer.encode.drift import ValueWatch
+from streamer.encode.river_state import freeze, thaw
 
 # Drift.
 
@@ -159,6 +161,34 @@ def test_an_estimator_that_cannot_be_kept_is_refused():
     """A river whose state is neither attributes nor bytes must fail, not be left out of the hash."""
     with pytest.raises(TypeError, match="expected a state of attributes or bytes"):
         freeze(object())
+
+
+def test_a_state_of_other_parts_is_refused():
+    """Where an estimator has a number, only a number or a text is put: nothing else reaches its arithmetic."""
+    state = freeze(Var())
+    thaw(Var(), state)
+    for bad in ({**state, "_S": [1.0]}, {**state, "_S": b"1"}, {**state, "more": 1.0}, b"bytes"):
+        with pytest.raises(ValueError, match="expected"):
+            thaw(Var(), bad)
+
+
+def test_what_came_once_is_as_surprising_as_what_is_new():
+    """The first 256 records say what is common: a 128 times, b 127 times; of c, which came once, nothing is kept."""
+    watch = ValueWatch()
+    for n in range(256):
+        watch.see(["a" if n % 2 else "b" if n else "c"])
+    assert watch.freeze()[2] == {"a": 128, "b": 127}
+
+
+def test_changes_of_profiles_are_told_once():
+    """Incomes that grow tenfold are noticed as those of profiles, and taken with the call."""
+    rng = random.Random(4)
+    encoders = Encoders()
+    for level in (1.0, 10.0):
+        for _ in range(600):
+            encoders.profile(profile(numerical={"income": level * rng.lognormvariate(0.0, 1.0)}))
+    assert {drift.field for drift in encoders.take_drifts()} == {"profile:income"}
+    assert encoders.take_drifts() == []
 
 
 def test_readable_is_json_that_tells_what_was_learned():

@@ -61,3 +61,11 @@ def test_a_table_that_is_none_is_refused(users, log_ms):
     """A user twice, more than there is room for, no time."""
     with pytest.raises(ValueError, match="erased users"):
         ErasedUsers.thaw(2, {"users": np.array(users, np.uint64), "log_ms": np.array(log_ms, np.int64)})
+
+
+def test_a_thawed_table_knows_its_newest_tombstone():
+    """The one who was erased last is not always the one with the latest time."""
+    again = ErasedUsers.thaw(2, noted(2, ("ann", 5), ("bob", 3)).freeze()())
+    assert again.covers("ann", 5)
+    assert again.covers_any([5])
+    assert not again.covers_any([6])

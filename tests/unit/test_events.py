@@ -440,6 +440,20 @@ def test_deep_nesting(opening, closed):
         assert _refused(_view(f', "{field}": {deep}')).reason in {"schema", "json", "depth"}
 
 
+@pytest.mark.parametrize("n", [32, 1_000, 100_000])
+def test_what_nests_too_deep_is_refused_for_that(n):
+    """The reason is a label of metrics: one and the same whether we count the brackets or the decoder gives up."""
+    refused = _refused(_view(f', "other": {"[" * n}{"]" * n}'))
+    assert (refused.reason, refused.path) == ("depth", "$")
+
+
+def test_a_timestamp_is_quoted_up_to_32_characters():
+    """A longer one ends in dots, so that nobody takes what is shown for all there is."""
+    for length, end in ((30, '"'), (31, "...")):
+        detail = _refused(_view(f', "timestamp": "{"x" * length}"')).detail
+        assert detail.endswith("got " + ('"' + "x" * length)[:32] + end)
+
+
 def test_how_deep_is_too_deep():
     """Fields nobody named may nest 31 deep inside the message, 32 with it, whatever stack is left to us."""
 

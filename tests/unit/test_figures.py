@@ -141,3 +141,13 @@ def test_fields_beyond_the_cap_are_counted_together(world: World) -> None:
     assert world.value("drift_total", field="other") == 11
     (family,) = [f for f in world.telemetry.registry.collect() if f.name == "streamer_drift"]
     assert len({sample.labels["field"] for sample in family.samples}) == MAX_FIELDS + 1
+
+
+def test_only_what_happened_lately_has_an_age(world: World) -> None:
+    """Of events a second ago, in an hour, and a year ago, the first alone says how soon lists follow; all were received."""
+    now_ms, now_s = world.clock.now_ms(), world.clock.monotonic_s()
+    times = np.array([now_ms - 1_000, now_ms + 3_600_000, now_ms - 365 * 86_400_000], np.int64)
+    world.figures.followed(times, now_s, now_ms)
+    assert world.value("event_to_list_seconds_count", origin="event_time") == 1
+    assert world.value("event_to_list_seconds_sum", origin="event_time") == 1.0
+    assert world.value("event_to_list_seconds_count", origin="received") == 3

@@ -39,6 +39,19 @@ def test_items_listed_before_their_catalog_event_are_not_timed() -> None:
     assert listings.listed(rows(5).reshape(1, 1)) == []
 
 
+def test_who_gets_a_row_does_not_inherit_the_wait() -> None:
+    """Item 7 waits for 100 s and is evicted; the next one of its row waits for 2."""
+    clock = ManualClock()
+    listings = FirstListings(clock)
+    listings.catalogued(rows(7), clock.monotonic_s())
+    clock.advance(100)
+    listings.forget([7, 9_999])
+    assert listings.n_waiting == 0
+    listings.catalogued(rows(7), clock.monotonic_s())
+    clock.advance(2)
+    assert listings.listed(rows(7).reshape(1, 1)) == [2.0]
+
+
 def test_nothing_is_fine() -> None:
     """No items, no lists, no rows."""
     listings = FirstListings(ManualClock())

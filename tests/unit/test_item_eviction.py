@@ -24,7 +24,7 @@ from streamer.graph.state import (
 )
 from streamer.measure import Scoreboard
 from streamer.pipeline import leaving
-from streamer.pipeline.items import evict_items
+from streamer.pipeline.items import evict_items, is_used, reuse_row
 from streamer.publish import ANONYMOUS_ROW, Publisher
 from streamer.runner.figures import Figures
 from streamer.runner.first_listing import FirstListings
@@ -383,6 +383,29 @@ def test_texts_of_evicted_items():
     expected = np.frombuffer(embedded("title 1 1", MODEL).vector, "<f2").astype(np.float32)
     cosine = state.nearest.table.vector[again].astype(np.float32) @ expected / 127.0
     assert cosine == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_row_with_another_text_is_told_to_the_network():
+    """Between two rounds the row of an evicted item gets a newcomer without a text: the next round hears that it has none."""
+    state = full_state()
+    state, evicted = evict_items(state)
+    row = state.ids.items.next_row
+    assert is_used(state, row)
+    state.changed.clear()  # a round has begun
+    reuse_row(state, row)
+    assert state.changed == {row}
+    assert not state.graph.near.vector[row].any()
+    assert not is_used(state, row)
+    assert row in evicted.rows
+
+
+def test_an_item_that_came_and_went_in_one_batch_was_not_described():
+    """The catalog fills the table, and a newcomer that nobody described gets the row of one of them."""
+    log = [record(f"i{n}", "") for n in range(SIZES.max_items)]
+    state, info = pipeline.step(pipeline.new_state(PLAIN), [*log, view("u", "new")])
+    assert info.evicted_item_rows
+    assert not set(info.described_item_rows.tolist()) & set(info.evicted_item_rows)
+    assert state.ids.items.row("new") in info.evicted_item_rows
 
 
 def test_who_was_retired_and_evicted_may_be_listed_again():

@@ -9,7 +9,7 @@ from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink, MemoryS
 from streamer.cli.dlq import Wanted, place_of
 from streamer.cli.dlq_replay import Repair, Replayed, erased_by, replay_from
 from streamer.config import Settings
-from streamer.errors import DataError
+from streamer.errors import DataError, Unavailable
 from streamer.letters import LOG_MS, Letter, Lineage, Place, letter_of, lineage_of, log_ms_of
 from streamer.ports import Record, TopicPartition
 from streamer.runner.admission import admit_all
@@ -152,6 +152,26 @@ def test_a_letter_that_lies_there_twice_is_sent_once(office: Office) -> None:
     office.log.append("dead-letters", 0, letter.key, letter.value, headers=dict(letter.headers))  # type: ignore[arg-type]
     assert office.replay() == (1, 0, 1)
     assert len(office.log.records("interactions")) == 2
+
+
+def test_a_replay_that_is_cut_off_loses_no_message(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the message, then the note that it was sent: rather twice than never."""
+    office.write(b"{")
+    send, sent = MemorySink.send, list[str]()
+
+    def send_once(sink: MemorySink, topic: str, *message: Any) -> None:
+        if sent:
+            raise Unavailable("cut off")
+        sent.append(topic)
+        send(sink, topic, *message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemorySink, "send", send_once)
+        patch.setattr(office, "work", lambda: None)
+        with pytest.raises(Unavailable):
+            office.replay("0:0", repair=Repair(GOOD, None))
+    assert sent == ["interactions"]
+    assert office.replay("0:0", repair=Repair(GOOD, None)).n_sent == 1
 
 
 def test_the_limit_and_the_filters(office: Office) -> None:

@@ -106,3 +106,13 @@ def test_printable_leaves_plain_text_alone() -> None:
     """Letters of any script stay; what a terminal would act on does not."""
     assert printable("Köln 東京 x_1") == "Köln 東京 x_1"
     assert printable("a\x1b[0m\ud800") == "a\\x1b[0m\\ud800"
+
+
+def test_others_stay_at_warnings() -> None:
+    """The level is that of our own lines: what other packages chatter follows no naming of ours."""
+    stream = io.StringIO()
+    set_up("debug", "text", stream)
+    logging.getLogger("somebody.else").info("chatter")
+    logging.getLogger("somebody.else").warning("trouble")
+    log.debug("ours")
+    assert [line.split()[2] for line in stream.getvalue().splitlines()] == ["trouble", "ours"]

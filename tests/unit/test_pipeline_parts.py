@@ -201,3 +201,18 @@ def test_everything_can_be_switched_off_alone(name):
     assert (state.ranker.n_updates[0] == 0) == (name == "ranker")
     assert (state.graph.vectors.version == 0) == (name == "vectors")
     assert (state.nearest is None) == (name == "text")
+
+
+def test_the_order_of_texts_before_the_first_event_cannot_be_seen():
+    """How fast a model was with which text of the inventory is its whim: after the first event the states are equal."""
+    titles = [f"{first} {second}" for first in ("red", "old", "iron") for second in ("cup", "lamp", "box")]
+    items = [titled(f"i{n}", title) for n, title in enumerate(titles)]
+    vectors = [embedded(title) for title in titles]
+    orders = vectors, vectors[::-1], vectors[4:] + vectors[:4]
+    assert len({pipeline.state_hash(folded(*items, *order, view("u", "i0"))) for order in orders}) == 1
+
+
+def test_the_last_event_is_in_the_ring_that_is_kept():
+    """Events count from 1, and the ring has a place for each: of three, all but place 0 hold the item of their event."""
+    state = folded(*(view("u", f"i{n}", n) for n in (0, 1, 1)))
+    assert pipeline.tables(state)["rates_ring"].used.tolist() == [0, 0, 1, 1]

@@ -18,8 +18,10 @@ from streamer.propagate import (
     export,
     new_network,
 )
+from streamer.propagate.forward import item_inputs, item_vectors
 from streamer.propagate.network import BY_ROW, hashed_rows
 from streamer.propagate.settings import take
+from streamer.propagate.step import parameters_of, take_slice
 from streamer.propagate.training import train_round, user_vectors
 
 TEXT_DIM = 6
@@ -241,6 +243,18 @@ def test_an_item_is_worth_the_same_alone_and_in_the_tables() -> None:
         rows = np.array([3, 29, 31, 1400])
         for alone, whole in zip(encode(network, inputs, rows), tables[:3], strict=True):
             np.testing.assert_allclose(alone, whole[rows], atol=1e-6)
+
+
+def test_the_tables_score_as_the_network_that_was_trained() -> None:
+    """h of every item, with the learned scale in it, is what the forward pass of training gives."""
+    for a in (SMALL, SMALL._replace(item_steps=0), SMALL._replace(attention="graph")):
+        network, inputs, rows = trained(a._replace(rate=0.03)), some_inputs(30), np.arange(30)
+        part = take_slice(network, inputs, rows, rows, np.zeros(30, np.float32))
+        p = parameters_of(network, part.rows, part.node_rows)
+        _, x = item_inputs(a, p, part.fixed, None)
+        h = item_vectors(a, p, x, x, part.fixed) * p["scale"]
+        np.testing.assert_allclose(export(network, inputs).h, h.detach().numpy(), atol=1e-5)
+        assert abs(float(network.weights["scale"][0]) - 1.0) > 1e-3
 
 
 def test_whole_numbers_stand_for_text_in_127ths() -> None:

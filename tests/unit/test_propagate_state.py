@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_propagate import SMALL, TEXT_DIM, some_examples, some_inputs, trained
 
-from streamer.propagate import Architecture, digest, export, from_arrays, new_network, to_arrays
+from streamer.propagate import Architecture, digest, export, from_arrays, learner, new_network, to_arrays
 from streamer.propagate.learner import Learner, Round
 from streamer.propagate.network import grown, hashed_rows, without_rows
 from streamer.propagate.settings import no_examples
@@ -136,3 +136,21 @@ def test_a_trainer_forgets_rows_that_changed_hands() -> None:
     assert not inputs["inputs.neighbours"].any()  # all of them named row 1
     assert not inputs["inputs.text"][1].any()
     assert inputs["inputs.text"][0, :2].tolist() == [1, 1]
+
+
+def test_a_large_catalog_is_exported_every_other_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three items, where two are a round's worth: the first round gives no tables, the second those of version 2."""
+    monkeypatch.setattr(learner, "_ITEMS_A_EXPORT", 2)
+    training = Learner()
+    nothing = Round(
+        no_examples(0, 20),
+        3,
+        np.zeros(0, np.int64),
+        np.zeros((0, 2), np.int8),
+        np.zeros((0, 16), np.int32),
+        np.zeros(0, np.bool_),
+        np.zeros((0, 8), np.int32),
+        np.zeros(0, np.int64),
+    )
+    tables = [training.learn(nothing) for _ in range(4)]
+    assert [made.version if made is not None else None for made in tables] == [None, 2, None, 4]

@@ -1,10 +1,11 @@
 """`replay.run` with texts: the vector of a text comes right behind its item, whatever the cache holds."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streamer import datasets, replay
+from streamer import datasets, pipeline, replay
 from streamer.adapters.memory.texts import MemoryTextCache, MemoryTextModel
 from streamer.config import Settings
 from streamer.embedding import InlineTexts
@@ -82,3 +83,28 @@ def test_without_texts_nothing_is_embedded(directory: Path) -> None:
     settings = SETTINGS.model_copy(update={"text_model": "none"})
     replay.run(directory, settings, texts=inline(model, MemoryTextCache()))
     assert model.n_embedded == 0
+
+
+def test_figures_of_lists_know_which_items_were_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More items than there is room for: coverage is of those known at the end, and counts none that had their rows before."""
+    (tmp_path / "items.csv").write_text("item_id,title\na,A\n")
+    rows = "".join(f"u{n % 29},i{n * n % 7 + n // 8},1,{1_600_000_000 + n}\n" for n in range(710))
+    (tmp_path / "events.csv").write_text("user_id,item_id,value,timestamp\n" + rows)
+    step, listed, known = pipeline.step, set[int](), list[int]()
+
+    def looked_at(state: pipeline.State, *arguments: Any) -> tuple[pipeline.State, pipeline.StepInfo]:
+        state, info = step(state, *arguments)
+        listed.difference_update(info.evicted_item_rows)
+        listed.update(info.outcomes.listed[info.outcomes.n_cold_listed >= 0].ravel().tolist())
+        known[:] = [len(state.ids.items)]
+        return state, info
+
+    monkeypatch.setattr(pipeline, "step", looked_at)
+    sizes = {"max_items": 64, "max_users": 100, "max_nodes": 100, "max_taken": 10_000}
+    settings = Settings(text_model="none", without=("vectors", "ranker"), **sizes)
+    report = replay.run(tmp_path, settings, batch_size=1)
+    listed.discard(-1)
+    assert known[0] < 64
+    assert report["beyond"]["coverage"] == len(listed) / known[0]

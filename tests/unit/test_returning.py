@@ -47,3 +47,13 @@ def test_gaps_begin_where_sessions_end() -> None:
     rows = np.array([0, 1, -1], np.int32)
     assert pipeline.gaps_ms(state, rows, GAP_MS).tolist() == [0, 0, 0]
     assert pipeline.gaps_ms(state, rows, GAP_MS + 1).tolist() == [GAP_MS + 1, 0, 0]
+
+
+def test_the_time_of_the_log_never_goes_back() -> None:
+    """A batch of late events ends no pause, and makes nobody wait longer."""
+    state, returning = _state(("a", 1_000)), Returning(GAP_MS)
+    returning.touch(np.array([0], np.int32), 1_000)
+    returning.touch(np.empty(0, np.int32), 1_001 + GAP_MS)
+    returning.touch(np.empty(0, np.int32), 500)
+    assert returning.time_ms == 1_001 + GAP_MS
+    assert returning.take(state).tolist() == [0]

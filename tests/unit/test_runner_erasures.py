@@ -169,6 +169,17 @@ def test_a_restart_leaves_receipts_as_they_are(office: Office) -> None:
     assert office.receipt() is None
 
 
+def test_a_receipt_speaks_of_its_own_time_alone(office: Office) -> None:
+    """Who had a list and a vector when he was erased first, and comes back to nothing, had neither the second time."""
+    office.at_poll[CAUGHT_UP] = office.erase
+    office.at_poll[CAUGHT_UP + 7] = lambda: office.append(TOMBSTONE, topic="profiles")
+    office.worker().run()
+    receipt = office.receipt()
+    assert receipt is not None
+    assert receipt["position"]["offset"] == 2
+    assert receipt["removed"] == {"history": 0, "taken": 0, "profile": False, "list": False, "vector": False}
+
+
 def test_unknown_users_get_a_receipt_too(office: Office) -> None:
     """With nothing in it; several tombstones at once, also written as the JSON literal, count together."""
     office.append((b"nobody", None), (b"u1", b" null "), (b"u1", None), topic="profiles")

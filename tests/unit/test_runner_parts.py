@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
+from streamer.checkpoint import Meta
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
+from streamer.events import UserErased
+from streamer.letters import LOG_MS
 from streamer.ports import Record, TopicPartition
-from streamer.runner.admission import admit_all
+from streamer.runner.admission import admit, admit_all
 from streamer.runner.intake import Intake, Taken
 from streamer.runner.outgoing import Message, Outgoing, dead_letter
 from streamer.runner.patience import Patience
 from streamer.runner.positions import Jump, Positions, n_lost
+from streamer.runner.recovery import Found
+from streamer.runner.start import LogBounds, ask_for_texts, must_read
 from streamer.telemetry import Telemetry
 
 GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
@@ -144,6 +149,7 @@ def test_a_stop_ends_a_long_pause(telemetry: Telemetry) -> None:
     with pytest.raises(Unavailable):
         patience("redis", away)
     assert clock.monotonic_s() < 25.0
+    assert min(at_s for at_s in tries if at_s >= 20.0) < 20.5  # at once, not when the second to drain is over
 
 
 def test_other_errors_pass_at_once(patience: Patience, clock: ManualClock) -> None:
@@ -321,6 +327,10 @@ def test_holes_are_no_gaps(telemetry: Telemetry) -> None:
     taken_in(intake, [record(0), record(2)])
     catalog = b'{"item_id":"i","timestamp":1}'
     taken_in(intake, [record(3, catalog, "catalog"), record(9, catalog, "catalog")])
+    begins_late, _ = make_intake(telemetry, {TopicPartition("catalog", 0): 8}, on_log_gap="stop")
+    taken_in(
+        begins_late, [record(3, catalog, "catalog"), record(9, catalog, "catalog")]
+    )  # compacted at its head, too
 
 
 def test_a_log_that_was_made_anew_is_a_gap(telemetry: Telemetry) -> None:
@@ -435,6 +445,26 @@ def test_much_is_settled_early(log: MemoryLog, sink: _FlakySink) -> None:
     assert len(values(log)) == 34
 
 
+def test_what_was_settled_is_counted_no_more(log: MemoryLog, sink: _FlakySink) -> None:
+    """Much was sent and acknowledged: the next small message waits for nobody."""
+    outgoing = Outgoing(sink, impatient)
+    outgoing.add(Message("out", None, b"x" * (17 << 20)))
+    outgoing.settle()
+    outgoing.add(Message("out", None, b"small"))
+    sink.flush_fails = 1
+    outgoing.send()
+    assert sink.flush_fails == 1  # nobody flushed
+    assert values(log)[1:] == [b"small"]
+
+
+def test_a_tombstone_that_is_replayed_is_as_old_as_its_record() -> None:
+    """It erases what there is by now; what a user did is as old as it first was."""
+    headers = ((LOG_MS, b"5"),)
+    tombstone = Record("profiles", 0, 0, 90, b"u", None, headers)
+    assert admit(tombstone, "profiles", 1000) == (UserErased("u"), 90)
+    assert admit(Record("interactions", 0, 0, 90, b"u", GOOD, headers), "interactions", 1000)[1] == 5
+
+
 def test_a_dead_letter_takes_any_text_in_its_headers() -> None:
     """A path may quote half a surrogate pair."""
     letter = dead_letter("dead-letters", record(0), InvalidEvent("schema", "$.\ud800", "\udfff"))
@@ -454,3 +484,21 @@ def test_refused_messages_are_let_go_with_their_batch() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_log_may_lack_what_a_checkpoint_holds() -> None:
+    """Only partitions that begin behind the place from which the fold goes on are looked at; a new one has no place yet."""
+    old, gone, new = (TopicPartition("interactions", n) for n in range(3))
+    meta = Meta({}, [("interactions", 0, 7), ("interactions", 1, 7)], 0, 0, 0, "test")
+    bounds = LogBounds({old: 7, gone: 8, new: 1}, {}, {old: 9})
+    assert must_read(bounds, Found(meta, None)) == ({gone: 8, new: 1}, {old: 7, gone: 7})  # type: ignore[arg-type]
+    assert must_read(bounds, None) == (bounds.begin, bounds.committed)
+
+
+def test_a_catalog_is_not_read_twice_for_nothing(clock: ManualClock) -> None:
+    """Where every text has its vector, the log is not even asked."""
+    catalog = TopicPartition("catalog", 0)
+    found: Any = Found(Meta({}, [("catalog", 0, 7)], 0, 0, 0, "test"), None)  # type: ignore[arg-type]
+    nobody: Any = None
+    bounds = LogBounds({catalog: 0}, {catalog: 7}, {})
+    ask_for_texts(Settings(), nobody, bounds, found, set(), nobody, nobody, clock)

@@ -294,3 +294,10 @@ def test_a_tombstone_on_the_texts_is_no_trouble(world: World, is_drained: bool) 
     world.log.append("texts", 0, b"0" * 64, None)
     worker = Worker(world).run()
     assert worker.value("events_total", topic="texts", outcome="learned") == 4
+
+
+def test_a_text_that_was_dropped_from_the_log_is_made_again(world: World) -> None:
+    """Where the log has room made and no vector, a worker that starts has none either, and its item needs one."""
+    world.log.append("texts", 0, KEYS[0].encode(), None)
+    Worker(world).run()
+    assert [r.key for r in world.log.records("texts") if r.value] == [key.encode() for key in KEYS]

@@ -234,6 +234,32 @@ def test_who_was_erased_or_retired_is_not_written_again(world: World) -> None:
     assert restored is not None
 
 
+def test_after_a_start_no_retired_item_is_written(world: World) -> None:
+    """Everything is due then, and its row is still there."""
+    world.fold(ItemRetired("a"))
+    world.new_weights(1)
+    world.writer.restored(world.state)
+    world.write()
+    assert world.vectors.read_item("a") is None
+    assert world.vectors.read_item("b") is not None
+
+
+def test_a_newcomer_in_an_evicted_item_s_row_has_nothing_of_it() -> None:
+    """No vector of these weights, and no event of its own yet."""
+    world = World(max_items=16)
+    world.fold(*(view("u", f"i{n}", 1_000 * n) for n in range(16)))
+    world.new_weights(1)
+    world.fold(CatalogItem(item_id="new", timestamp_ms=1))
+    assert world.state.ids.items.row("new") == 0
+    world.write()
+    assert world.vectors.read_item("new") is None
+    world.new_weights(2)
+    world.write()
+    entry = world.vectors.read_item("new")
+    assert entry is not None
+    assert entry.event_time_ms == -1
+
+
 def test_a_row_that_changed_hands_is_its_new_owner_s(world: World) -> None:
     """Erased and given away within one batch: the vector goes to the newcomer's key."""
     world.new_weights(1)

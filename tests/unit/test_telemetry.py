@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.adapters.memory import ManualClock
 from streamer.errors import ConfigError
-from streamer.telemetry import BatchHistogram, MetricsServer, Telemetry, describe
+from streamer.telemetry import BatchHistogram, MetricsServer, Telemetry, describe, server
 
 Get = Callable[[str], tuple[int, str]]
 
@@ -61,6 +61,11 @@ def test_metrics_are_served(telemetry: Telemetry, get: Get) -> None:
     assert samples["streamer_step_seconds_count",] == 1
     assert samples["streamer_step_seconds_bucket", "0.0025"] == 1
     assert samples["streamer_step_seconds_bucket", "0.001"] == 0
+
+
+def test_a_worker_catches_up_until_it_says_otherwise(telemetry: Telemetry, get: Get) -> None:
+    """Also before its loop begins: no figure reads as if it were live."""
+    assert "\nstreamer_catching_up 1.0\n" in get("/metrics")[1]
 
 
 def test_every_metric_is_described(telemetry: Telemetry) -> None:
@@ -131,6 +136,20 @@ def test_a_port_in_use_is_a_sentence(telemetry: Telemetry) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}: cannot listen there.*--metrics-port"):
             MetricsServer(telemetry, "127.0.0.1", port)
+
+
+def test_a_client_that_says_nothing_keeps_no_thread(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is hung up on after some seconds; here sooner."""
+    assert isinstance(server._Handler.timeout, float)
+    assert server._Handler.timeout <= 10.0
+    monkeypatch.setattr(server._Handler, "timeout", 0.05)
+    with (
+        MetricsServer(telemetry, "127.0.0.1", 0) as listening,
+        socket.create_connection(("127.0.0.1", listening.port), timeout=10.0) as client,
+    ):
+        assert client.recv(1) == b""
 
 
 def test_the_port_is_free_again_after_close(telemetry: Telemetry) -> None:

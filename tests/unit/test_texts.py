@@ -7,7 +7,7 @@ import pytest
 
 from streamer.errors import InvalidEvent
 from streamer.events import CatalogItem, TextDropped, TextEmbedded, decode, vector_problem
-from streamer.texts import MAX_CONTENT_CHARS, content_key, content_of, encode
+from streamer.texts import MAX_CONTENT_CHARS, TextRows, content_key, content_of, encode
 
 KEY = "0123456789abcdef" * 4
 
@@ -94,3 +94,12 @@ def test_a_vector_that_is_none_is_refused() -> None:
         decode("texts", KEY.encode(), encode(TextEmbedded(KEY, "m", floats(3.0, 4.0))))
     assert (refusal.value.reason, refusal.value.path) == ("number", "$.vector")
     assert refusal.value.detail == "expected a vector, got one of norm 5, not 0.9 to 1.1"
+
+
+def test_vectors_that_wait_for_an_item_are_bounded() -> None:
+    """Two have room: the third takes the place of the oldest, and one that comes again takes nobody's."""
+    texts = TextRows(2)
+    for key in ("a", "b", "b", "c"):
+        assert texts.arrive(key, b"v") == []
+    assert list(texts.early_keys()) == ["b", "c"]
+    assert texts.describe(0, "c") == (b"v", -1)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from test_runner import World, interaction
 
-from streamer.adapters.memory import MemorySource
+from streamer.adapters.memory import MemoryLog, MemorySource
+from streamer.cli.log_reading import records_until
 from streamer.cli.verify import LOOK_AGAIN_S, Verdict, verify_by
 from streamer.config import Settings
 from streamer.events import ANONYMOUS, CatalogItem, Event, Interaction, ItemRetired, Profile, UserErased
@@ -153,6 +154,9 @@ def test_what_is_right_by_the_second_look_is_right(shop: Shop) -> None:
     shop.lists.write([("newcomer", json.dumps(document).encode())], 60)
     verdict = shop.verdict()
     assert (verdict.n_newer, verdict.differences) == (1, [])
+    shop.lists.write([("ghost", value)], 60)
+    assert [one.kind for one in shop.verdict().differences] == ["nobody"]
+    assert shop.verdict(lambda: shop.lists.delete(["ghost"])).differences == []  # it has just expired
 
 
 def test_a_worker_that_is_behind_is_told(shop: Shop) -> None:
@@ -198,3 +202,21 @@ def test_lists_of_evicted_users_pass() -> None:
     verdict = world.verdict(max_users=max_users)
     assert (verdict.n_users, verdict.is_full, verdict.differences) == (21, True, [])
     assert {one.kind for one in world.verdict().differences} == {"retired"}
+    world.lists.delete(["u1"])
+    assert world.verdict(max_users=max_users).differences == []  # the model may have forgotten him
+    assert {one.kind for one in world.verdict().differences} == {"retired", "missing"}
+
+
+def test_what_comes_while_a_log_is_read_is_left_out() -> None:
+    """A topic is read to where it ended when that was asked, by whoever stands anywhere; the newest records are not looked at."""
+    log = MemoryLog({"t": 2})
+    for partition, n in ((0, 3), (1, 1)):
+        for _ in range(n):
+            log.append("t", partition, None, b"v")
+    source = MemorySource(log, ["t"], "g")
+    end = source.end_offsets()
+    assert len(source.poll(100, 0)) == 4
+    log.append("t", 1, None, b"later")
+    log.append("t", 0, None, b"later")
+    found = sorted((record.partition, record.offset) for record in records_until(source, end))
+    assert found == [(0, 0), (0, 1), (0, 2), (1, 0)]

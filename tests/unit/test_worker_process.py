@@ -82,3 +82,11 @@ def test_a_signal_does_not_wait_for_the_compiler(
     monkeypatch.setattr(worker, "Runner", Loop)
     worker.work(SETTINGS, None)
     assert drained == ([] if is_compiling else [True])
+
+
+def test_without_vectors_nobody_trains() -> None:
+    """Where they are switched off there is no trainer, and torch is never loaded."""
+    assert worker.new_trainer(Settings(without=("vectors",))) is None
+    trainer = worker.new_trainer(Settings())
+    assert trainer is not None
+    trainer.close()

@@ -1,0 +1,93 @@
+"""Whose lists are made first, where more are due than a step can make; against the memory twins."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink
+from streamer.config import Settings
+from streamer.events import ANONYMOUS, Event, Interaction, ItemRetired
+from streamer.runner.figures import Figures
+from streamer.runner.model import Model
+from streamer.runner.outgoing import Outgoing
+from streamer.runner.patience import Patience
+from streamer.runner.publishing import NO_USERS, Publishing
+from streamer.telemetry import Telemetry
+
+SIZES: dict[str, Any] = {"max_items": 100, "max_users": 100, "max_nodes": 100, "max_taken": 1024}
+
+
+class Desk:
+    """A model, and who publishes its lists: one at a time live, four a step of catch-up."""
+
+    def __init__(self) -> None:
+        settings = Settings(**SIZES, without=("vectors",), max_batch=1, max_batch_catch_up=4)
+        self.clock = ManualClock()
+        telemetry = Telemetry(self.clock)
+        patience = Patience(threading.Event(), 1.0, 1.0, self.clock, telemetry)
+        self.model, self.lists = Model(settings), MemoryLists(clock=self.clock)
+        self.publishing = Publishing(
+            settings,
+            self.model,
+            self.lists,
+            None,
+            None,
+            outgoing=Outgoing(MemorySink(MemoryLog(clock=self.clock)), patience),
+            patience=patience,
+            figures=Figures(self.clock, telemetry),
+            clock=self.clock,
+            telemetry=telemetry,
+        )
+
+    def fold(self, *events: Event, is_serving: bool) -> None:
+        """One batch."""
+        info = self.model.fold(events, self.clock.now_ms(), is_serving)
+        self.publishing.folded(info, is_serving=is_serving)
+
+    def step(self) -> set[str]:
+        """Users whose lists one step of publishing writes; that of users nobody knows left out."""
+        before = dict(self.lists.everything())
+        self.clock.advance(1.0)
+        self.publishing.publish(NO_USERS, {}, None)
+        written = {user for user, value in self.lists.everything() if before.get(user) != value}
+        return written - {ANONYMOUS}
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A checkpoint had ten users, whom this worker has not seen act."""
+    desk = Desk()
+    desk.model.fold([view(f"u{n}", f"i{n % 3}", n) for n in range(10)], 1_000, is_serving=False)
+    return desk
+
+
+def view(user_id: str, item_id: str, time_ms: int) -> Interaction:
+    """An interaction."""
+    return Interaction(user_id, item_id, "view", time_ms)
+
+
+def test_those_whose_lists_are_wrong_come_first(desk: Desk) -> None:
+    """Of ten users the last two acted since the lists in the store were made: theirs are among the first four."""
+    desk.fold(view("u8", "i0", 20), view("u9", "i0", 21), is_serving=False)
+    assert desk.publishing.begin() == 10
+    assert desk.step() == {"u8", "u9", "u0", "u1"}
+    assert desk.step() == {"u2", "u3", "u4", "u5"}
+    assert desk.step() == {"u6", "u7"}
+    assert not desk.publishing.has_backlog
+
+
+def test_lists_with_a_retired_item_come_before_first_ones(desk: Desk) -> None:
+    """Four are published, and hold the item: one at a time they are made again, and only then the next ones."""
+    desk.fold(view("other", "gone", 30), is_serving=False)
+    desk.publishing.begin()
+    first = desk.step()
+    assert len(first) == 4
+    holders = {user for user, value in desk.lists.everything() if b'"gone"' in value}
+    assert len(holders) >= 3
+    desk.fold(ItemRetired("gone"), is_serving=True)
+    for _ in range(len(holders) - 1):
+        assert desk.step() <= holders
+    new = desk.step() - holders
+    assert len(new - first) == 4
+    assert b'"gone"' not in b"".join(value for _, value in desk.lists.everything())
