@@ -112,7 +112,8 @@ def test_how_topics_are_kept(real_kafka: str, make_topic: Callable[..., str]) ->
         for name, value in wanted.items()
     ]
     resource = ConfigResource(ConfigResource.Type.TOPIC, kept, incremental_configs=entries)
-    (done,) = AdminClient({"bootstrap.servers": real_kafka}).incremental_alter_configs([resource]).values()
+    admin = AdminClient({"bootstrap.servers": real_kafka})  # kept: its answers end with it
+    (done,) = admin.incremental_alter_configs([resource]).values()
     done.result(timeout=10)
     assert how_kept(real_kafka, [plain, kept, "no-such-topic"]) == {
         plain: Keeping(False, True, 7 * 86_400_000, -1, 86_400_000),  # Kafka's defaults
