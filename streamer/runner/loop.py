@@ -21,18 +21,16 @@ from streamer.runner.admission import admit_all
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
-from streamer.runner.intake import Intake, Taken
+from streamer.runner.intake import Taken
 from streamer.runner.interval import Every
 from streamer.runner.model import Chances, Model
+from streamer.runner.opening import Opening
 from streamer.runner.outgoing import Outgoing
-from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
-from streamer.runner.phases import CatchUp, Phase
-from streamer.runner.positions import Positions
+from streamer.runner.patience import KAFKA, REDIS, Patience
+from streamer.runner.phases import Phase
 from streamer.runner.publishing import NO_USERS, Publishing
 from streamer.runner.reading import NOTHING, Batch, Reading
-from streamer.runner.recovery import Found, newest_good
 from streamer.runner.refold import Refolded, Refolding
-from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
 from streamer.runner.texts import TextPorts, Texts
 from streamer.telemetry import Telemetry
 from streamer.training import ThreadTrainer
@@ -133,6 +131,7 @@ class Runner:
             telemetry=self._telemetry,
         )
         self._checkpointer: Checkpointer | None = None
+        self._refolding: Refolding | None = None
         try:
             self._work(stop)
         finally:
@@ -147,8 +146,8 @@ class Runner:
             self._start()
             while not stop.is_set():
                 self._telemetry.health.turn()
-                if self._phase is Phase.REFOLDING and self._checkpointer is not None:
-                    self._refold(self._checkpointer)
+                if self._refolding is not None and self._checkpointer is not None:
+                    self._refold(self._refolding, self._checkpointer)
                     continue
                 batch = self._next_batch()
                 with self._lock:
@@ -169,89 +168,38 @@ class Runner:
     # --- from the start to live ---
 
     def _start(self) -> None:
-        limit_s = self._settings.start_timeout_s
-        self._patience(REDIS, self._lists.ping, limit_s)
-        if self._vectors is not None:
-            self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
-        bounds = look(self._source, self._patience, limit_s)
-        found = self._find(bounds, limit_s)
-        folded = found.positions if found is not None else {}
-        begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
-        self._positions = Positions(begin, bounds.committed)
-        self._intake = Intake(
+        opening = Opening(
             self._settings,
-            self._positions,
-            self._outgoing,
-            lambda: self._patience(KAFKA, self._source.begin_offsets),
-            self._telemetry,
+            self._source,
+            self._model,
+            self._publishing,
+            lists=self._lists,
+            vectors=self._vectors,
+            checkpoint_ports=self._checkpoint_ports,
+            texts=self._texts,
+            outgoing=self._outgoing,
+            figures=self._figures,
+            patience=self._patience,
+            clock=self._clock,
+            telemetry=self._telemetry,
         )
-        self._intake.look_at_start(*must_read(bounds, found))
+        opened = opening.open(self._compile, self._stop.is_set)
+        self._positions, self._intake, self._catch_up, self._checkpointer, self._refolding = opened
         self._committed = self._positions.snapshot()
+        if self._refolding is not None:
+            self._phase = Phase.REFOLDING
+        else:
+            self._phase = self._catch_up.begin(seek=False)
+
+    def _compile(self) -> None:
         self.is_compiling = True
         self._model.warm_up()
         self.is_compiling = False
-        self._catch_up = CatchUp(
-            self._settings,
-            self._source,
-            self._positions,
-            bounds.end,
-            self._patience,
-            self._clock,
-            on_items_known=self._texts.start if self._texts is not None else lambda: None,
-        )
-        if self._checkpoint_ports is None:
-            self._phase = self._catch_up.begin(seek=False)
-            return
-        self._checkpointer = Checkpointer(
-            self._settings,
-            self._checkpoint_ports,
-            self._model,
-            self._positions,
-            self._outgoing,
-            self._clock,
-            self._telemetry,
-        )
-        if found is not None:
-            self._go_on_from(found, bounds, self._checkpointer)
-        self._refolding = Refolding(
-            self._source,
-            self._checkpoint_ports.folds,
-            self._checkpointer.n_batches,
-            bounds.end,
-            self._clock,
-            self._stop.is_set,
-        )
-        self._patience(KAFKA, lambda: self._source.seek(begin))
-        self._phase = Phase.REFOLDING
 
-    def _find(self, bounds: LogBounds, limit_s: float) -> Found | None:
-        if self._checkpoint_ports is None:
-            return None
-        store, trainer = self._checkpoint_ports.store, self._model.trainer
-        return self._patience(
-            CHECKPOINTS,
-            lambda: newest_good(self._settings, store, trainer, bounds.end, self._telemetry),
-            limit_s,
-        )
-
-    def _go_on_from(self, found: Found, bounds: LogBounds, checkpointer: Checkpointer) -> None:
-        self._model.restore(found.restored, found.meta.event_time_ms)
-        checkpointer.n_batches = found.meta.n_batches
-        self._figures.restored(self._model.state)
-        self._publishing.restored()
-        where = {"n_batches": found.meta.n_batches, "positions": self._positions.by_name()}
-        _log.info("restored", extra=where)
-        if self._texts is not None:
-            known, missing = self._model.texts()
-            self._texts.known(known)
-            ask_for_texts(
-                self._settings, self._source, bounds, found, missing, self._texts, self._patience, self._clock
-            )
-
-    def _refold(self, checkpointer: Checkpointer) -> None:
+    def _refold(self, refolding: Refolding, checkpointer: Checkpointer) -> None:
         """Repeat the next batch of the log of folds; when that is done, read what else there is."""
         try:
-            batch = self._patience(KAFKA, self._refolding.next)
+            batch = self._patience(KAFKA, refolding.next)
         except Unavailable:
             if self._stop.is_set():
                 return
@@ -262,7 +210,7 @@ class Runner:
             checkpointer.count_again(batch)
             self._telemetry.refolded.inc()
         elif not self._stop.is_set():
-            self._end_refolding(checkpointer)
+            self._end_refolding(refolding, checkpointer)
 
     def _fold_again(self, batch: Refolded) -> None:
         taken = self._intake.take(batch.records, self._admit(batch.records))
@@ -272,8 +220,8 @@ class Runner:
             info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
             self._after_fold(info, taken.events, self._clock.monotonic_s())
 
-    def _end_refolding(self, checkpointer: Checkpointer) -> None:
-        was_cut, n_gone = self._refolding.was_cut, self._refolding.n_gone
+    def _end_refolding(self, refolding: Refolding, checkpointer: Checkpointer) -> None:
+        was_cut, n_gone = refolding.was_cut, refolding.n_gone
         _log.info(
             "refolded", extra={"n_batches": checkpointer.n_batches, "was_cut": was_cut, "n_gone": n_gone}
         )
@@ -285,6 +233,7 @@ class Runner:
             if self._patience(REDIS, folds.last) > checkpointer.n_batches:
                 # what comes now is folded in another order than before: there is nothing to be repeated from any more
                 self._patience(REDIS, folds.clear)
+        self._refolding = None
         self._phase = self._catch_up.begin(seek=True)
 
     def _look_whether_read(self, any_records: bool) -> None:

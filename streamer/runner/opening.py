@@ -1,0 +1,165 @@
+"""What a start does before its first batch: ask everybody, find a checkpoint, compile the kernels, put the fold where it was."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from streamer.config import Settings
+from streamer.ports import Clock, Lists, Source, Vectors
+from streamer.runner.checkpoint_writer import CheckpointPorts
+from streamer.runner.checkpoints import Checkpointer
+from streamer.runner.figures import Figures
+from streamer.runner.intake import Intake
+from streamer.runner.model import Model
+from streamer.runner.outgoing import Outgoing
+from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
+from streamer.runner.phases import CatchUp
+from streamer.runner.positions import Positions
+from streamer.runner.publishing import Publishing
+from streamer.runner.recovery import Found, newest_good
+from streamer.runner.refold import Refolding
+from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
+from streamer.runner.texts import Texts
+from streamer.telemetry import Telemetry
+
+_log = logging.getLogger("streamer.runner")
+
+
+class Opened(NamedTuple):
+    """Where the fold stands, and what goes on from there."""
+
+    positions: Positions
+    intake: Intake
+    catch_up: CatchUp
+    checkpointer: Checkpointer | None  # to be closed; None: a start reads the log from its beginning
+    refolding: Refolding | None  # the batches to be repeated first, where there are checkpoints
+
+
+class Opening:
+    """One start.
+
+    Args:
+        settings: See `config`.
+        source: The log.
+        model: Empty; may go on from a checkpoint.
+        publishing: Told of it.
+        lists: Asked whether it is there.
+        vectors: The same.
+        checkpoint_ports: Where checkpoints and the log of folds are kept.
+        texts: Told which texts have their vector.
+        outgoing: Takes dead letters.
+        figures: Told which items are no news.
+        patience: Waits for who is away, for `start_timeout_s` at most.
+        clock: Time.
+        telemetry: Counts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        model: Model,
+        publishing: Publishing,
+        *,
+        lists: Lists,
+        vectors: Vectors | None,
+        checkpoint_ports: CheckpointPorts | None,
+        texts: Texts | None,
+        outgoing: Outgoing,
+        figures: Figures,
+        patience: Patience,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._model = model
+        self._publishing = publishing
+        self._lists = lists
+        self._vectors = vectors
+        self._ports = checkpoint_ports
+        self._texts = texts
+        self._outgoing = outgoing
+        self._figures = figures
+        self._patience = patience
+        self._clock = clock
+        self._telemetry = telemetry
+
+    def open(self, compile_kernels: Callable[[], None], is_stopping: Callable[[], bool]) -> Opened:
+        """Do it all.
+
+        Args:
+            compile_kernels: Called once everybody was asked: it may take minutes.
+            is_stopping: Whether to give up.
+
+        Raises:
+            Unavailable: a dependency is away for too long.
+            LogGap: interactions are missing from the log, and the settings say to stop.
+            ConfigError: a dependency refuses us in a way that no waiting heals.
+        """
+        limit_s = self._settings.start_timeout_s
+        self._patience(REDIS, self._lists.ping, limit_s)
+        if self._vectors is not None:
+            self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
+        bounds = look(self._source, self._patience, limit_s)
+        found = self._find(bounds, limit_s)
+        folded = found.positions if found is not None else {}
+        begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
+        positions = Positions(begin, bounds.committed)
+        begin_offsets = lambda: self._patience(KAFKA, self._source.begin_offsets)  # noqa: E731
+        intake = Intake(self._settings, positions, self._outgoing, begin_offsets, self._telemetry)
+        intake.look_at_start(*must_read(bounds, found))
+        compile_kernels()
+        on_items_known = self._texts.start if self._texts is not None else lambda: None
+        catch_up = CatchUp(
+            self._settings, self._source, positions, bounds.end, self._patience, self._clock, on_items_known
+        )
+        if self._ports is None:
+            return Opened(positions, intake, catch_up, None, None)
+        with ExitStack() as stack:
+            checkpointer = Checkpointer(
+                self._settings,
+                self._ports,
+                self._model,
+                positions,
+                self._outgoing,
+                self._clock,
+                self._telemetry,
+            )
+            stack.callback(checkpointer.close)
+            if found is not None:
+                self._go_on_from(found, bounds, positions, checkpointer)
+            n_batches = checkpointer.n_batches
+            refolding = Refolding(
+                self._source, self._ports.folds, n_batches, bounds.end, self._clock, is_stopping
+            )
+            self._patience(KAFKA, lambda: self._source.seek(begin))
+            stack.pop_all()
+        return Opened(positions, intake, catch_up, checkpointer, refolding)
+
+    def _find(self, bounds: LogBounds, limit_s: float) -> Found | None:
+        if self._ports is None:
+            return None
+        store, trainer = self._ports.store, self._model.trainer
+        return self._patience(
+            CHECKPOINTS,
+            lambda: newest_good(self._settings, store, trainer, bounds.end, self._telemetry),
+            limit_s,
+        )
+
+    def _go_on_from(
+        self, found: Found, bounds: LogBounds, positions: Positions, checkpointer: Checkpointer
+    ) -> None:
+        self._model.restore(found.restored, found.meta.event_time_ms)
+        checkpointer.n_batches = found.meta.n_batches
+        self._figures.restored(self._model.state)
+        self._publishing.restored()
+        where = {"n_batches": found.meta.n_batches, "positions": positions.by_name()}
+        _log.info("restored", extra=where)
+        if self._texts is not None:
+            known, missing = self._model.texts()
+            self._texts.known(known)
+            ask_for_texts(
+                self._settings, self._source, bounds, found, missing, self._texts, self._patience, self._clock
+            )
