@@ -4,11 +4,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
 
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid
-from streamer.events import Event, Kind
+from streamer.events import Kind
 from streamer.pipeline.delivery import Skipped
 from streamer.ports import Record, TopicPartition
 from streamer.runner.admission import Admitted
@@ -18,14 +17,6 @@ from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
 _TOPIC = attrgetter("topic")
-
-
-class Taken(NamedTuple):
-    """What a batch of records holds."""
-
-    events: list[Event]
-    log_ms: list[int]  # when each came to the log: see `Admitted`
-    n_usable: Mapping[str, int]  # topic -> records that became events
 
 
 class Intake:
@@ -56,11 +47,14 @@ class Intake:
         self._n_invalid_in_a_row = 0
         self._told: set[tuple[str, str]] = set()  # topic and reason of dead letters that a warning told of
 
-    def take(self, records: Sequence[Record], admitted: Admitted) -> Taken:
+    def take(self, records: Sequence[Record], admitted: Admitted) -> Mapping[str, int]:
         """Take the next batch in.
 
         Args:
             admitted: What they come to: see `admit_all`.
+
+        Returns:
+            Topic -> records that became events.
 
         Raises:
             TooManyInvalid: more messages in a row were invalid than the settings allow.
@@ -80,15 +74,16 @@ class Intake:
         if n_seen < len(records):
             self._n_invalid_in_a_row = 0
         self._outgoing.send()
-        return Taken(admitted.events, admitted.log_ms, n_usable)
+        return n_usable
 
-    def count(self, taken: Taken, n_skipped: Skipped) -> None:
+    def count(self, n_usable: Mapping[str, int], n_skipped: Skipped) -> None:
         """Count what became of a batch that was folded.
 
         Args:
+            n_usable: As `take` gave it.
             n_skipped: (kind, why) -> events that the fold left out.
         """
-        n_learned = dict(taken.n_usable)
+        n_learned = dict(n_usable)
         for (kind, why), n_events in n_skipped.items():
             topic = self._topics[kind]
             n_learned[topic] -= n_events

@@ -17,11 +17,10 @@ from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
 from streamer.ports import Clock, Lists, Receipts, Sink, Source, Vectors
-from streamer.runner.admission import admit_all
+from streamer.runner.admission import Admitted, admit_all
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
-from streamer.runner.intake import Taken
 from streamer.runner.interval import Every
 from streamer.runner.model import Chances, Model
 from streamer.runner.opening import Opening
@@ -213,12 +212,13 @@ class Runner:
             self._end_refolding(refolding, checkpointer)
 
     def _fold_again(self, batch: Refolded) -> None:
-        taken = self._intake.take(batch.records, self._admit(batch.records))
+        admitted = self._admit(batch.records)
+        self._intake.take(batch.records, admitted)
         self._publishing.read(batch.records)
-        if taken.events:
+        if admitted.events:
             chances = Chances(batch.fold.rounds, batch.fold.served, batch.fold.share)
-            info = self._model.refold(taken.events, self._clock.now_ms(), chances, taken.log_ms)
-            self._after_fold(info, taken.events, self._clock.monotonic_s())
+            info = self._model.refold(admitted.events, self._clock.now_ms(), chances, admitted.log_ms)
+            self._after_fold(info, admitted.events, self._clock.monotonic_s())
 
     def _end_refolding(self, refolding: Refolding, checkpointer: Checkpointer) -> None:
         was_cut, n_gone = refolding.was_cut, refolding.n_gone
@@ -260,10 +260,10 @@ class Runner:
 
     def _turn(self, batch: Batch) -> None:
         records = batch.records
-        taken = self._intake.take(records, batch.admitted)
+        n_usable = self._intake.take(records, batch.admitted)
         self._publishing.read(records)
         with self._reading.ahead(batch, self._max_batch):
-            info = self._fold(taken, batch.received_s, batch.received_ms)
+            info = self._fold(batch.admitted, batch.received_s, batch.received_ms)
         touched = info.touched_users if info is not None else NO_USERS
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
@@ -284,20 +284,20 @@ class Runner:
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
             self._checkpointer.turn()
         if info is not None:
-            self._intake.count(taken, info.n_skipped)
+            self._intake.count(n_usable, info.n_skipped)
         if records:
             self._telemetry.batch_size.observe(len(records))
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)
         self._show()
 
-    def _fold(self, taken: Taken, received_s: float, received_ms: int) -> StepInfo | None:
-        if not taken.events:
+    def _fold(self, admitted: Admitted, received_s: float, received_ms: int) -> StepInfo | None:
+        if not admitted.events:
             return None
         began_s = self._clock.monotonic_s()
         is_serving = self._phase >= Phase.PUBLISHING
-        info = self._model.fold(taken.events, received_ms, is_serving, taken.log_ms)
+        info = self._model.fold(admitted.events, received_ms, is_serving, admitted.log_ms)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
-        self._after_fold(info, taken.events, received_s)
+        self._after_fold(info, admitted.events, received_s)
         return info
 
     def _after_fold(self, info: StepInfo, events: Sequence[Event], received_s: float) -> None:
