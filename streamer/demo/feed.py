@@ -76,9 +76,10 @@ class Feed:
         """
         for kind, messages in groupby(self._dataset.messages(), key=lambda message: message.kind):
             n_bytes = 0
+            n_a_tick = self._n_a_tick(kind)
             started_s = time.monotonic()
             for message in messages:
-                if self.n_sent[kind] % SENDS_A_TICK == 0:
+                if self.n_sent[kind] % n_a_tick == 0:
                     self._pace(kind, n_bytes, started_s)
                 self._sink.send(self._topics[kind], message.key, message.value)
                 self.n_sent[kind] += 1
@@ -91,6 +92,12 @@ class Feed:
     def n_ahead(self, kind: Kind) -> int:
         """Messages sent and, as far as we have heard, not read by the worker."""
         return self.n_sent[kind] - self._n_read().get(self._topics[kind], 0)
+
+    def _n_a_tick(self, kind: Kind) -> int:
+        """Messages that go at once: of a rate, no more than fall into one pause, or it would come in bursts."""
+        if kind != "interactions" or self._rate is None:
+            return SENDS_A_TICK
+        return max(1, min(SENDS_A_TICK, int(self._rate * _PAUSE_S)))
 
     def _pace(self, kind: Kind, n_bytes: int, started_s: float) -> None:
         self._tick()

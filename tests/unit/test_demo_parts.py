@@ -145,15 +145,28 @@ def test_feed_gives_up_on_texts_that_nobody_embeds(tmp_path: Path, monkeypatch: 
         feed.Feed(dataset, log, TOPICS, lambda: log.n_read, log.tick, n_texts=lambda: 7).run()
 
 
-def test_feed_keeps_to_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--rate 1000`: 256 events take at least 0.19 s, since the first 64 go at once."""
+@pytest.mark.parametrize(("rate", "n_at_once"), [(20.0, 1), (1000.0, 5), (1e6, 64)])
+def test_feed_keeps_to_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float, n_at_once: int
+) -> None:
+    """No event goes before its time, but for those that fall into the same five milliseconds: bursts are no rate."""
     clock = {"s": 0.0}
     monkeypatch.setattr(feed.time, "monotonic", lambda: clock["s"])
-    monkeypatch.setattr(feed.time, "sleep", lambda s: clock.update(s=clock["s"] + max(s, 1e-4)))
-    log = FakeLog(speed=1000)
+    monkeypatch.setattr(feed.time, "sleep", lambda s: clock.update(s=clock["s"] + max(s, 1e-6)))
+    log, sent_s = FakeLog(speed=1000), list[float]()
+
+    class Timed:
+        def send(self, topic: str, key: bytes, value: bytes) -> None:
+            if topic == TOPICS["interactions"]:
+                sent_s.append(clock["s"])
+            log.send(topic, key, value)
+
+        def flush(self, timeout_s: float) -> None: ...
+
     dataset = load(write_set(tmp_path, 256), catalog_first=True)
-    feed.Feed(dataset, log, TOPICS, lambda: log.n_read, log.tick, rate=1000.0).run()
-    assert clock["s"] >= 0.19
+    feed.Feed(dataset, Timed(), TOPICS, lambda: log.n_read, log.tick, rate=rate).run()
+    assert len(sent_s) == 256
+    assert all(when_s >= (n - n % n_at_once) / rate - 1e-9 for n, when_s in enumerate(sent_s))
 
 
 def rendered(renderable: object, width: int = 120) -> str:
