@@ -170,10 +170,13 @@ def test_the_state_of_the_encoders(vectors: Vectors) -> None:
 
 def test_nothing_to_do_is_fine(vectors: Vectors) -> None:
     """Empty arguments change nothing and raise nothing."""
+    vectors.write_users([entry("u")], ttl_s=60)
+    vectors.write_items([entry("i")], ttl_s=60)
     vectors.write_users([], ttl_s=60)
     vectors.write_items([], ttl_s=60)
     vectors.delete_users([])
     vectors.delete_items([])
+    assert (vectors.read_user("u"), vectors.read_item("i")) == (entry("u"), entry("i"))
 
 
 def test_nothing_after_close(store: Store) -> None:

@@ -67,7 +67,7 @@ def rows_of(state):
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, 3])  # in the world of 3 the oldest arrival that is kept may be listed
 def test_paths_and_mixture_equal_the_dense_twin(seed, repeats):
     """In a world where every item is a candidate, each path and the mixture are what scoring all items gives."""
     state = world(SMALL._replace(repeats=repeats, without=NOT_COUNTING), 40, seed)

@@ -59,3 +59,15 @@ def test_what_waits_for_its_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     again = batches.next()
     assert again is not None
     assert [r.offset for r in again.records] == list(range(60))
+
+
+def test_records_that_the_log_has_dropped_are_counted() -> None:
+    """Compaction takes single ones out of a batch: it is repeated without them, and how many went is told."""
+    batches = refolding(
+        {ONE: 5, OTHER: 3}, Fold(1, (Span(*ONE, 0, 5),), 7), Fold(2, (Span(*OTHER, 0, 3),), 4)
+    )
+    assert batches.next() is not None
+    assert batches.n_gone == 2
+    assert batches.next() is not None
+    assert batches.n_gone == 3
+    assert not batches.was_cut

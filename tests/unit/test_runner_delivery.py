@@ -269,3 +269,17 @@ def test_a_replayed_letter_does_not_bring_an_erased_user_back(shop: Shop, is_reb
     assert users_of(runner) == {"bob", "carl"}
     assert shop.lists.read("ann") is None
     assert shop.n_erased("interactions") == (4 if is_rebuilt else 1)
+
+
+def test_a_gap_behind_a_checkpoint_is_counted_once(shop: Shop) -> None:
+    """Retention went past the place from which the fold goes on: told at the start, and not again with the first record."""
+    shop.work()
+    n_before = len(shop.log.records("interactions"))
+    for n in range(10):
+        shop.take("dan", f"i{n}", 1_000 + n)
+    shop.log.truncate(INTERACTIONS, n_before + 4)
+    shop.work()
+    read, topic = shop.telemetry.registry.get_sample_value, {"topic": "interactions"}
+    assert read("streamer_log_gaps_total", topic) == 1
+    assert read("streamer_log_gap_records_total", topic) == 4
+    assert read("streamer_events_total", {**topic, "outcome": "learned"}) == 6

@@ -90,3 +90,14 @@ def test_without_vectors_nobody_trains() -> None:
     trainer = worker.new_trainer(Settings())
     assert trainer is not None
     trainer.close()
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_second_signal_does_not_wait_for_the_first() -> None:
+    """One asks the worker to come to an end; whoever asks again wants it now."""
+    stop = threading.Event()
+    worker._stop_on_signals(stop)
+    signal.raise_signal(signal.SIGTERM)
+    assert stop.is_set()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
