@@ -22,6 +22,7 @@ CORE = (
     "events",
     "texts",
     "ids",
+    "packed_ids",
     "window",
     "erased",
     "encode",
@@ -48,6 +49,7 @@ NARROW = {
     "events": {"errors"},
     "texts": {"events"},
     "ids": {"errors", "compiled"},
+    "packed_ids": {"compiled"},
     "window": {"compiled"},
     "erased": set(),
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
@@ -67,6 +69,7 @@ NARROW = {
             "ids",
             "measure",
             "nearest",
+            "packed_ids",
             "paths",
             "pipeline",
             "propagate",
