@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer import nearest
+from streamer import nearest, packed_ids
 from streamer.events import (
     CatalogItem,
     Event,
@@ -100,6 +100,7 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
         user_vectors(state, np.array([0], np.int32))
     if settings.text_model != "none":
         nearest.warm_up()
+    packed_ids.warm_up()
 
 
 def step(

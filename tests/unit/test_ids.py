@@ -99,7 +99,7 @@ def _agree(packed: PackedIds, plain: IdTable, names: list[str]) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_packed_ids_are_as_a_dict(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is admitted, released and kept, and however often the text is written anew: all answers are those of the dict."""
-    monkeypatch.setattr("streamer.packed_ids._FIRST_TEXT", 8)
+    monkeypatch.setattr("streamer.packed_ids.packed._FIRST_TEXT", 8)
     rng = random.Random(seed)
     names = [rng.choice("aé漢😀") * rng.randrange(4) + str(n) for n in range(60)]
     packed, plain = PackedIds(37), IdTable(37)
