@@ -16,6 +16,7 @@ numba_config: Any = numba.config  # it fills itself from the environment, so it 
 _PACKAGE = Path(__file__).parent
 _KERNEL_SOURCES = (
     "compiled.py",
+    "cachelines.py",
     "fastmath.py",
     "graph/*.py",
     "nearest/table.py",

@@ -21,7 +21,7 @@ from streamer.graph.candidates import (
 from streamer.graph.content import compare, compare_texts, weigh_interests
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
-from streamer.paths.trending import weigh_taken
+from streamer.paths.trending import bring_taken, weigh_taken
 
 _LENGTHS = (1, 3, 10, 40)  # history length buckets: 0, 1-2, 3-9, 10-39, 40+
 _GAPS_MS = (60_000, 1_800_000)  # up to a minute, up to half an hour, longer
@@ -92,7 +92,7 @@ def mix(graph, cands, user_row, gap_ms, target, n_best):
         score_evidence_paths(graph, cands, user_row)
         cands.mixed[: cands.n[N_ALL]] = 0.0
         _mix(cands, weights, 0, N_EVIDENCE_PATHS, False)
-        choose_best(cands, cands.mixed, n_best)
+        choose_best(graph, cands, cands.mixed, n_best)
     n_gathered = cands.n[N_ALL]
     if user_row >= 0 and graph.switches[WITH_CONTENT]:
         weigh_interests(graph, cands, user_row)
@@ -102,6 +102,7 @@ def mix(graph, cands, user_row, gap_ms, target, n_best):
         choose(graph, cands, user_row, target)
     cands.score[:N_EVIDENCE_PATHS, n_gathered : cands.n[N_ALL]] = 0.0  # they were scored without these
     cands.score[N_EVIDENCE_PATHS:, : cands.n[N_ALL]] = 0.0
+    bring_taken(graph, user_row)
     compare(graph, cands, user_row)
     compare_texts(graph, cands, user_row)  # also for the ranker, who knows no switch for it
     read_clocks(graph, cands)

@@ -7,11 +7,12 @@ the next.
 
 import numpy as np
 
+from streamer.cachelines import bring
 from streamer.compiled import entry_kernel, kernel
 from streamer.fastmath import scramble
 from streamer.graph.candidates import N_FINAL, N_PROPOSED, may_list
 from streamer.graph.rates import COLD
-from streamer.graph.state import EVENTS
+from streamer.graph.state import EVENTS, USER_BYTES
 from streamer.mixture import main_path, mix
 from streamer.paths import NAMES
 from streamer.ranker.features import describe
@@ -114,6 +115,8 @@ def rank_users(graph, cands, ranker, user_rows, gaps_ms, items, scores, paths):
     order = cands.order
     for n in range(user_rows.size):
         user_row = np.int64(user_rows[n])
+        if n + 1 < user_rows.size and user_rows[n + 1] >= 0:
+            bring(graph.users, np.int64(user_rows[n + 1]), USER_BYTES)
         mix(graph, cands, user_row, gaps_ms[n], np.int64(-1), max(N_FINAL, k))
         if is_on(ranker):
             order_shortlist(graph, cands, ranker, user_row, gaps_ms[n])

@@ -14,6 +14,7 @@ from synthetic import Stream
 
 from streamer import pipeline
 from streamer.config import Settings
+from streamer.graph.candidates import N_ALL
 from streamer.publish import Publisher
 
 BASE = 100_000  # items while users grow, and users while items grow
@@ -91,12 +92,13 @@ def measure(stream: Stream, settings: dict[str, str]) -> dict[tuple[str, str], l
     state, publisher = pipeline.new_state(set_.fold()), Publisher(set_.max_users, set_.k)
     catalog_us = _learn_catalog(state, stream) if "content" not in set_.without else []
     learn_us, users = _learn(state, stream)
-    rank_us = _rank(state, publisher, users, set_.k)
+    rank_us, n_candidates = _rank(state, publisher, users, set_.k)
     resident = psutil.Process().memory_info().rss - resident_before
     found: dict[tuple[str, str], list[float]] = {("learn an event", "us CPU"): learn_us}
     if catalog_us:
         found["learn a catalog item", "us CPU"] = catalog_us
     found["rank a list", "us CPU"] = rank_us
+    found["candidates of a list", "items"] = n_candidates
     return found | _bytes(state, set_.k, resident)
 
 
@@ -124,17 +126,21 @@ def _learn(state: Any, stream: Stream) -> tuple[list[float], np.ndarray]:
     return us, np.unique(last)
 
 
-def _rank(state: Any, publisher: Publisher, users: np.ndarray, k: int) -> list[float]:
-    """Microseconds a list of active users, encoded untimed: what the publisher keeps is part of what a user takes."""
+def _rank(state: Any, publisher: Publisher, users: np.ndarray, k: int) -> tuple[list[float], list[float]]:
+    """Microseconds a list of active users, encoded untimed: what the publisher keeps is part of what a user takes.
+
+    Beside them the candidates of the last list of each chunk: the more items there are, the fewer do neighbour rows share.
+    """
     rows = np.random.default_rng(0).permutation(users)[:N_LISTS].astype(np.int32)
-    us = []
+    us, n_candidates = [], []
     for begin in range(0, rows.size, CHUNK_LISTS):
         chunk = rows[begin : begin + CHUNK_LISTS]
         began_s = time.process_time()
         ranking = pipeline.rank_users(state, chunk, k)
         us.append((time.process_time() - began_s) * 1e6 / chunk.size)
+        n_candidates.append(float(state.scratch.n[N_ALL]))
         publisher.encode(state, ranking, 0, {})
-    return us
+    return us, n_candidates
 
 
 def _bytes(state: Any, k: int, resident: int) -> dict[tuple[str, str], list[float]]:

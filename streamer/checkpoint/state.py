@@ -21,6 +21,7 @@ from streamer.graph import FoldSettings
 from streamer.ids import IdTable
 from streamer.measure import Scoreboard
 from streamer.nearest import Nearest
+from streamer.packed_ids import PackedIds
 from streamer.pipeline.state import N_EXACT, Ids, State
 from streamer.propagate.learner import Trainer
 from streamer.propagate.tables import tables_from_arrays, tables_to_arrays
@@ -123,8 +124,11 @@ def restore(header: Header, reader: Reader, settings: FoldSettings, trainer: Tra
 
 def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Restored:
     settings = state.settings
-    caps = {"users": settings.max_users, "items": settings.max_items, "nodes": settings.max_nodes}
-    ids = Ids(**{kind: IdTable.thaw(cap, _of(arrays, f"ids.{kind}")) for kind, cap in caps.items()})
+    ids = Ids(
+        users=PackedIds.thaw(settings.max_users, _of(arrays, "ids.users")),
+        items=IdTable.thaw(settings.max_items, _of(arrays, "ids.items")),
+        nodes=IdTable.thaw(settings.max_nodes, _of(arrays, "ids.nodes")),
+    )
     encoders = Encoders.from_bytes(arrays["encoders"].tobytes())
     if encoders.arguments != state.encoders.arguments:
         raise ValueError("encoders: expected those of these settings")

@@ -12,15 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.cachelines import bring, zeros
 from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
+from streamer.graph.rows import bring_evidence, bring_ids
 from streamer.graph.state import (
     BACK,
     CO,
     DIM,
     HISTORY,
+    ITEM_BYTES,
     LAG,
     MAX_NEIGHBOURS,
     N_CLOCKS,
@@ -39,6 +42,7 @@ _N_BINS = 4096
 N_INTERESTS = 4  # columns of a user's interest in a node
 CATEGORY = 3  # the last of them, see `graph.content`
 MAX_DIM = 1024  # numbers of a text vector at most
+N_DRAWN = 16  # items drawn to guess at those that nobody proposed
 N_AFFINITIES = 8  # category nodes kept of the user
 
 _PADDING = 48  # columns whose starts are a power of two apart would fight for the same cache lines
@@ -91,6 +95,7 @@ class Candidates(NamedTuple):
     interested: NDArray[np.int32]  # (DEPTH * NODES,) the nodes in which it is not zero
     interest_norm: NDArray[np.float32]  # (N_INTERESTS,)
     drawn_likeness: NDArray[np.float32]  # (N_INTERESTS,)
+    drawn: NDArray[np.int32]  # (N_DRAWN,) rows of items that stand for those nobody proposed
     unlisted: NDArray[
         np.float32
     ]  # (2,) of items that nobody proposed: mean squared likeness; nearness by text of all together
@@ -125,7 +130,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         row=np.zeros(CAPACITY, np.int32),
         closed=np.zeros(CAPACITY, np.bool_),
         chosen=np.zeros(CAPACITY, np.bool_),
-        evidence=np.zeros((CAPACITY, 16), np.float32),
+        evidence=zeros((CAPACITY, 16), np.float32),
         score=np.zeros((n_paths, CAPACITY + _PADDING), np.float32),
         mass=np.zeros(n_paths),
         mixed=np.zeros(CAPACITY, np.float32),
@@ -141,6 +146,7 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         interested=np.zeros(DEPTH * NODES, np.int32),
         interest_norm=np.zeros(N_INTERESTS, np.float32),
         drawn_likeness=np.zeros(N_INTERESTS, np.float32),
+        drawn=np.zeros(N_DRAWN, np.int32),
         unlisted=np.zeros(2, np.float32),
         gap_ms=np.zeros(1, np.int64),
         affine=np.zeros(CAPACITY, np.float32),
@@ -212,6 +218,14 @@ def admit(graph, cands, item_row):
 
 
 @kernel
+def _bring_to_last_stage(graph, cands, index):
+    cands.chosen[index] = True
+    cands.final[cands.n[N_CHOSEN]] = index
+    cands.n[N_CHOSEN] += 1
+    bring(graph.items, np.int64(cands.row[index]), ITEM_BYTES)  # read once all are chosen
+
+
+@kernel
 def choose(graph, cands, user_row, item_row):
     """Bring an item to the last stage, if it may be listed. Returns its index, or -1."""
     n_before = cands.n[N_ALL]
@@ -221,9 +235,7 @@ def choose(graph, cands, user_row, item_row):
     if index < 0 or cands.closed[index]:
         return np.int64(-1)
     if not cands.chosen[index]:
-        cands.chosen[index] = True
-        cands.final[cands.n[N_CHOSEN]] = index
-        cands.n[N_CHOSEN] += 1
+        _bring_to_last_stage(graph, cands, index)
     return index
 
 
@@ -262,8 +274,14 @@ def gather(graph, cands, user_row):
     `cands.row_mass[k]` is all the sequence evidence of the row of the item k events ago, in the same units.
     """
     n_neighbours = graph.neighbour.shape[1]
-    for k in range(min(history_length(graph, user_row), DEPTH)):
+    n_history = min(history_length(graph, user_row), DEPTH)
+    for k in range(n_history):  # each row is asked for while the one before is summed
+        bring_ids(graph, past_item(graph, user_row, k))
+    bring_evidence(graph, past_item(graph, user_row, 0))
+    for k in range(n_history):
         owner = past_item(graph, user_row, k)
+        if k + 1 < n_history:
+            bring_evidence(graph, past_item(graph, user_row, k + 1))
         unit = np.float32(1.0) / graph.items[owner]["neighbour_scale"]
         near = unit * _DECAYS[NEAR, k]
         far = unit * _DECAYS[FAR, k]
@@ -353,7 +371,7 @@ def weigh_categories(graph, cands, user_row):
 
 
 @kernel
-def choose_best(cands, value, n_best):
+def choose_best(graph, cands, value, n_best):
     """Bring the candidates with the largest `value` (>= 0) to the last stage; ties at the edge all come.
 
     The edge is found in a histogram of the float's leading bits (sign, exponent, four of the mantissa), so this is two
@@ -370,6 +388,4 @@ def choose_best(cands, value, n_best):
         n_in += bins[edge]
     for index in range(cands.n[N_ALL]):
         if value[index] > 0.0 and bits[index] >> 19 >= edge:
-            cands.chosen[index] = True
-            cands.final[cands.n[N_CHOSEN]] = index
-            cands.n[N_CHOSEN] += 1
+            _bring_to_last_stage(graph, cands, index)

@@ -16,16 +16,16 @@ from streamer.graph.state import AUDIENCES, N_CLOCKS, NEWCOMERS, STARTERS, TOP
 
 RENORMALISE = 65536.0
 _AUDIENCES = np.array(AUDIENCES)
-_OLD = RENORMALISE ** -np.arange(8.0)  # what is left of a weight, by how many epochs ago it was written
+# What is left of a weight, by how many epochs ago it was written; nothing after eight. A table, since weights of all ages lie in
+# any order, and a processor that has to guess which one is next guesses wrong.
+_N_OLD = 8
+_OLD = np.append(RENORMALISE ** -np.arange(float(_N_OLD)), 0.0)
 
 
 @kernel
 def in_epoch(weight, epoch_written, epoch_now):
     """A weight written in an older epoch, in units of this one; 0 when it is too old to matter (2**-128)."""
-    n_behind = epoch_now - epoch_written
-    if n_behind == 0:
-        return np.float32(weight)
-    return np.float32(weight * _OLD[n_behind]) if n_behind < 8 else np.float32(0.0)
+    return np.float32(weight * _OLD[min(epoch_now - epoch_written, _N_OLD)])
 
 
 @kernel

@@ -9,15 +9,24 @@ Nearness by text is read off the table of neighbours, in the same way for all pa
 
 import numpy as np
 
+from streamer.cachelines import LINE, bring
 from streamer.compiled import kernel
 from streamer.fastmath import exp, log, scramble
-from streamer.graph.candidates import CATEGORY, DEPTH, N_AFFINE, N_CHOSEN, N_INTERESTED, N_INTERESTS, find
+from streamer.graph.candidates import (
+    CATEGORY,
+    DEPTH,
+    N_AFFINE,
+    N_CHOSEN,
+    N_DRAWN,
+    N_INTERESTED,
+    N_INTERESTS,
+    find,
+)
 from streamer.graph.histories import history_length, past_item
-from streamer.graph.rates import ALL_ITEMS, rate_of
-from streamer.graph.state import DESCRIBED, WITH_CONTENT
+from streamer.graph.rates import ALL_ITEMS, COLD, rate_of
+from streamer.graph.state import DESCRIBED, ITEM_BYTES, WITH_CONTENT
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 
-_N_DRAWN = 16  # items drawn to guess at those that nobody proposed
 _N_TEXTS = 10  # of the user's last items, whose texts count
 _TEXT_DECAYS = (0.8 ** np.arange(_N_TEXTS)).astype(np.float32)
 _PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
@@ -85,26 +94,49 @@ def weigh_interests(graph, cands, user_row):
 @kernel
 def compare(graph, cands, user_row):
     """Likeness of every candidate of the last stage; with content its rate, too, and `unlisted[LIKENESS]`."""
+    has_content = graph.switches[WITH_CONTENT]
+    if has_content:
+        _draw_unlisted(graph, cands, user_row)
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         _compare_one(graph, cands, cands.row[index], cands.likeness[index])
-    if not graph.switches[WITH_CONTENT]:
+        if has_content:
+            _bring_nodes(graph, cands.row[index])
+    if not has_content:
         return
     per_total = np.float32(1.0 / max(graph.rates.total[ALL_ITEMS], 1e-30))
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         cands.rate[index] = rate_of(graph, cands.row[index]) * per_total
-    # what an item that nobody proposed is like, from a few drawn by the user's own numbers: the same in every replay
     total = np.float32(0.0)
+    for n in range(N_DRAWN):
+        _compare_one(graph, cands, np.int64(cands.drawn[n]), cands.drawn_likeness)
+        total += cands.drawn_likeness[SLOW] ** 2
+    cands.unlisted[LIKENESS] = total / np.float32(N_DRAWN)
+
+
+@kernel
+def _draw_unlisted(graph, cands, user_row):
+    """Fill `cands.drawn` with items that stand for those nobody proposed: by the user's own numbers, the same in every replay."""
     n_arrived = min(graph.rates.n[0], graph.rates.arrived.size)
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
     drawn = np.uint64(user_row * 1000003 + n_events + 1)
-    for _ in range(_N_DRAWN):
+    for n in range(N_DRAWN):
         drawn = scramble(drawn)
-        item_row = graph.rates.arrived[np.int64((drawn >> np.uint64(33)) % np.uint64(max(n_arrived, 1)))]
-        _compare_one(graph, cands, np.int64(item_row), cands.drawn_likeness)
-        total += cands.drawn_likeness[SLOW] ** 2
-    cands.unlisted[LIKENESS] = total / np.float32(_N_DRAWN)
+        cands.drawn[n] = graph.rates.arrived[
+            np.int64((drawn >> np.uint64(33)) % np.uint64(max(n_arrived, 1)))
+        ]
+    for n in range(N_DRAWN):
+        bring(graph.items, np.int64(cands.drawn[n]), ITEM_BYTES)
+
+
+@kernel
+def _bring_nodes(graph, item_row):
+    """Ask for what `rate_of` will read of a cold item's nodes."""
+    item = graph.items[item_row]
+    if item["n_events"] < COLD:
+        for q in range(item["n_nodes"]):
+            bring(graph.nodes, np.int64(item["nodes"][q]), LINE)
 
 
 @kernel

@@ -9,12 +9,14 @@ owner's own events: an item bought once a day keeps its neighbours for as many o
 
 import numpy as np
 
+from streamer.cachelines import bring
 from streamer.compiled import kernel
-from streamer.graph.state import CHANNELS, CO, LANES, SEQ
+from streamer.graph.state import CHANNELS, CO, ITEM_BYTES, LANES, SEQ
 
 NEIGHBOUR_HALF_LIFE = 20.0  # events of the owner
 _GROWTH = np.float32(2.0 ** (1.0 / NEIGHBOUR_HALF_LIFE))
 _RENORMALISE = np.float32(65536.0)
+_ID_BYTES, _SLOT_BYTES = 4, 4 * CHANNELS  # of a slot: in `neighbour`, in `evidence`
 
 
 @kernel
@@ -56,3 +58,16 @@ def age_row(graph, owner):
             for slot in range(graph.neighbour.shape[1]):
                 graph.evidence[owner, slot, channel] /= _RENORMALISE
     graph.items[owner]["neighbour_scale"] = scale
+
+
+@kernel
+def bring_ids(graph, owner):
+    """Ask for the ids of a row, and for the record of its owner, which holds their scale."""
+    bring(graph.items, owner, ITEM_BYTES)
+    bring(graph.neighbour, owner, graph.neighbour.shape[1] * _ID_BYTES)
+
+
+@kernel
+def bring_evidence(graph, owner):
+    """Ask for the evidence of a row: 32 lines of 128 neighbours, more than a processor asks for by itself in time."""
+    bring(graph.evidence, owner, graph.neighbour.shape[1] * _SLOT_BYTES)

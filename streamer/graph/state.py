@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.cachelines import zeros
 from streamer.graph.vectors import Tables, no_tables
 from streamer.nearest.table import N_NEAR, NearTable
 
@@ -92,6 +93,11 @@ class FoldSettings(NamedTuple):
     ] = ()  # paths, and kinds of evidence, that are switched off: for ablations, and for speed
 
 
+# Three cache lines, so that a list waits for three, not for four, wherever the record lies:
+#
+#     0    | weights and epochs of all clocks, places in their lists, flags
+#     64   | events, scale, values, foretold takes, numbers, length, three nodes
+#     128  | the other nodes
 ITEM = np.dtype(
     [
         ("weight", "f4", N_CLOCKS),  # grown units of each clock
@@ -111,8 +117,8 @@ ITEM = np.dtype(
         ("number", "f4", N_NUMBERS),  # standardised; nan = missing
         ("length", "f4"),  # of its vector of idf over nodes, as it was when the nodes were given
         ("nodes", "i4", NODES),  # feature node rows, categories first
-        # records have no padding: copies carry every byte, and the state hash reads them all
-        ("spare", "u4"),
+        # No padding: copies carry every byte, and the state hash reads them all. Spare ones fill the last cache line.
+        ("spare", "u4", 3),
     ],
     align=True,
 )
@@ -132,23 +138,27 @@ USER = np.dtype(
     align=True,
 )
 
+# Six cache lines. What lifts cold items is read for every node of every one of them: it lies in the first.
 NODE = np.dtype(
     [
         ("mass", "f4"),  # trending weight of all its items, grown units of the trending clock
         ("epoch", "i4"),
         ("n_top", "i4"),
+        ("n_cold", "i4"),  # items in the pool, with fewer than COLD events
+        ("cold_event", "i8"),  # events of cold items when the next two were brought up to date
+        ("cold_taken", "f4"),  # events of those in the pool, fading
+        ("cold_expected", "f4"),  # what chance would have given them
         ("top", "i4", NODE_TOP),  # its items by trending weight, heaviest first
         ("top_weight", "f4", NODE_TOP),  # of a segment: their fading counts
-        ("n_cold", "i4"),  # items in the pool, with fewer than COLD events
-        ("cold_taken", "f4"),  # their events, fading
-        ("cold_expected", "f4"),  # what chance would have given them
-        ("cold_event", "i8"),  # events of cold items when these two were brought up to date
-        ("n_recent", "i4"),
         ("recent", "i4", N_RECENT),  # ring of the items that came last
-        ("spare", "i4"),
+        ("n_recent", "i4"),
+        ("spare", "i4", 7),
     ],
     align=True,
 )
+
+
+ITEM_BYTES, USER_BYTES = ITEM.itemsize, USER.itemsize
 
 
 class Clocks(NamedTuple):
@@ -251,14 +261,14 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
     _check(settings)
     n_repeat_slots = settings.max_taken if settings.repeats else 1
     return Graph(
-        items=np.zeros(settings.max_items, ITEM),
-        damping=np.zeros(settings.max_items, np.float32),
+        items=zeros(settings.max_items, ITEM),
+        damping=zeros(settings.max_items, np.float32),
         unlistable=np.zeros(settings.max_items, np.bool_),
-        users=np.zeros(settings.max_users, USER),
-        nodes=np.zeros(settings.max_nodes, NODE),
+        users=zeros(settings.max_users, USER),
+        nodes=zeros(settings.max_nodes, NODE),
         node_items=np.zeros(settings.max_nodes, np.int32),
-        neighbour=np.zeros((settings.max_items, settings.n_neighbours), np.int32),
-        evidence=np.zeros((settings.max_items, settings.n_neighbours, CHANNELS), np.float32),
+        neighbour=zeros((settings.max_items, settings.n_neighbours), np.int32),
+        evidence=zeros((settings.max_items, settings.n_neighbours, CHANNELS), np.float32),
         clocks=Clocks(
             scale=np.ones(N_CLOCKS),
             growth=2.0 ** (1.0 / np.array(HALF_LIVES)),
@@ -280,7 +290,7 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
             n=np.zeros(2, np.int64),
         ),
         taken=Taken(
-            item=np.zeros(settings.max_taken, np.int32),
+            item=zeros(settings.max_taken, np.int32),
             times=np.zeros(n_repeat_slots, np.int32),
             last=np.zeros(n_repeat_slots, np.int32),
             free=np.full(MAX_TAKEN_CLASS + 1, -1, np.int64),
@@ -299,8 +309,8 @@ def new_graph(settings: FoldSettings, n_contexts: int, path_names: Sequence[str]
         ),
         vectors=no_tables(DIM, N_HEADS, HISTORY),
         company=Company(
-            np.zeros((settings.max_items, COMPANY), np.float32),
-            np.zeros((settings.max_items, COMPANY), np.int8),
+            zeros((settings.max_items, COMPANY), np.float32),
+            zeros((settings.max_items, COMPANY), np.int8),
         ),
         near=NearTable(
             np.zeros((0, N_NEAR), np.int32),

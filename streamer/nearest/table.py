@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.cachelines import zeros
 from streamer.compiled import kernel
 
 N_NEAR = 32
@@ -56,10 +57,10 @@ def new_table(max_items: int, dim: int) -> tuple[NearTable, Upkeep]:
     """Empty tables at their caps; a page of them costs memory once it is written."""
     cosines = np.arange(-ONE, ONE + 1) / ONE
     table = NearTable(
-        item=np.zeros((max_items, N_NEAR), np.int32),
-        similarity=np.zeros((max_items, N_NEAR), np.float32),
+        item=zeros((max_items, N_NEAR), np.int32),
+        similarity=zeros((max_items, N_NEAR), np.float32),
         mass=np.zeros(max_items, np.float32),
-        vector=np.zeros((max_items, dim), np.int8),
+        vector=zeros((max_items, dim), np.int8),
     )
     upkeep = Upkeep(
         place=np.zeros(max_items, np.int8),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from streamer.cachelines import LINE, bring
 from streamer.compiled import kernel, kernel_named
 from streamer.graph.candidates import N_CHOSEN, choose
 from streamer.graph.clocks import clock_weight
@@ -32,6 +33,19 @@ def name(half_life: float, audience: int) -> str:
         return "popularity"
     kind = {STARTERS: "starting", NEWCOMERS: "newcomers"}.get(audience, "trending")
     return f"{kind}_{half_life:.0f}"
+
+
+@kernel
+def bring_taken(graph, user_row):
+    """Ask for what `weigh_taken` will read of the items that the user took: their weights, the first line of a record."""
+    if graph.repeats or user_row < 0 or graph.users[user_row]["n_taken"] > _N_EXACT:
+        return
+    user = graph.users[user_row]
+    if user["taken_class"] == 0:
+        return
+    for slot in range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"])):
+        if graph.taken.item[slot] != 0:
+            bring(graph.items, np.int64(graph.taken.item[slot]) - 1, LINE)
 
 
 @kernel

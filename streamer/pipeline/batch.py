@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer import nearest
+from streamer import nearest, packed_ids
 from streamer.events import (
     CatalogItem,
     Event,
@@ -59,6 +59,7 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
     if settings.text_model != "none":
         nearest.warm_up()
     evict_items(state)
+    packed_ids.warm_up()
 
 
 def step(

@@ -15,6 +15,7 @@ from streamer.graph.candidates import Candidates, new_candidates
 from streamer.graph.state import SWITCHES, WITH_VECTORS
 from streamer.ids import IdTable
 from streamer.nearest import Nearest
+from streamer.packed_ids import PackedIds
 from streamer.propagate.learner import Trainer
 from streamer.ranker import Ranker, new_ranker
 from streamer.ranker.features import N_FEATURES
@@ -36,7 +37,7 @@ OTHER_KINDS = ("text", "rating")
 class Ids(NamedTuple):
     """The three kinds of outside names."""
 
-    users: IdTable
+    users: PackedIds  # there may be tens of millions
     items: IdTable
     nodes: IdTable  # feature nodes, "field=value" and the like, and segments of users
 
@@ -107,7 +108,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
     return State(
         settings,
         graph,
-        Ids(IdTable(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
+        Ids(PackedIds(settings.max_users), IdTable(settings.max_items), IdTable(settings.max_nodes)),
         Encoders(ignore=frozenset(settings.without) & frozenset(FEATURE_KINDS)),
         TextRows(settings.max_items),
         None,
@@ -210,13 +211,13 @@ def _used_tables(state: State) -> dict[str, NDArray[Any]]:
 
 
 def table_bytes(state: State) -> dict[str, int]:
-    """Bytes of every table in use, and of the id tables (estimated: 100 bytes beside the id itself)."""
+    """Bytes of every table in use, and of the id tables (of items and nodes estimated: 100 bytes beside the id itself)."""
     sizes = {
         name: table.nbytes for name, table in _used_tables(state).items() if not name.startswith("ranker_")
     }
     sizes["ranker"] = sum(t.nbytes for name, t in _used_tables(state).items() if name.startswith("ranker_"))
-    for name, ids in state.ids._asdict().items():
-        sizes[f"ids_{name}"] = 140 * ids.n_rows
+    sizes["ids_users"] = state.ids.users.n_bytes()
+    sizes["ids_items"], sizes["ids_nodes"] = 140 * state.ids.items.n_rows, 140 * state.ids.nodes.n_rows
     sizes["window_slots"] = state.window.slots.nbytes if state.window.ring.size else 0
     sizes["erased"] = state.erased.n_bytes()
     sizes["encoders"] = state.encoders.n_bytes()

@@ -10,11 +10,13 @@ others     `evidence`, `company`, `content`, `taste`: a file each
 
 import numpy as np
 
+from streamer.cachelines import bring
 from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.candidates import N_HISTORY
 from streamer.graph.histories import past_item
 from streamer.graph.state import ALL_TIME, WITH_TIME
+from streamer.graph.state import COMPANY as COMPANY_BYTES
 from streamer.paths import N_PATHS, NAMES
 from streamer.ranker import company, content, evidence, taste
 from streamer.ranker.company import compare_company, weigh_company
@@ -84,14 +86,17 @@ def describe(graph, cands, ranker, user_row, gap_ms):
 
 @kernel
 def _look_up(graph, cands, ranker):
-    """Fill row, share and base of the short list."""
-    n, base = ranker.n[SHORT], ranker.base
+    """Fill row, share and base of the short list, and ask for what is read later of items."""
+    n, base, has_texts = ranker.n[SHORT], ranker.base, graph.near.item.shape[0] > 0
     per_mass = np.float32(1.0 / max(graph.clocks.mass[ALL_TIME], 1.0))
     for c in range(n):
         index = ranker.candidate[c]
         ranker.row[c] = cands.row[index]
         ranker.share[c] = cands.current[index, ALL_TIME] * per_mass
         base[c] = cands.mixed[index] + np.float32(1e-12)
+        bring(graph.company.code, ranker.row[c], COMPANY_BYTES)
+        if has_texts:
+            bring(graph.near.vector, ranker.row[c], graph.near.vector.shape[1])
     for c in range(n):
         base[c] = log(base[c])
 

