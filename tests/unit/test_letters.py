@@ -42,7 +42,8 @@ class Office:
         """The worker reads what there is."""
         records = self._source.poll(100, 0)
         admitted = admit_all(records, SETTINGS.kinds(), SETTINGS.max_skew_s * 1000)
-        self.learned += self._intake.take(records, admitted).events
+        self._intake.take(records, admitted)
+        self.learned += admitted.events
 
     def write(self, value: bytes | None, key: bytes | None = b"u") -> None:
         """A producer writes, and the worker reads."""

@@ -96,7 +96,7 @@ def test_without_vectors_nobody_trains() -> None:
 def test_a_second_signal_does_not_wait_for_the_first() -> None:
     """One asks the worker to come to an end; whoever asks again wants it now."""
     stop = threading.Event()
-    worker._stop_on_signals(stop)
+    worker._stop_on_signals(stop, lambda: False)
     signal.raise_signal(signal.SIGTERM)
     assert stop.is_set()
     with pytest.raises(KeyboardInterrupt):
