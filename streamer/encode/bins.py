@@ -56,8 +56,6 @@ class RunningBins:
                 for left in range(MAX_BINS - 1)
             ]
             left = pairs.index(min(pairs))
-            if pairs[left] * N_BINS > n:
-                return
             del self.cuts[left]
             self.ids[left : left + 2] = [self._new_id()]
             at -= left < at

@@ -76,7 +76,6 @@ class FirstListings:
         places = rows.ravel() + 1
         first = np.unique(places[self._stages[places] == _WAITING]) - 1
         self._stages[places] = _DONE
-        self._stages[0] = _UNSEEN
         now_s = self._clock.monotonic_s()
         return [now_s - self._received_s.pop(row) for row in first.tolist()]
 
