@@ -8,17 +8,9 @@ online EM, in its forgetting form; measured in research/prototype.md).
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import (
-    N_ALL,
-    N_CHOSEN,
-    N_PROPOSED,
-    choose,
-    choose_best,
-    clear,
-    gather,
-    read_clocks,
-)
+from streamer.graph.candidates import choose, choose_best, clear, gather, read_clocks
 from streamer.graph.content import compare, compare_texts, weigh_interests
+from streamer.graph.scratch import N_ALL, N_CHOSEN, N_PROPOSED
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
 from streamer.paths.trending import bring_taken, weigh_taken

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.compiled import entry_kernel, kernel
-from streamer.graph.candidates import N_FINAL, N_PROPOSED, find, may_list
+from streamer.graph.candidates import find, may_list
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, is_new_session
 from streamer.graph.learning import learn
+from streamer.graph.scratch import N_FINAL, N_PROPOSED
 from streamer.graph.state import (
     ALL_TIME,
     CATALOGUED,

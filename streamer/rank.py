@@ -10,8 +10,9 @@ import numpy as np
 from streamer.cachelines import bring
 from streamer.compiled import entry_kernel, kernel
 from streamer.fastmath import scramble
-from streamer.graph.candidates import N_FINAL, N_PROPOSED, may_list
+from streamer.graph.candidates import may_list
 from streamer.graph.rates import COLD
+from streamer.graph.scratch import N_FINAL, N_PROPOSED
 from streamer.graph.state import EVENTS, USER_BYTES
 from streamer.mixture import main_path, mix
 from streamer.paths import NAMES

@@ -14,7 +14,7 @@ from synthetic import Stream
 
 from streamer import pipeline
 from streamer.config import Settings
-from streamer.graph.candidates import N_ALL
+from streamer.graph.scratch import N_ALL
 from streamer.publish import Publisher
 
 BASE = 100_000  # items while users grow, and users while items grow

@@ -12,18 +12,10 @@ import numpy as np
 from streamer.cachelines import LINE, bring
 from streamer.compiled import kernel
 from streamer.fastmath import exp, log, scramble
-from streamer.graph.candidates import (
-    CATEGORY,
-    DEPTH,
-    N_AFFINE,
-    N_CHOSEN,
-    N_DRAWN,
-    N_INTERESTED,
-    N_INTERESTS,
-    find,
-)
+from streamer.graph.candidates import find
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import ALL_ITEMS, COLD, rate_of
+from streamer.graph.scratch import CATEGORY, DEPTH, N_AFFINE, N_CHOSEN, N_DRAWN, N_INTERESTED, N_INTERESTS
 from streamer.graph.state import DESCRIBED, ITEM_BYTES, WITH_CONTENT
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 

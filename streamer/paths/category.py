@@ -3,8 +3,9 @@
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import CATEGORY, N_AFFINE, N_CHOSEN, choose, weigh_categories
+from streamer.graph.candidates import choose, weigh_categories
 from streamer.graph.categories import node_mass
+from streamer.graph.scratch import CATEGORY, N_AFFINE, N_CHOSEN
 from streamer.graph.state import TRENDING
 
 _N_PROPOSED = 10  # items a node

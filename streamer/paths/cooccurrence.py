@@ -1,7 +1,7 @@
 """Co-occurrence: items taken within a window of the user's last items, by anyone, in any order."""
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import TOGETHER
+from streamer.graph.scratch import TOGETHER
 from streamer.paths.evidence import score_column
 
 

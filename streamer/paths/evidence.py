@@ -3,7 +3,7 @@
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import N_ALL
+from streamer.graph.scratch import N_ALL
 
 FAINTEST = 1e-30  # evidence that faded further is silence: dividing by what is left would not give a number
 

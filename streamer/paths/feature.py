@@ -8,9 +8,10 @@ theirs.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import N_CHOSEN, N_INTERESTED, choose
+from streamer.graph.candidates import choose
 from streamer.graph.content import LIKENESS, SLOW
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
+from streamer.graph.scratch import N_CHOSEN, N_INTERESTED
 from streamer.graph.state import N_RECENT
 
 _N_NODES = 6  # nodes that propose

@@ -1,7 +1,7 @@
 """Sequence: items that followed, or preceded, the user's last items."""
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import FAR, LAST, NEAR
+from streamer.graph.scratch import FAR, LAST, NEAR
 from streamer.paths.evidence import score_column
 
 

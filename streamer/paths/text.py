@@ -8,10 +8,11 @@ sequence evidence that neighbours by text lend to cold items.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import N_ALL, N_CHOSEN, N_LENDERS, N_LENDING, NEAR, choose, find
+from streamer.graph.candidates import choose, find
 from streamer.graph.content import NEARNESS
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
+from streamer.graph.scratch import N_ALL, N_CHOSEN, N_LENDERS, N_LENDING, NEAR
 from streamer.nearest.table import N_NEAR
 from streamer.paths.evidence import FAINTEST
 

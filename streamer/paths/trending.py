@@ -12,9 +12,10 @@ import numpy as np
 
 from streamer.cachelines import LINE, bring
 from streamer.compiled import kernel, kernel_named
-from streamer.graph.candidates import N_CHOSEN, choose
+from streamer.graph.candidates import choose
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import has_taken, history_length, past_item
+from streamer.graph.scratch import N_CHOSEN
 from streamer.graph.state import EVERYONE, N_CLOCKS, NEWCOMERS, STARTERS
 
 N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty and what the mixture adds

@@ -4,8 +4,8 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import dot, exp, scramble
-from streamer.graph.candidates import N_CHOSEN
 from streamer.graph.histories import copy_history
+from streamer.graph.scratch import N_CHOSEN
 from streamer.graph.vectors import user_vector
 
 _N_DRAWN = 32  # items drawn to guess at the mass of those that nobody proposed

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.fastmath import scramble
-from streamer.graph.candidates import MAX_K
 from streamer.graph.rates import COLD
+from streamer.graph.scratch import MAX_K
 from streamer.graph.state import EVENTS, HISTORY, NO_VALUE, TICK_MS, VALUE_UNIT
 from streamer.graph.vectors import user_vectors as user_vectors_kernel
 from streamer.pipeline.state import State

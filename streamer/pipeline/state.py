@@ -11,7 +11,7 @@ from streamer.encode import Encoders
 from streamer.erased import ErasedUsers
 from streamer.errors import ConfigError
 from streamer.graph import FoldSettings, Graph, new_graph
-from streamer.graph.candidates import Candidates, new_candidates
+from streamer.graph.scratch import Candidates, new_candidates
 from streamer.graph.state import SWITCHES, WITH_VECTORS
 from streamer.ids import IdTable
 from streamer.nearest import Nearest

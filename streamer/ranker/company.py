@@ -3,9 +3,9 @@
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import DEPTH
 from streamer.graph.company import point
 from streamer.graph.histories import past_item
+from streamer.graph.scratch import DEPTH
 from streamer.graph.state import COMPANY
 from streamer.nearest.table import ONE, dot_of
 from streamer.ranker.state import SHORT

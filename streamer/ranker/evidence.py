@@ -7,7 +7,9 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import log
-from streamer.graph.candidates import (
+from streamer.graph.candidates import SMOOTH
+from streamer.graph.learning import BACKWARD
+from streamer.graph.scratch import (
     BACK_FIRST,
     BACK_NEAR,
     BAYES,
@@ -18,10 +20,8 @@ from streamer.graph.candidates import (
     N_ROWS,
     NEAR,
     SECOND,
-    SMOOTH,
     TOGETHER,
 )
-from streamer.graph.learning import BACKWARD
 from streamer.ranker.state import SHORT
 
 EVIDENCE_NAMES = (

@@ -13,8 +13,8 @@ import numpy as np
 from streamer.cachelines import bring
 from streamer.compiled import kernel
 from streamer.fastmath import log
-from streamer.graph.candidates import N_HISTORY
 from streamer.graph.histories import past_item
+from streamer.graph.scratch import N_HISTORY
 from streamer.graph.state import ALL_TIME, WITH_TIME
 from streamer.graph.state import COMPANY as COMPANY_BYTES
 from streamer.paths import N_PATHS, NAMES

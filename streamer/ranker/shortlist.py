@@ -8,8 +8,8 @@ online-retail, cold items: .231 -> .243 with the same number of candidates; movi
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import N_PROPOSED
 from streamer.graph.rates import COLD
+from streamer.graph.scratch import N_PROPOSED
 from streamer.ranker.state import N_BEST, N_RANKED, SHORT
 
 _N_BINS = 2048  # of the leading bits of a probability

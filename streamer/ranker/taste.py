@@ -8,9 +8,9 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import log
-from streamer.graph.candidates import DEPTH
 from streamer.graph.clocks import clock_weight
 from streamer.graph.histories import past_item
+from streamer.graph.scratch import DEPTH
 from streamer.graph.state import EVENTS, TRENDING
 from streamer.ranker.state import LAST_TAKEN, MEAN, N_TRAITS, SHORT
 

@@ -12,7 +12,7 @@ from twins import history_of
 
 from streamer import paths
 from streamer.graph import content
-from streamer.graph.candidates import DEPTH, N_CHOSEN
+from streamer.graph.scratch import DEPTH, N_CHOSEN
 
 _MASK = 2**64 - 1
 

@@ -9,7 +9,7 @@ from whole_model import a_log, new_state
 from streamer import mixture, paths, pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import FoldSettings
-from streamer.graph.candidates import N_CHOSEN
+from streamer.graph.scratch import N_CHOSEN
 from streamer.graph.state import KNOWN, LANES, WITH_RANKER
 from streamer.prequential import COUNTED, MEASURED
 

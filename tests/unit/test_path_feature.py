@@ -9,8 +9,8 @@ from whole_model import SETTINGS, a_log, rows_of_users
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import content
-from streamer.graph.candidates import N_INTERESTED
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
+from streamer.graph.scratch import N_INTERESTED
 from streamer.graph.state import DESCRIBED
 from streamer.paths import feature
 

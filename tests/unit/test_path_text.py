@@ -9,8 +9,8 @@ from twins import history_of, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
 from streamer import pipeline
-from streamer.graph.candidates import N_ALL, N_LENDING, NEAR
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
+from streamer.graph.scratch import N_ALL, N_LENDING, NEAR
 from streamer.nearest.table import BANDWIDTH
 from streamer.paths import text
 

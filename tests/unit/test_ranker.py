@@ -9,8 +9,8 @@ from whole_model import SETTINGS, a_log, new_state
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
-from streamer.graph.candidates import N_PROPOSED, new_candidates
 from streamer.graph.rates import COLD
+from streamer.graph.scratch import N_PROPOSED, new_candidates
 from streamer.prequential import COUNTED
 from streamer.ranker import features, new_ranker
 from streamer.ranker.guard import IS_ON

@@ -10,14 +10,7 @@ from whole_model import a_log, new_state
 from streamer import paths, pipeline
 from streamer.events import CatalogItem, Interaction, ItemRetired
 from streamer.graph import FoldSettings
-from streamer.graph.candidates import (
-    DEPTH,
-    N_ALL,
-    N_CHOSEN,
-    N_FINAL,
-    N_PROPOSED,
-    new_candidates,
-)
+from streamer.graph.scratch import DEPTH, N_ALL, N_CHOSEN, N_FINAL, N_PROPOSED, new_candidates
 from streamer.graph.state import KNOWN, LANES
 from streamer.paths import LIST_PATHS
 

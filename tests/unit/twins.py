@@ -11,7 +11,7 @@ from collections import defaultdict
 import numpy as np
 
 from streamer import mixture, paths
-from streamer.graph import candidates, learning, new_graph, rows
+from streamer.graph import candidates, learning, new_graph, rows, scratch
 from streamer.graph.state import (
     ARRIVALS,
     AUDIENCES,
@@ -191,14 +191,14 @@ NOT_COUNTING = (*(name for name in paths.NAMES if name not in COUNTING), "ranker
 
 # Evidence paths: (column, damped by popularity, sharpened).
 EVIDENCE = {
-    "sequence": (candidates.NEAR, True, False),
-    "sequence_sharp": (candidates.NEAR, True, True),
-    "sequence_far": (candidates.FAR, True, False),
-    "lag_one": (candidates.LAST, False, False),
-    "cooccurrence": (candidates.TOGETHER, True, False),
-    "cooccurrence_sharp": (candidates.TOGETHER, True, True),
+    "sequence": (scratch.NEAR, True, False),
+    "sequence_sharp": (scratch.NEAR, True, True),
+    "sequence_far": (scratch.FAR, True, False),
+    "lag_one": (scratch.LAST, False, False),
+    "cooccurrence": (scratch.TOGETHER, True, False),
+    "cooccurrence_sharp": (scratch.TOGETHER, True, True),
 }
-_CHANNEL = {candidates.NEAR: SEQ, candidates.FAR: SEQ, candidates.TOGETHER: CO}
+_CHANNEL = {scratch.NEAR: SEQ, scratch.FAR: SEQ, scratch.TOGETHER: CO}
 
 
 class DensePaths:
@@ -208,7 +208,7 @@ class DensePaths:
         self.graph, self.user = graph, user
         self.known = [item for item in range(graph.items.size) if graph.items[item]["flags"] & KNOWN]
         self.taken = taken_of(graph, user) if user >= 0 else {}
-        self.history = history_of(graph, user)[: candidates.DEPTH] if user >= 0 else []
+        self.history = history_of(graph, user)[: scratch.DEPTH] if user >= 0 else []
 
     def may_list(self, item):
         """Available, and not taken where repeats are off."""
@@ -230,7 +230,7 @@ class DensePaths:
             for item, channels in row_of(self.graph, owner).items():
                 if not self.may_list(item):
                     continue
-                if column == candidates.LAST:
+                if column == scratch.LAST:
                     values[item] += float(channels[LAG]) if k == 0 else 0.0
                 else:
                     values[item] += float(candidates._DECAY[column]) ** k * float(channels[_CHANNEL[column]])
@@ -268,7 +268,7 @@ class DensePaths:
             for node in nodes:
                 weight = 0.9**k / len(nodes)
                 total += weight
-                if node in share or len(share) < candidates.N_AFFINITIES:
+                if node in share or len(share) < scratch.N_AFFINITIES:
                     share[node] += weight
         chances = defaultdict(float)
         for node, weight in share.items():
