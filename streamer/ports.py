@@ -45,7 +45,7 @@ class Fold(NamedTuple):
     served: bytes = (
         b""  # rank of each interaction on the list its user could read, a byte each; none: nothing was served
     )
-    share: float = 1.0  # of users measured
+    max_measured: int = 0  # interactions of it that were measured at most; 0: no limit
 
 
 class Source(Protocol):

@@ -33,8 +33,8 @@ def append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
         fold.rounds,
         "served",
         fold.served,
-        "share",
-        repr(fold.share),
+        "max_measured",
+        fold.max_measured,
     )
     return ("XADD", key_of(prefix), "MAXLEN", "~", MAX_ENTRIES, f"{fold.number}-0", *entry)
 
@@ -76,8 +76,12 @@ def _fold(entry_id: bytes, fields: Any) -> Fold:
         fields = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         spans = _SPANS.decode(fields[b"spans"])
-        rounds, served, share = fields[b"rounds"].decode("ascii"), fields[b"served"], float(fields[b"share"])
-        return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served, share)
+        rounds, served, most = (
+            fields[b"rounds"].decode("ascii"),
+            fields[b"served"],
+            int(fields[b"max_measured"]),
+        )
+        return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served, most)
     except (KeyError, ValueError, msgspec.DecodeError):
         return Fold(
             0, (), 0

@@ -138,8 +138,7 @@ class Settings(BaseSettings):
     )
     max_measured: PositiveInt = Field(
         32,
-        description="Events of a live batch measured, on average, where that is fewer than `measure_share` of them: "
-        "a long batch keeps its users waiting",
+        description="Events of a live batch that are measured at most: a long batch would keep its users waiting",
     )
 
     max_batch: BatchSize = Field(512, description="Records folded between two writes, live")

@@ -7,6 +7,7 @@ with the one that comes back.
     delivery.py     what comes twice, and what erased users did before, is left out
     batch.py        one batch into the state
     description.py  what the catalog says of an item, into the tables
+    measuring.py    which interactions are ranked before they are learned
     info.py         what a batch did
     eviction.py     room for new users in a full table
     leaving.py      which items make way, and the long part of it, a stretch at a time

@@ -39,6 +39,7 @@ from streamer.pipeline.info import Erased, StepInfo
 from streamer.pipeline.items import evict_items, is_used, make_room, reuse_row
 from streamer.pipeline.leaving import n_until_due, stay
 from streamer.pipeline.lists import rank_users, user_vectors
+from streamer.pipeline.measuring import Measuring
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.segments import admit_segments
 from streamer.pipeline.state import State, new_state
@@ -63,7 +64,11 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
 
 
 def step(
-    state: State, events: Sequence[Event], measure_share: float = 1.0, log_ms: Sequence[int] | None = None
+    state: State,
+    events: Sequence[Event],
+    measure_share: float = 1.0,
+    log_ms: Sequence[int] | None = None,
+    max_measured: int | None = None,
 ) -> tuple[State, StepInfo]:
     """Fold a batch in the order of the log.
 
@@ -73,11 +78,13 @@ def step(
             same in every replay. Part of what must be equal for two folds to be equal.
         log_ms: (n,) the log's own time of each event, epoch milliseconds, -1 where it has none: whether an erased user did
             something before he was erased. None: the log has no times.
+        max_measured: Interactions of this batch that are measured at most. None: all of that share of users. Then the state
+            does not depend on how the log is cut into batches; with a limit it does, and a repetition needs the same cuts.
 
     Raises:
         ValueError: there are not as many times as events.
     """
-    batch = _Batch(state, measure_share)
+    batch = _Batch(state, measure_share, max_measured)
     for kind, run in groupby(to_be_folded(state, events, log_ms, batch.skipped), key=type):
         if kind is Interaction:
             batch.take_interactions(cast(list[Interaction], list(run)))
@@ -91,10 +98,11 @@ def step(
 class _Batch:
     """Gathers runs of interactions for the kernel; anything else first lets them be folded."""
 
-    def __init__(self, state: State, measure_share: float) -> None:
+    def __init__(self, state: State, measure_share: float, max_measured: int | None) -> None:
         self.state = state
         self._ids = state.ids
         self._measure_share = measure_share
+        self._measuring = Measuring(measure_share, max_measured)
         self._users: list[int] = []
         self._items: list[int] = []
         self._times: list[int] = []
@@ -234,7 +242,7 @@ class _Batch:
         )
         for n, segments in self._contexts.items():
             out.context[n, : len(segments)] = segments[:CONTEXT_NODES]
-        measured = _chosen(out.user_row, self._measure_share)
+        measured = self._measuring.choose(out.user_row)
         done = 0
         while done < out.user_row.size:
             done = self._fold_from(done, measured, out)
@@ -333,11 +341,6 @@ class _Batch:
             self._erased_rows.append(user_row)
         self._erased.append(user_id)
         self._removed.append(removed)
-
-
-def _chosen(user_rows: NDArray[np.int32], share: float) -> NDArray[np.bool_]:
-    mixed = (user_rows.astype(np.uint64) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
-    return mixed < np.uint64(round(share * 2**32))
 
 
 def _joined(outcomes: list[Outcomes]) -> Outcomes:

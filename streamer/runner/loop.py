@@ -216,7 +216,7 @@ class Runner:
         self._intake.take(batch.records, admitted)
         self._publishing.read(batch.records)
         if admitted.events:
-            chances = Chances(batch.fold.rounds, batch.fold.served, batch.fold.share)
+            chances = Chances(batch.fold.rounds, batch.fold.served, batch.fold.max_measured)
             info = self._model.refold(admitted.events, self._clock.now_ms(), chances, admitted.log_ms)
             self._after_fold(info, admitted.events, self._clock.monotonic_s())
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamer import checkpoint, pipeline, report
 from streamer.config import Settings
-from streamer.events import Event, Interaction
+from streamer.events import Event
 from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
 from streamer.publish import ANONYMOUS_ROW, Publisher
@@ -47,7 +47,7 @@ class Chances(NamedTuple):
 
     rounds: str = ""
     served: bytes = b""
-    share: float = 1.0
+    max_measured: int = 0  # 0: no limit
 
 
 class Model:
@@ -99,8 +99,8 @@ class Model:
         """
         if self.trainer is not None:
             self.trainer.patient = not is_serving
-        share = self._share(events, is_serving)
-        self.state, info = pipeline.step(self.state, events, share, log_ms)
+        share, most = self._settings.measure_share, self._max_measured(len(events), is_serving)
+        self.state, info = pipeline.step(self.state, events, share, log_ms, most)
         # before the look-up: a row that changed hands in this batch must not show its newcomer the list of the one who left
         self._forget(info)
         served = self._publisher.served(info.outcomes) if is_serving else None
@@ -109,16 +109,15 @@ class Model:
         rounds = self.trainer.take_decisions() if self.trainer is not None else ""
         # lists are at most 200 items long: a rank fits into a byte
         ranks = served.astype(np.uint8).tobytes() if served is not None else b""
-        self._chances = Chances(rounds, ranks, share)
+        self._chances = Chances(rounds, ranks, most or 0)
         return info
 
-    def _share(self, events: Sequence[Event], is_serving: bool) -> float:
-        """Of users that are measured in this batch: nobody waits for his list while a long batch is ranked event by event."""
-        share, most = self._settings.measure_share, self._settings.max_measured
-        if not is_serving or self._settings.training_waits or len(events) <= most:
-            return share
-        n_interactions = sum(isinstance(event, Interaction) for event in events)
-        return min(share, most / n_interactions) if n_interactions > most else share
+    def _max_measured(self, n_events: int, is_serving: bool) -> int | None:
+        """Nobody waits for his list while a long batch is ranked event by event; None where nobody waits at all."""
+        settings = self._settings
+        if not is_serving or settings.training_waits or n_events <= settings.max_measured:
+            return None
+        return settings.max_measured
 
     def take_chances(self) -> Chances:
         """What of the batch that was folded since the last call the log does not settle."""
@@ -135,7 +134,8 @@ class Model:
         """
         if self.trainer is not None:
             self.trainer.plan(chances.rounds)
-        self.state, info = pipeline.step(self.state, events, chances.share, log_ms)
+        share, most = self._settings.measure_share, chances.max_measured or None
+        self.state, info = pipeline.step(self.state, events, share, log_ms, most)
         self._note(info, now_ms)
         self._forget(info)
         if self.trainer is not None:
@@ -143,7 +143,7 @@ class Model:
             self.trainer.take_decisions()
         served = np.frombuffer(chances.served, np.uint8).astype(np.int32)
         was_serving = served.size == info.n_interactions
-        self.scoreboard.update(info.outcomes, served if was_serving else None, chances.share)
+        self.scoreboard.update(info.outcomes, served if was_serving else None, share)
         return info
 
     def room(self) -> Callable[[], checkpoint.Room]:

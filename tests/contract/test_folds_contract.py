@@ -39,7 +39,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[_Stores]:
 def a_fold(number: int) -> Fold:
     """A batch of two spans; each has other contents."""
     spans = (Span("interactions", 0, number, number + 3), Span("cat\u00e4log", 11, 2**40 + number, 2**41))
-    return Fold(number, spans, 7, "031"[: number % 4], bytes([0, 10, 255, number % 256]), 1 / number)
+    return Fold(number, spans, 7, "031"[: number % 4], bytes([0, 10, 255, number % 256]), number % 3)
 
 
 def test_batches_come_back_in_order_and_as_they_were(stores: _Stores) -> None:

@@ -223,9 +223,11 @@ def folded(settings: Settings, log: list[tuple[list[Record], Fold]]) -> tuple[pi
         trainer.plan(fold.rounds)
         read = [one for record in records for one in admitted(settings, record)]
         events, log_ms = [event for event, _ in read], [log_ms for _, log_ms in read]
-        state, info = pipeline.step(state, events, fold.share, log_ms)
+        state, info = pipeline.step(state, events, settings.measure_share, log_ms, fold.max_measured or None)
         ranks = np.frombuffer(fold.served, np.uint8).astype(np.int32)
-        scoreboard.update(info.outcomes, ranks if ranks.size == info.n_interactions else None, fold.share)
+        scoreboard.update(
+            info.outcomes, ranks if ranks.size == info.n_interactions else None, settings.measure_share
+        )
     measured = {"k": settings.k, "measure_share": settings.measure_share}
     document = report.build(settings.topic_interactions, measured, state, scoreboard)
     trainer.close()

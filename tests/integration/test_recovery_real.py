@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_passed_over(
 ) -> None:
     """In a directory: one byte of the newest is another. The one before it and the batches since come to the same state."""
     worker, watch, kept = make_shop_worker(redis_url), Watch(redis_url, prefix), tmp_path / "checkpoints"
-    # of a batch longer than two events a share is measured: how many that are is a matter of the batch, so of the log of folds
+    # of a batch longer than two events a part is measured: which events that are is a matter of the batch, so of the log of folds
     settings = {**SETTINGS, **OFTEN, "checkpoint_url": str(kept), "max_measured": 2}
     worker.start(**settings)
     wait_until_live(worker, poll_until)

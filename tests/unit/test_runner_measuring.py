@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamer import pipeline
 from streamer.config import Settings
-from streamer.events import CatalogItem, Event, Interaction
+from streamer.events import Event, Interaction
+from streamer.pipeline.measuring import Measuring
 from streamer.runner.model import Chances, Model
 
 MOST = 8
@@ -40,30 +42,43 @@ def chances_of(events: list[Event], *, is_serving: bool = True, **settings: Any)
     return model.take_chances()
 
 
-@pytest.mark.parametrize("n", [1, MOST])
-def test_a_short_batch_is_measured_whole(n: int) -> None:
-    """As many as may be measured are."""
-    assert chances_of(views(n)).share == 1.0
-
-
-def test_of_a_long_batch_a_share_is_measured() -> None:
-    """As many on average as may be; only interactions count, since nothing else is measured."""
-    news: list[Event] = [CatalogItem(item_id=f"new{n}", timestamp_ms=1) for n in range(MOST)]
-    assert chances_of([*news, *views(MOST)]).share == 1.0
-    assert chances_of([*news, *views(4 * MOST)]).share == 0.25
-
-
-def test_a_smaller_share_stays() -> None:
-    """The limit never measures more than the settings ask for."""
-    assert chances_of(views(4 * MOST), measure_share=0.125).share == 0.125
-    assert chances_of(views(4 * MOST), measure_share=0.5).share == 0.25
+def test_a_long_batch_has_a_limit() -> None:
+    """A short one has none: all of it is within."""
+    assert chances_of(views(MOST)).max_measured == 0
+    assert chances_of(views(MOST + 1)).max_measured == MOST
 
 
 @pytest.mark.parametrize("why", ["nobody waits for a list", "each run must come to the same"])
 def test_where_nobody_waits_all_are_measured(why: str) -> None:
     """While a start reads the log, and where the settings ask for equal states."""
     is_serving = why != "nobody waits for a list"
-    assert chances_of(views(4 * MOST), is_serving=is_serving, training_waits=is_serving).share == 1.0
+    assert chances_of(views(4 * MOST), is_serving=is_serving, training_waits=is_serving).max_measured == 0
+
+
+def test_users_are_chosen_whole_and_the_same_again() -> None:
+    """By their numbers; only the one at the limit is cut, in the order of the log. The limit is that of all runs together."""
+    rows = np.array([7, 3, 7, 9, 3, 3, 9], np.int32)
+    numbers = {row: row * 2654435769 % 2**32 for row in (3, 7, 9)}
+    first, second, third = sorted(numbers, key=lambda row: numbers[row])
+    n_first, n_second = (int((rows == row).sum()) for row in (first, second))
+    measuring = Measuring(1.0, n_first + n_second - 1)
+    chosen = measuring.choose(rows)
+    assert chosen.sum() == n_first + n_second - 1
+    assert chosen[rows == first].all()
+    assert chosen[rows == second].tolist() == [True] * (n_second - 1) + [False]
+    assert not chosen[rows == third].any()
+    assert not measuring.choose(rows).any()
+
+
+def test_a_limit_is_within_the_share() -> None:
+    """Users outside it are never measured, however few there are; without a limit all inside are."""
+    rows = np.arange(64, dtype=np.int32)
+    inside = (rows.astype(np.uint64) * np.uint64(2654435769) % np.uint64(2**32)) < 2**30
+    assert Measuring(0.25, None).choose(rows).tolist() == inside.tolist()
+    assert Measuring(0.25, 64).choose(rows).tolist() == inside.tolist()
+    some = Measuring(0.25, 5).choose(rows)
+    assert some.sum() == 5
+    assert not some[~inside].any()
 
 
 def test_a_restart_measures_the_same() -> None:
