@@ -57,6 +57,8 @@ def fuzz(target: str, n: int, seed: int, corpus: Path) -> None:
         mutator = Mutator(rng, [value[n_head:] for value in seeds], [])
         return (data[:n_head] + mutator.broken(data[n_head:]))[:max_size]
 
+    for value in seeds:
+        TARGETS[target](value)  # kernels are compiled now: the compiler cannot read what is instrumented
     atheris.instrument_all()
     atheris.Setup(
         [f"fuzz-{target}", f"-runs={n}", f"-seed={seed}", str(corpus)], TARGETS[target], custom_mutator=mutate
