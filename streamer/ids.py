@@ -2,12 +2,45 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 16_384  # ids joined at once: no longer than that is the interpreter held
+
+
+class Frozen(NamedTuple):
+    """Ids as `IdTable.freeze` gives them, checked."""
+
+    text: str  # all ids, one after the other
+    ends: NDArray[np.int64]  # (n_ids,) where each ends in it, characters
+    lengths: NDArray[np.int32]  # (n_ids,)
+    rows: NDArray[np.int32]  # (n_ids,)
+    released: NDArray[np.int32]  # the next one last
+    n_rows: int
+
+
+def check_frozen(max_rows: int, arrays: Mapping[str, NDArray[Any]]) -> Frozen:
+    """The ids that these arrays hold.
+
+    Raises:
+        ValueError: the arrays contradict each other, or do not fit into `max_rows`.
+    """
+    lengths, rows, released = arrays["lengths"], arrays["rows"], arrays["released"]
+    n_rows, text = int(arrays["n_rows"][0]), arrays["text"].tobytes().decode()
+    if (
+        not 0 <= n_rows <= max_rows
+        or lengths.min(initial=1) < 0
+        or int(lengths.sum(dtype=np.int64)) != len(text)
+    ):
+        raise ValueError(
+            f"ids: expected at most {max_rows} rows and a text as long as its ids, got {n_rows} rows"
+        )
+    everyone = np.concatenate([rows, released])
+    if lengths.size != rows.size or not np.array_equal(np.sort(everyone), np.arange(n_rows)):
+        raise ValueError(f"ids: expected each of {n_rows} rows once, owned or released")
+    return Frozen(text, np.cumsum(lengths, dtype=np.int64), lengths, rows, released, n_rows)
 
 
 class IdTable:
@@ -135,21 +168,7 @@ class IdTable:
         Raises:
             ValueError: the arrays contradict each other, or do not fit into `max_rows`.
         """
-        lengths, rows, released = arrays["lengths"], arrays["rows"], arrays["released"]
-        n_rows = int(arrays["n_rows"][0])
-        text = arrays["text"].tobytes().decode()
-        ends = np.cumsum(lengths, dtype=np.int64)
-        everyone = np.concatenate([rows, released])
-        if (
-            not 0 <= n_rows <= max_rows
-            or lengths.min(initial=1) < 0
-            or int(lengths.sum(dtype=np.int64)) != len(text)
-        ):
-            raise ValueError(
-                f"ids: expected at most {max_rows} rows and a text as long as its ids, got {n_rows} rows"
-            )
-        if lengths.size != rows.size or not np.array_equal(np.sort(everyone), np.arange(n_rows)):
-            raise ValueError(f"ids: expected each of {n_rows} rows once, owned or released")
+        text, ends, lengths, rows, released, n_rows = check_frozen(max_rows, arrays)
         ids = cls(max_rows)
         bounds = zip((ends - lengths).tolist(), ends.tolist(), rows.tolist(), strict=True)
         ids._row_of = {text[begin:end]: row for begin, end, row in bounds}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from streamer.adapters.kafka import KEPT_FOR_EVER, Keeping
+from streamer.adapters.redis_checkpoints import MAX_BYTES
 from streamer.adapters.redis_server import ServerFacts
 from streamer.config import Settings
 from streamer.ports import TopicPartition
@@ -17,7 +18,6 @@ _BYTES_A_PLACE = 70  # on a list
 _BYTES_A_LIST = 150  # beside its places
 _BYTES_A_VECTOR = 500
 _BYTES_A_TEXT = 900
-_MAX_CHECKPOINT_BYTES = 256 << 20
 
 _KEYED = {"catalog": "items", "profiles": "profiles", "texts": "vectors of texts"}
 
@@ -131,7 +131,7 @@ def redis_bytes(settings: Settings) -> int:
     total = settings.max_users * a_user + settings.max_items * an_item
     if settings.checkpoint_url is None and settings.checkpoint_interval_s:
         # the next one is written before the oldest goes
-        total += (settings.checkpoint_keep + 1) * _MAX_CHECKPOINT_BYTES
+        total += (settings.checkpoint_keep + 1) * MAX_BYTES
     return total
 
 

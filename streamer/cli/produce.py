@@ -14,6 +14,7 @@ from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, InvalidEvent
 from streamer.events import (
     MAX_MESSAGE_BYTES,
+    SECONDS_BELOW,
     Interaction,
     Kind,
     OutsideEvent,
@@ -26,7 +27,7 @@ _TIMEOUT_S = 10.0
 _MAX_TOLD = 20  # invalid lines that get a sentence each: a file in another format has a million of them
 _MAX_EXCERPT = 40  # characters of a line
 # A whole number up to here is no time in milliseconds (it would be before March 1973), but one in seconds from then on.
-_SECONDS = range(100_000_000, 100_000_000_000)
+_SECONDS = range(100_000_000, SECONDS_BELOW)
 
 
 class _Line(NamedTuple):

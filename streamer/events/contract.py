@@ -12,6 +12,8 @@ MAX_DEPTH = 32
 """Objects and lists inside each other, in fields we do not know; those we know are at most three deep."""
 MAX_TIMESTAMP_MS = 7_258_118_399_999
 """The last millisecond of the year 2199: beyond it lies a wrong unit (microseconds), not an event."""
+SECONDS_BELOW = 100_000_000_000
+"""Before March 1973 in milliseconds, the year 5138 in seconds: a producer who writes seconds is below, whenever he does."""
 
 MAX_TEXT_DIM = 1024
 """Numbers in the embedding of a text."""

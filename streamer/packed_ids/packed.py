@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.ids import check_frozen
 from streamer.packed_ids import table
 from streamer.packed_ids.table import LENGTH, N_IDS, N_ROWS, N_TEXT, N_WIPED, RELEASED, Names, Table
 
@@ -147,21 +148,8 @@ class PackedIds:
         Raises:
             ValueError: the arrays contradict each other, or do not fit into `max_rows`.
         """
-        lengths, rows, released = arrays["lengths"], arrays["rows"], arrays["released"]
-        n_rows, text = int(arrays["n_rows"][0]), arrays["text"].tobytes().decode()
-        if (
-            not 0 <= n_rows <= max_rows
-            or lengths.min(initial=1) < 0
-            or int(lengths.sum(dtype=np.int64)) != len(text)
-        ):
-            raise ValueError(
-                f"ids: expected at most {max_rows} rows and a text as long as its ids, got {n_rows} rows"
-            )
-        everyone = np.concatenate([rows, released])
-        if lengths.size != rows.size or not np.array_equal(np.sort(everyone), np.arange(n_rows)):
-            raise ValueError(f"ids: expected each of {n_rows} rows once, owned or released")
+        text, ends, lengths, rows, released, n_rows = check_frozen(max_rows, arrays)
         ids = cls(max_rows)
-        ends = np.cumsum(lengths, dtype=np.int64)
         for begin in range(0, rows.size, _CHUNK):
             bounds = zip(
                 (ends - lengths)[begin : begin + _CHUNK].tolist(),

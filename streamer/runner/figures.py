@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import pipeline
+from streamer.events import SECONDS_BELOW
 from streamer.measure import Scoreboard
 from streamer.pipeline import State, StepInfo
 from streamer.ports import Clock
@@ -17,7 +18,6 @@ from streamer.training import ThreadTrainer
 
 _log = logging.getLogger("streamer.runner")
 
-EARLIEST_MS = 100_000_000_000  # 3 March 1973; as seconds it is the year 5138: who writes seconds is below, whenever he does
 LIVE_WITHIN_MS = 3_600_000  # an event that happened longer ago is replayed: its age says nothing about us
 
 
@@ -65,7 +65,7 @@ class Figures:
 
     def _look_for_seconds(self, time_ms: NDArray[np.int64]) -> None:
         """Once: sessions would never end, and every user would be a returning one, and nothing else would tell."""
-        if self._has_told_of_seconds or not time_ms.size or time_ms.max() >= EARLIEST_MS:
+        if self._has_told_of_seconds or not time_ms.size or time_ms.max() >= SECONDS_BELOW:
             return
         self._has_told_of_seconds = True
         _log.warning(

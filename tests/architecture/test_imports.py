@@ -50,7 +50,7 @@ NARROW = {
     "events": {"errors"},
     "texts": {"events"},
     "ids": {"errors", "compiled"},
-    "packed_ids": {"compiled"},
+    "packed_ids": {"compiled", "ids"},
     "window": {"compiled"},
     "erased": set(),
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
