@@ -58,10 +58,9 @@ def slots_of(state: State, scoreboard: Scoreboard, header: Header) -> Slots:
     slots |= {
         "encoders": Slot(_BYTES, (), 0, _MAX_ENCODER_BYTES),
         "changed": Slot(_COUNTS, (), 0, n_items),
-        "evicted": Slot(_COUNTS, (), 0, n_items, is_optional=True),  # older versions evicted no items
-        # older versions made no room ahead
-        "leaving.rows": Slot(_COUNTS, (), 0, n_items, is_optional=True),
-        "leaving.progress": Slot(_COUNTS, (), 3, 3, is_optional=True),
+        "evicted": Slot(_COUNTS, (), 0, n_items),
+        "leaving.rows": Slot(_COUNTS, (), 0, n_items),
+        "leaving.progress": Slot(_COUNTS, (), 3, 3),
         "segments": Slot(_ROWS, (2,), 0, caps["users"]),
         "erased.users": Slot(np.dtype(np.uint64), (), 0, state.settings.max_erased),
         "erased.log_ms": Slot(_COUNTS, (), 0, state.settings.max_erased),

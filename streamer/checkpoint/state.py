@@ -137,9 +137,8 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
     vectors = tables_from_arrays(_of(arrays, "vectors"))
     near = _nearest(settings, _of(arrays, "nearest"))
     graph = state.graph._replace(vectors=vectors, near=near.table if near is not None else state.graph.near)
-    if "leaving.rows" in arrays and "leaving.progress" in arrays:
-        state.leaving.is_gone[arrays["leaving.rows"] + 1] = True
-        state.leaving.progress[:] = arrays["leaving.progress"]
+    state.leaving.is_gone[arrays["leaving.rows"] + 1] = True
+    state.leaving.progress[:] = arrays["leaving.progress"]
     scoreboard.thaw(_of(arrays, "board"))
     state = state._replace(
         graph=graph,
@@ -148,7 +147,7 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
         texts=TextRows.thaw(settings.max_items, _of(arrays, "texts")),
         nearest=near,
         changed=set(arrays["changed"].tolist()),
-        evicted=set(arrays["evicted"].tolist()) if "evicted" in arrays else set(),
+        evicted=set(arrays["evicted"].tolist()),
         segments=dict(arrays["segments"].tolist()),
         erased=ErasedUsers.thaw(settings.max_erased, _of(arrays, "erased")),
     )

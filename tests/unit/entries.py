@@ -1,13 +1,42 @@
-"""Ways in for tests: kernels that only other kernels call, compiled once and read from disk afterwards."""
+"""Ways in for tests: kernels that only other kernels call, compiled once and read from disk afterwards.
 
+First those that are called as they are, then those that need a few lines around them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from streamer import mixture, rank
 from streamer.compiled import entry_kernel
+from streamer.graph import candidates, clocks, histories, vectors
 from streamer.graph.rates import log_lift, rate_of, settle_node
+from streamer.ranker import memory, network, taste
 from streamer.ranker.company import compare_company, weigh_company
 from streamer.ranker.guard import watch
-from streamer.ranker.network import learn, score
 from streamer.ranker.scaling import scale, watch_features
 from streamer.ranker.shortlist import calibrate, shortlist
 from streamer.ranker.state import SHORT
+
+
+def _open(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    return entry_kernel(getattr(kernel, "py_func", kernel))
+
+
+choose_best = _open(candidates.choose_best)
+clock_weight = _open(clocks.clock_weight)
+compare_taste = _open(taste.compare_taste)
+context_of = _open(mixture.context_of)
+copy_history = _open(histories.copy_history)
+gap_bucket = _open(vectors.gap_bucket)
+has_taken = _open(histories.has_taken)
+is_new_session = _open(histories.is_new_session)
+keep = _open(memory.keep)
+learn = _open(network.learn)
+learn_again = _open(memory.learn_again)
+score = _open(network.score)
+top_k = _open(rank.top_k)
+weigh_taste = _open(taste.weigh_taste)
+weigh_traits = _open(taste.weigh_traits)
 
 
 @entry_kernel
@@ -33,15 +62,15 @@ def take_shortlist(cands, ranker):
 @entry_kernel
 def score_list(ranker):
     """Score what lies in the scratch."""
-    score(ranker, ranker.x, ranker.base, ranker.n[SHORT])
+    network.score(ranker, ranker.x, ranker.base, ranker.n[SHORT])
 
 
 @entry_kernel
 def learn_list(ranker, taken):
     """Score what lies in the scratch, and learn that this candidate was taken."""
     n = ranker.n[SHORT]
-    score(ranker, ranker.x, ranker.base, n)
-    learn(ranker, ranker.x, n, taken)
+    network.score(ranker, ranker.x, ranker.base, n)
+    network.learn(ranker, ranker.x, n, taken)
 
 
 @entry_kernel

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from entries import is_new_session
 from twins import empty_graph, events_of, history_of, learn_all, taken_of
-from ways_in import is_new_session
 
 from streamer.graph import FoldSettings
 from streamer.graph.catalog import erase_user

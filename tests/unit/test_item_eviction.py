@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from entries import has_taken
 from twins import clock_weight_of, history_of, taken_of
-from ways_in import has_taken
 from whole_model import MODEL, SETTINGS, DrawnTables, a_log, embedded
 
 from streamer import checkpoint, pipeline

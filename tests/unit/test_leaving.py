@@ -193,16 +193,6 @@ def test_equal_hashes_are_equal_passes():
     assert len(hashes) == 5
 
 
-def test_a_checkpoint_from_before_there_was_a_pass():
-    """It knows nobody who leaves: the fold goes on from it."""
-    state, _ = folded(views(40), pipeline.new_state(PLAIN))
-    arrays = checkpoint.freeze(state, Scoreboard())()
-    del arrays["leaving.rows"], arrays["leaving.progress"]
-    reader = checkpoint.Reader([b"".join(checkpoint.written(META, arrays))])
-    again = checkpoint.restore(checkpoint.read_header(reader), reader, PLAIN, None).state
-    assert pipeline.state_hash(again) == pipeline.state_hash(state)
-
-
 @pytest.mark.parametrize(
     ("name", "array"),
     [

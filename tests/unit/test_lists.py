@@ -2,7 +2,7 @@
 
 import numpy as np
 import twins
-from ways_in import copy_history
+from entries import copy_history
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction, Profile

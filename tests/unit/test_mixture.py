@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from entries import context_of
 from twins import NOT_COUNTING, dense_mixture, events_of, fold_all, learn_all, taken_of
-from ways_in import context_of
 from whole_model import a_log, new_state
 
 from streamer import mixture, paths, pipeline

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ways_in import keep, learn, learn_again, score
+from entries import keep, learn, learn_again, score
 
 from streamer.ranker import new_ranker
 from streamer.ranker.state import N_KEPT, N_LISTS, N_RANKED, SHORT

@@ -3,8 +3,8 @@
 from math import log
 
 import numpy as np
+from entries import clock_weight, compare_taste, weigh_taste, weigh_traits
 from twins import learn_all
-from ways_in import clock_weight, compare_taste, weigh_taste, weigh_traits
 
 from streamer.graph import FoldSettings, new_graph
 from streamer.graph.state import EVENTS, TRENDING

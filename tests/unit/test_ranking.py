@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from entries import choose_best, context_of, top_k
 from twins import COUNTING, NOT_COUNTING, dense_mixture, events_of, fold_all, taken_of
-from ways_in import choose_best, context_of, top_k
 from whole_model import SETTINGS as WHOLE
 from whole_model import a_log, new_state
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from entries import gap_bucket
 from test_propagate import SMALL, TEXT_DIM, some_examples, some_inputs
-from ways_in import gap_bucket
 
 from streamer.graph.vectors import GAP_EDGES_S, N_GAPS, Tables, user_vectors
 from streamer.propagate import Architecture, Examples, export, new_network
