@@ -24,6 +24,10 @@ START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 PORT_TRIES = 5
 
+# For consumers of the embedded Kafka: it answers an empty fetch after all of the wait, whatever has come meanwhile, where a real
+# broker answers as soon as there is something. As settings of `streamer`.
+READER_SETTINGS = {"kafka_config.fetch.wait.max.ms": "2"}
+
 _BROKER_ID = 1  # the mock cluster numbers its brokers from 1
 _PRODUCER = 0  # RD_KAFKA_PRODUCER
 _ERRSTR_BYTES = 512

@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from confluent_kafka.admin import AdminClient, NewTopic
 from processes import spawn
 
-from streamer.embedded import EmbeddedKafka
+from streamer.embedded import READER_SETTINGS, EmbeddedKafka
 from streamer.errors import ConfigError, Unavailable
 
 TOPICS = ("catalog", "profiles", "texts", "interactions", "dead-letters")
@@ -32,11 +33,13 @@ class Broker(NamedTuple):
         kind: "real" or "embedded".
         bootstrap: Where to connect.
         pid: Whose CPU seconds are Kafka's.
+        settings: That a worker needs to read it as fast as it can be read.
     """
 
     kind: str
     bootstrap: str
     pid: int
+    settings: Mapping[str, str]
 
 
 def kind_of(kafka: str | None) -> str:
@@ -67,7 +70,7 @@ def start(stack: ExitStack, kafka: str | None, *, holds_all: bool = False) -> Br
     if kind_of(kafka) == EMBEDDED:
         pipe, process = spawn(stack, _embedded_process, N_EMBEDDED_PARTITIONS if holds_all else 1)
         bootstrap = pipe.recv()
-        return Broker(EMBEDDED, bootstrap, process.pid or 0)
+        return Broker(EMBEDDED, bootstrap, process.pid or 0, READER_SETTINGS)
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="streamer-bench-kafka-")))
     script = _script(kafka)
     guard = subprocess.Popen(
@@ -80,7 +83,7 @@ def start(stack: ExitStack, kafka: str | None, *, holds_all: bool = False) -> Br
     admin = AdminClient({"bootstrap.servers": bootstrap})  # must live until its requests are answered
     for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in TOPICS]).values():
         made.result(timeout=TIMEOUT_S)
-    return Broker("real", bootstrap, int((directory / "1.pid").read_text()))
+    return Broker("real", bootstrap, int((directory / "1.pid").read_text()), {})
 
 
 def _script(kafka: str | None) -> Path:

@@ -141,7 +141,9 @@ class Stage:
         )
         self.broker = brokers.start(stack, kafka)
         self.redis = stack.enter_context(EmbeddedRedis())
-        self.worker = Worker(self.directory, self.broker.bootstrap, self.redis.url, flags(settings))
+        self.worker = Worker(
+            self.directory, self.broker.bootstrap, self.redis.url, flags({**self.broker.settings, **settings})
+        )
         stack.callback(self.worker.end)
         self._until("ready", self.worker.is_ready, START_TIMEOUT_S)
         self._pipe, producer = spawn(

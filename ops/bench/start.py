@@ -135,7 +135,7 @@ class Place:
     def __init__(
         self, directory: Path, broker: brokers.Broker, redis: EmbeddedRedis, n_interactions: int
     ) -> None:
-        self.kind, self.bootstrap = broker.kind, broker.bootstrap
+        self.kind, self.bootstrap, self._own = broker.kind, broker.bootstrap, broker.settings
         self._directory = directory
         self._redis = redis
         self._n = n_interactions
@@ -143,7 +143,7 @@ class Place:
     def start(self, settings: Mapping[str, str]) -> Started:
         """Start a worker and one more event at once; stop the worker when that event's user has a list."""
         began_s, began_ms = time.monotonic(), time.time() * 1000.0
-        worker = Worker(self._directory, self.bootstrap, self._redis.url, flags(settings))
+        worker = Worker(self._directory, self.bootstrap, self._redis.url, flags({**self._own, **settings}))
         try:
             self._send_probe()
             events_a_s = self._watch(worker, began_s, began_ms)

@@ -22,7 +22,7 @@ from streamer.demo import ending
 from streamer.demo.feed import Feed
 from streamer.demo.view import Progress, Speed, View, WatchedUser
 from streamer.demo.worker import HOST, Worker
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
 from streamer.errors import DataError, Unavailable
 from streamer.events import Kind
 
@@ -127,7 +127,8 @@ class _Demo:
 
     def _worker_flags(self) -> list[str]:
         # it waits for late training, so that the figures equal those of a replay on any machine
-        flags = ["--set", "training_waits=true"]
+        settings = {**READER_SETTINGS, "training_waits": "true"}
+        flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         return [*flags, "--repeats"] if self._options.repeats else flags
 
     def _stage(self, text: str) -> None:
