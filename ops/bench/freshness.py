@@ -9,7 +9,7 @@ import whole
 from figures import Row
 from options import Options
 from redis import Redis
-from servers import Log, Stage, staged
+from servers import Log, Stage, measured_percent, staged
 
 from streamer.datasets import load
 from streamer.demo.worker import quantile
@@ -68,10 +68,13 @@ def _at(options: Options, name: str, rate: float) -> list[Row]:
         for what in ("received -> written", "sent -> seen")
         for q in QUANTILES
     }
+    measured = Row("freshness", f"{name}, measured", "% of counted")
     for _ in range(options.n_runs):
         with staged(log, rate, options.kafka, options.settings) as stage:
+            before = stage.metrics()
             _run(stage, users, rate, rows)
-    return list(rows.values())
+            measured.add(measured_percent(before, stage.metrics()))
+    return [*rows.values(), measured]
 
 
 def _run(stage: Stage, users: list[str], rate: float, rows: dict[tuple[str, str], Row]) -> None:

@@ -72,6 +72,15 @@ class Metrics:
             yield found[1] or "", float(found[2])
 
 
+def measured_percent(before: Metrics, after: Metrics) -> float:
+    """How many of a hundred events that a list could have foreseen were ranked before they were learned."""
+    measured, counted = (
+        after.total(name) - before.total(name)
+        for name in ("streamer_measured_total", "streamer_counted_total")
+    )
+    return 100.0 * measured / counted if counted else float("nan")
+
+
 @dataclass
 class Progress:
     """What producer and bench tell each other, in shared memory.

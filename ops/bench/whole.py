@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from figures import Row
 from options import MODELS, Options
-from servers import Log, Stage, staged
+from servers import Log, Stage, measured_percent, staged
 
 from streamer.datasets import load
 
@@ -55,11 +55,12 @@ class _Case:
     def __init__(self, name: str) -> None:
         self._name = name
         self.speed, self._lists = Row("loop", name, "events/s"), self._row("lists written", "lists/s")
+        self._measured = self._row("measured", "% of counted")
         self._cost: dict[str, Row] = {}
         self._where: dict[str, Row] = {}
 
     def rows(self) -> list[Row]:
-        return [self.speed, self._lists, *self._cost.values(), *self._where.values()]
+        return [self.speed, self._lists, self._measured, *self._cost.values(), *self._where.values()]
 
     def run(self, stage: Stage, log: Log) -> None:
         before, before_s = stage.metrics(), stage.cpu_s()
@@ -74,6 +75,7 @@ class _Case:
         self.speed.add(n_events / wall_s, wall_s, cpu_s)
         written = "streamer_lists_written_total"
         self._lists.add((after.total(written) - before.total(written)) / wall_s)
+        self._measured.add(measured_percent(before, after))
         for name, seconds in cpu_s.items():
             row = self._cost.setdefault(name, self._row(f"CPU of {name}", "s/million events"))
             row.add(seconds / n_events * 1e6)

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         1.0, description="Share of users ranked before each of their events, to measure"
     )
     max_measured: PositiveInt = Field(
-        32,
+        8,
         description="Events of a live batch that are measured at most: a long batch would keep its users waiting",
     )
 
