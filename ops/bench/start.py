@@ -78,8 +78,7 @@ def catch_up(options: Options) -> list[Row]:
 def start(options: Options) -> list[Row]:
     """Seconds from the start of the process to the first list, with an empty log and with a state of many users.
 
-    The state is read from the log; `started again` is a second start on the same log and Redis, by whatever the first has left
-    behind there (checkpoints, where `--setting` turns them on).
+    The state is read from the log; `started again` is a second start on the same log and Redis, from the checkpoint of the first.
     """
     rows = [*_commands(options.n_runs), _cold(options)]
     for model, settings in MODELS.items():
@@ -95,7 +94,7 @@ def start(options: Options) -> list[Row]:
             continue
         with filled(stream, options.kafka) as place:
             for row in (first, again):
-                started = place.start(wanted)
+                started = place.start(wanted, until_kept=row is first)
                 row.add(started.first_list_s, started.first_list_s, {"worker": started.cpu_s})
                 row.note = f"{place.kind} Kafka, {stream.n_interactions:,} events"
     return rows
@@ -140,15 +139,25 @@ class Place:
         self._redis = redis
         self._n = n_interactions
 
-    def start(self, settings: Mapping[str, str]) -> Started:
-        """Start a worker and one more event at once; stop the worker when that event's user has a list."""
+    def start(self, settings: Mapping[str, str], *, until_kept: bool = False) -> Started:
+        """Start a worker and one more event at once; stop the worker when that event's user has a list.
+
+        Args:
+            settings: Of the worker.
+            until_kept: Let it live until there is a checkpoint, too. It is kept in a directory, which has no size limit.
+        """
+        kept = {"checkpoint_url": str(self._directory / "checkpoints")}
+        settings = {**self._own, **kept, **settings}
         began_s, began_ms = time.monotonic(), time.time() * 1000.0
-        worker = Worker(self._directory, self.bootstrap, self._redis.url, flags({**self._own, **settings}))
+        worker = Worker(self._directory, self.bootstrap, self._redis.url, flags(settings))
         try:
             self._send_probe()
             events_a_s = self._watch(worker, began_s, began_ms)
             first_list_s, process = time.monotonic() - began_s, psutil.Process(worker.pid)
             used = process.cpu_times()
+            while until_kept and not Metrics(worker.port).total("streamer_checkpoint_timestamp_seconds"):
+                worker.is_ready()  # raises when the worker has ended, and says why
+                time.sleep(ASK_EVERY_S)
             worker.stop()
         finally:
             worker.end()
