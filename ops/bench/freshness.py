@@ -73,7 +73,7 @@ def _at(options: Options, name: str, rate: float) -> list[Row]:
         with staged(log, rate, options.kafka, options.settings) as stage:
             before = stage.metrics()
             _run(stage, users, rate, rows)
-            measured.add(measured_percent(before, stage.metrics()))
+            measured.add(measured_percent(before, stage))
     return [*rows.values(), measured]
 
 

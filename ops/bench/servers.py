@@ -28,6 +28,7 @@ FLUSH_TIMEOUT_S = 30.0
 SENDS_A_LOOK = 64
 PAUSE_S = 0.002
 ASK_EVERY_S = 0.1
+SHOWN_EVERY_S = 2.0  # more than the worker lets its counters of figures stand still
 
 
 class Log(Protocol):
@@ -72,8 +73,10 @@ class Metrics:
             yield found[1] or "", float(found[2])
 
 
-def measured_percent(before: Metrics, after: Metrics) -> float:
-    """How many of a hundred events that a list could have foreseen were ranked before they were learned."""
+def measured_percent(before: Metrics, stage: "Stage") -> float:
+    """How many of a hundred events that a list could have foreseen were ranked before they were learned, since `before`."""
+    time.sleep(SHOWN_EVERY_S)  # until what is shown is the end
+    after = stage.metrics()
     measured, counted = (
         after.total(name) - before.total(name)
         for name in ("streamer_measured_total", "streamer_counted_total")

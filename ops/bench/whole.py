@@ -75,7 +75,7 @@ class _Case:
         self.speed.add(n_events / wall_s, wall_s, cpu_s)
         written = "streamer_lists_written_total"
         self._lists.add((after.total(written) - before.total(written)) / wall_s)
-        self._measured.add(measured_percent(before, after))
+        self._measured.add(measured_percent(before, stage))
         for name, seconds in cpu_s.items():
             row = self._cost.setdefault(name, self._row(f"CPU of {name}", "s/million events"))
             row.add(seconds / n_events * 1e6)
