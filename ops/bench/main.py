@@ -23,6 +23,7 @@ ROWS = {
     "profile": "profiling:profile",
     "limits": "limits:limits",
     "freshness": "freshness:freshness",
+    "arrivals": "arrivals:arrivals",
     "catch-up": "start:catch_up",
     "start": "start:start",
     "reading": "reading:reading",
