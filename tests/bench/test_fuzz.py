@@ -99,11 +99,12 @@ def test_settings_are_taken_or_refused():
     assert verdict.outcomes["file: taken"] + verdict.outcomes["environment: taken"] > 0
 
 
-def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path):
+@pytest.mark.parametrize("target", ["messages", "settings"])
+def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path, target):
     """Every target takes its seeds, and what is made of them is no longer than asked; without atheris it says what to install."""
     monkeypatch.setitem(sys.modules, "atheris", None)
     with pytest.raises(ConfigError, match=r"streamer\[fuzz\]"):
-        guided.fuzz("settings", 1, 1, tmp_path)
+        guided.fuzz(target, 1, 1, tmp_path)
     given = {}
 
     def set_up(arguments, target, custom_mutator):
@@ -111,7 +112,7 @@ def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path):
 
     def run():
         for file in sorted((tmp_path / "corpus").iterdir()):
-            for number in range(20):
+            for number in range(100):
                 made = given["mutate"](file.read_bytes(), 64, number)
                 assert len(made) <= 64
                 given["target"](made)
@@ -120,5 +121,5 @@ def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path):
         instrument_all=lambda: None, Setup=set_up, Fuzz=run, Mutate=lambda data, size: data[:size]
     )
     monkeypatch.setitem(sys.modules, "atheris", fake)
-    guided.fuzz("settings", 20, 1, tmp_path / "corpus")
+    guided.fuzz(target, 20, 1, tmp_path / "corpus")
     assert "-runs=20" in given["arguments"]

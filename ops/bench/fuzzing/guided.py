@@ -49,12 +49,14 @@ def fuzz(target: str, n: int, seed: int, corpus: Path) -> None:
     for number, value in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(value)
     n_head = 2 if target == "messages" else 0  # kind and key are not JSON
+    documents = [value[n_head:] for value in seeds]
+    names = list(options.NAMES) if target == "settings" else messages.names_in(documents)
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         rng = random.Random(seed)
         if rng.random() < 0.5:
             return bytes(atheris.Mutate(data, max_size))
-        mutator = Mutator(rng, [value[n_head:] for value in seeds], [])
+        mutator = Mutator(rng, documents, names)
         return (data[:n_head] + mutator.broken(data[n_head:]))[:max_size]
 
     for value in seeds:

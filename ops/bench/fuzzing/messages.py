@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ STEP_MS = 30_000
 BEGIN_MS = 1_600_000_000_000
 
 
+def names_in(documents: Iterable[bytes]) -> list[str]:
+    """Of the fields of those documents that are JSON objects."""
+    objects = (json.loads(document) for document in documents if document.startswith(b"{"))
+    return sorted({name for fields in objects for name in fields})
+
+
 class Stream:
     """Messages of all kinds, a third as they should be, the others broken.
 
@@ -59,10 +66,7 @@ class Stream:
         self._mutators: dict[str, Mutator] = {}
         for kind, folder in FOLDERS.items():
             seeds = [file.read_bytes() for file in sorted(EXAMPLES.glob(f"valid/{folder}/*.json"))]
-            names = sorted(
-                {name for seed_ in seeds for name in (json.loads(seed_) if seed_.startswith(b"{") else ())}
-            )
-            self._mutators[kind] = Mutator(self._rng, seeds, names)
+            self._mutators[kind] = Mutator(self._rng, seeds, names_in(seeds))
         self._time_ms = BEGIN_MS
         self._keys = [b"0123456789abcdef" * 4]  # of texts that items have
 

@@ -155,7 +155,7 @@ class Mutator:
     Args:
         rng: Of everything.
         seeds: Valid documents, as bytes.
-        names: Of fields that the reader knows.
+        names: Of fields that the reader knows; may be none.
     """
 
     def __init__(self, rng: random.Random, seeds: list[bytes], names: list[str]) -> None:
@@ -235,7 +235,8 @@ class Mutator:
 
     def name(self) -> str:
         """Of a field: one of ours, or not."""
-        return self._rng.choice(self._names) if self._rng.random() < 0.8 else str(self.value())[:300]
+        is_known = bool(self._names) and self._rng.random() < 0.8
+        return self._rng.choice(self._names) if is_known else str(self.value())[:300]
 
     def one_of(self, places: list[Place]) -> Place:
         """Some place."""
