@@ -106,7 +106,10 @@ class Shop:
 
     def _runner(self, lists: Any, telemetry: Telemetry) -> Runner:
         source = MemorySource(self.log, ["interactions", "catalog", "profiles"], "streamer")
-        settings = Settings(text_model="none", backoff_max_s=0.1, start_timeout_s=2.0, **SIZES)
+        # troubles cut the log into other batches, and each of them measures all of its events
+        settings = Settings(
+            text_model="none", backoff_max_s=0.1, start_timeout_s=2.0, max_measured=1000, **SIZES
+        )
         receipts = self.receipts if lists is self.lists else None
         sink, clock = MemorySink(self.log), SystemClock()
         return Runner(settings, source, sink, lists, clock=clock, telemetry=telemetry, receipts=receipts)
