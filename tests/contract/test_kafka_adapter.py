@@ -239,11 +239,16 @@ def test_a_header_name_that_is_no_text_costs_the_headers_alone() -> None:
     assert headers(_MessageWithAStrangeHeader()) == ()  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("n_before", [0, 1, 2])
 def test_a_client_that_goes_back_to_the_beginning_is_sent_on(
-    mock_cluster: EmbeddedKafka, make_topic: Callable[..., str], poll_until: Callable[..., object]
+    mock_cluster: EmbeddedKafka,
+    make_topic: Callable[..., str],
+    poll_until: Callable[..., object],
+    n_before: int,
 ) -> None:
-    """Records from before the place that was sought are never delivered, and those behind it all are: librdkafka has been
-    seen to read from the beginning after a seek, which the assignment in the middle stands for."""
+    """Records from before the offset that is due are never delivered, and those behind it all are: librdkafka has been
+    seen to read from the beginning after a seek, before its first record or after some, which the assignment in the middle
+    stands for."""
     topic = make_topic(mock_cluster.bootstrap)
     sink = KafkaSink(mock_cluster.bootstrap)
     for n in range(10):
@@ -253,15 +258,38 @@ def test_a_client_that_goes_back_to_the_beginning_is_sent_on(
     source = KafkaSource(mock_cluster.bootstrap, [topic], "g")
     place = TopicPartition(topic, 0)
     source.seek({place: 7})
-    source._go_to({place: 0})
     offsets: list[int] = []
 
-    def all_read() -> bool:
-        offsets.extend(record.offset for record in source.poll(100, 0.1))
-        return len(offsets) >= 3
+    def read(n_most: int, n_records: int) -> None:
+        def all_read() -> bool:
+            offsets.extend(record.offset for record in source.poll(n_most, 0.1))
+            return len(offsets) >= n_records
 
-    poll_until(all_read, what="the last records")
+        poll_until(all_read, what="the records")
+
+    for n in range(n_before):
+        read(1, n + 1)
+    source._go_to({place: 0})
+    read(100, 3)
     assert offsets == [7, 8, 9]
+    source.close()
+
+
+def test_what_is_watched_after_a_seek_is_let_go(
+    mock_cluster: EmbeddedKafka, make_topic: Callable[..., str], poll_until: Callable[..., object]
+) -> None:
+    """A partition costs a look at each record for `timeout_s` after a seek, and until its first record."""
+    topic = make_topic(mock_cluster.bootstrap)
+    source = KafkaSource(mock_cluster.bootstrap, [topic], "g", timeout_s=0.5)
+    source.seek({TopicPartition(topic, 0): 0})
+    assert source.poll(1, 0.6) == []
+    sink = KafkaSink(mock_cluster.bootstrap)
+    assert source._sought == {TopicPartition(topic, 0): 0}
+    sink.send(topic, b"k", b"0")
+    sink.flush(30)
+    poll_until(lambda: bool(source.poll(10, 0.1)), what="the record")
+    assert source._sought == {}
+    sink.close()
     source.close()
 
 

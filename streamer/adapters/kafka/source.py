@@ -82,7 +82,9 @@ class KafkaSource:
         self._assigned: set[TopicPartition] = set()
         self._paused: set[str] = set()
         self._held: set[TopicPartition] = set()
-        self._sought: dict[TopicPartition, int] = {}  # where no record came from yet
+        self._sought: dict[TopicPartition, int] = {}  # the offset that is due, for a while after a seek
+        self._came: set[TopicPartition] = set()  # of these, where a record came from since
+        self._settled_at_s = 0.0  # monotonic: from then on those need no watching
         self._trouble: KafkaError | None = None  # came among records: told when there are none
         self._closed = False
         self._kafka = Connection(bootstrap)
@@ -163,6 +165,8 @@ class KafkaSource:
         self._look_for_partitions()
         known = {tp: offset for tp, offset in positions.items() if tp in self._assigned}
         self._sought.update(known)
+        self._came.difference_update(known)
+        self._settled_at_s = time.monotonic() + self._timeout_s
         self._go_to(known)
 
     def _go_to(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -170,22 +174,29 @@ class KafkaSource:
         self._assign(positions)
 
     def _from_where_sought(self, records: list[Record]) -> list[Record]:
-        """Without records from before the place that was sought.
+        """Without records from before the offset that is due.
 
         An answer to "where does the partition begin?" that was on its way takes librdkafka back to the beginning, one seek in
-        sixty: it is sent to the place once more.
+        sixty, before its first record or after some: it is sent to the place once more. A log that was made anew comes as an
+        error first, and is not watched any more then.
         """
         kept, behind = [], dict[TopicPartition, int]()
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
-            sought = self._sought.get(tp, 0)
+            due = self._sought.get(tp)
             if tp in behind:
                 continue
-            if record.offset < sought:
-                behind[tp] = sought
-                continue
-            self._sought.pop(tp, None)
+            if due is not None:
+                if record.offset < due:
+                    behind[tp] = due
+                    continue
+                self._sought[tp] = record.offset + 1
+                self._came.add(tp)
             kept.append(record)
+        if time.monotonic() >= self._settled_at_s:
+            for tp in self._came - behind.keys():
+                self._sought.pop(tp, None)
+            self._came.intersection_update(behind)
         if behind:
             self._go_to(behind)
         return kept
