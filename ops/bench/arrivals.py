@@ -38,7 +38,8 @@ def arrivals(options: Options) -> list[Row]:
 
 
 def _arrive(stage: Stage, n_items: int) -> list[float]:
-    source = KafkaSource(stage.broker.bootstrap, ["texts"], "bench", config={"fetch.wait.max.ms": "2"})
+    config = {name.removeprefix("kafka_config."): value for name, value in stage.broker.settings.items()}
+    source = KafkaSource(stage.broker.bootstrap, ["texts"], "bench", config=config)
     sink = KafkaSink(stage.broker.bootstrap)
     try:
         while source.poll(10_000, 1.0):

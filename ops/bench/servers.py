@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -19,7 +19,7 @@ from processes import SPAWN, spawn
 from streamer.adapters.kafka import KafkaSink
 from streamer.datasets import Message
 from streamer.demo.feed import MAX_AHEAD
-from streamer.demo.worker import HOST, Worker
+from streamer.demo.worker import HOST, Worker, flags
 from streamer.embedded import EmbeddedRedis
 
 START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
@@ -216,11 +216,6 @@ class Stage:
 def _cpu_s(process: psutil.Process) -> float:
     used = [one.cpu_times() for one in (process, *process.children(recursive=True))]
     return sum(times.user + times.system for times in used)
-
-
-def flags(settings: Mapping[str, str]) -> Iterable[str]:
-    """Settings as the command line takes them."""
-    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
 
 
 @contextmanager

@@ -15,11 +15,11 @@ import psutil
 from figures import Row
 from options import MODELS, Options
 from redis import Redis
-from servers import FLUSH_TIMEOUT_S, Log, Metrics, flags
+from servers import FLUSH_TIMEOUT_S, Log, Metrics
 from synthetic import BEGIN_MS, Stream
 
 from streamer.adapters.kafka import KafkaSink
-from streamer.demo.worker import Worker
+from streamer.demo.worker import Worker, flags
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import StreamerError
 

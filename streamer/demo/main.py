@@ -21,7 +21,7 @@ from streamer.datasets import Dataset, load
 from streamer.demo import ending
 from streamer.demo.feed import Feed
 from streamer.demo.view import Progress, Speed, View, WatchedUser
-from streamer.demo.worker import HOST, Worker
+from streamer.demo.worker import HOST, Worker, flags
 from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
 from streamer.errors import DataError, Unavailable
 from streamer.events import Kind
@@ -127,9 +127,8 @@ class _Demo:
 
     def _worker_flags(self) -> list[str]:
         # it waits for late training, so that the figures equal those of a replay on any machine
-        settings = {**READER_SETTINGS, "training_waits": "true"}
-        flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-        return [*flags, "--repeats"] if self._options.repeats else flags
+        settings = flags({**READER_SETTINGS, "training_waits": "true"})
+        return [*settings, "--repeats"] if self._options.repeats else settings
 
     def _stage(self, text: str) -> None:
         self._progress.stage = text

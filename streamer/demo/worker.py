@@ -107,6 +107,11 @@ def quantile(q: float, buckets: Iterable[tuple[float, float]]) -> float:
     return low
 
 
+def flags(settings: Mapping[str, str]) -> list[str]:
+    """Settings as the command line takes them."""
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+
+
 class Worker:
     """A `streamer run` in a process of its own; it dies with this one, even by SIGKILL (on Linux).
 

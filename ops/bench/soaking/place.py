@@ -10,13 +10,13 @@ import brokers
 import psutil
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from redis import Redis
-from servers import Metrics, flags
+from servers import Metrics
 
 from soaking.day import Sent
 from streamer import checkpoint
 from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.checkpoint import pointer
-from streamer.demo.worker import Worker
+from streamer.demo.worker import Worker, flags
 from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 from streamer.errors import CheckpointRefused
 
