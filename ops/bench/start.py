@@ -35,6 +35,7 @@ N_ITEMS = 10_000
 N_FIT_EMBEDDED = 1_300_000  # interactions that the embedded Kafka holds without a word of loss
 LOOK_EVERY_S = 0.01
 ASK_EVERY_S = 0.1
+PACE_EVERY_S = 0.25
 TIMEOUT_S = 1800.0
 PROBE = "u0"  # a user of every stream
 # Titles of synthetic items are embedded by the fast model: how long the slow one takes is a figure of its own.
@@ -178,7 +179,7 @@ class Place:
     def _watch(self, worker: Worker, began_s: float, began_ms: float) -> float:
         """Wait for a list of the probe that is newer than the start; events a second meanwhile."""
         decoder, key = msgspec.json.Decoder(_Generated), f"streamer:list:{PROBE}"
-        pace = _Pace(worker.port)
+        pace = _Pace(worker)
         with Redis.from_url(self._redis.url) as client:
             while True:
                 value = client.get(key)
@@ -186,7 +187,6 @@ class Place:
                     return pace.events_a_s()
                 if time.monotonic() - began_s > TIMEOUT_S:
                     raise TimeoutError(f"no list within {TIMEOUT_S:g} s of the start")
-                worker.is_ready()  # raises when the worker has ended, and says why
                 pace.look()
                 time.sleep(LOOK_EVERY_S)
 
@@ -196,10 +196,10 @@ class _Generated(msgspec.Struct):
 
 
 class _Pace:
-    """How fast interactions are read, by the worker's own counter, looked at now and then."""
+    """How fast interactions are read, by the worker's own counter, looked at now and then: each answer takes its time."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._due_s = 0.0
         self._seen: list[tuple[float, int]] = []
 
@@ -207,9 +207,10 @@ class _Pace:
         now_s = time.monotonic()
         if now_s < self._due_s:
             return
-        self._due_s = now_s + ASK_EVERY_S
+        self._due_s = now_s + PACE_EVERY_S
+        self._worker.is_ready()  # raises when the worker has ended, and says why
         try:
-            n_read = Metrics(self._port).n_read("interactions")
+            n_read = Metrics(self._worker.port).n_read("interactions")
         except (OSError, StreamerError):
             return  # it does not answer yet
         if n_read and (not self._seen or n_read > self._seen[-1][1]):
