@@ -26,6 +26,7 @@ ROWS = {
     "arrivals": "arrivals:arrivals",
     "catch-up": "start:catch_up",
     "start": "start:start",
+    "checkpoints": "keeping:checkpoints",
     "reading": "reading:reading",
     "growth": "growth:growth",
 }

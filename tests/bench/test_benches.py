@@ -162,10 +162,10 @@ def test_the_command_line():
         main.settings_of(["text_model"])
 
 
-# CI has fifteen minutes: with STREAMER_TEST_BENCHES=all the other two run as well.
+# CI has fifteen minutes: with STREAMER_TEST_BENCHES=all the other three run as well.
 WHOLE = ("loop", "limits", "freshness", "start", "reading")
 if os.environ.get("STREAMER_TEST_BENCHES") == "all":
-    WHOLE = (*WHOLE, "profile", "catch-up")
+    WHOLE = (*WHOLE, "profile", "catch-up", "checkpoints")
 
 
 @pytest.mark.timeout(
