@@ -21,7 +21,7 @@ from streamer.datasets import Dataset, load
 from streamer.demo import ending
 from streamer.demo.feed import Feed
 from streamer.demo.view import Progress, Speed, View, WatchedUser
-from streamer.demo.worker import HOST, Worker, flags
+from streamer.demo.worker import HOST, USUAL_PORT, Worker, flags
 from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
 from streamer.errors import DataError, Unavailable
 from streamer.events import Kind
@@ -105,7 +105,8 @@ class _Demo:
                 server = stack.enter_context(EmbeddedRedis())
                 client: Redis = stack.enter_context(Redis.from_url(server.url))
                 self._recommendations = Recommendations(client)
-                self._worker = Worker(directory, kafka.bootstrap, server.url, self._worker_flags())
+                servers = kafka.bootstrap, server.url
+                self._worker = Worker(directory, *servers, self._worker_flags(), USUAL_PORT)
                 stack.callback(self._worker.end)
                 self._start_worker()
                 self._publish(kafka.bootstrap)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 HTTP_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 30.0
-USUAL_PORT = 9464
+USUAL_PORT = 9464  # mostly the address in the README
 _LOG_LINES_SHOWN = 15
 
 
@@ -122,10 +122,13 @@ class Worker:
         kafka: Bootstrap servers.
         redis_url: Where it writes the lists.
         arguments: More flags for `streamer run`.
+        port: Of its metrics, where that is free; else, and with 0, any that is.
     """
 
-    def __init__(self, directory: Path, kafka: str, redis_url: str, arguments: Iterable[str] = ()) -> None:
-        self.port = _free_port()
+    def __init__(
+        self, directory: Path, kafka: str, redis_url: str, arguments: Iterable[str] = (), port: int = 0
+    ) -> None:
+        self.port = _free_port(port)
         self.report_path = directory / "report.json"
         self._log_path = directory / "worker.log"
         self._log: IO[bytes] = self._log_path.open("wb")
@@ -251,9 +254,9 @@ def _without_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.upper().startswith("STREAMER_")}
 
 
-def _free_port() -> int:
-    """The worker's usual port when it is free, else another: mostly the address in the README."""
-    for port in (USUAL_PORT, 0):
+def _free_port(wanted: int) -> int:
+    """This one when it is free, else another."""
+    for port in (wanted, 0):
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
