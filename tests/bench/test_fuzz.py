@@ -12,6 +12,7 @@ from fuzzing import checkpoints, guided, messages, options
 from fuzzing.mutation import Mutator, written
 
 from streamer.errors import ConfigError
+from streamer.events import decode
 
 assert str(BENCH) in sys.path  # conftest put it there, before the imports above
 
@@ -105,7 +106,7 @@ def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path, targ
     monkeypatch.setitem(sys.modules, "atheris", None)
     with pytest.raises(ConfigError, match=r"streamer\[fuzz\]"):
         guided.fuzz(target, 1, 1, tmp_path)
-    given = {}
+    given, seen = {}, []
 
     def set_up(arguments, target, custom_mutator):
         given.update(arguments=arguments, target=target, mutate=custom_mutator)
@@ -118,8 +119,10 @@ def test_the_guided_fuzz_gives_atheris_what_it_needs(monkeypatch, tmp_path, targ
                 given["target"](made)
 
     fake = SimpleNamespace(
-        instrument_all=lambda: None, Setup=set_up, Fuzz=run, Mutate=lambda data, size: data[:size]
+        instrument_func=seen.append, Setup=set_up, Fuzz=run, Mutate=lambda data, size: data[:size]
     )
     monkeypatch.setitem(sys.modules, "atheris", fake)
     guided.fuzz(target, 20, 1, tmp_path / "corpus")
     assert "-runs=20" in given["arguments"]
+    assert {function.__module__.partition(".")[0] for function in seen} == {"streamer"}
+    assert decode in seen

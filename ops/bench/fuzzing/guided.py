@@ -1,8 +1,12 @@
 """The targets under atheris, which breaks inputs by what code they reach. It is not installed here: it is the extra `fuzz`."""
 
+import gc
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
+
+from numba.core.registry import CPUDispatcher
 
 from fuzzing import checkpoints, messages, options
 from fuzzing.mutation import Mutator
@@ -60,9 +64,21 @@ def fuzz(target: str, n: int, seed: int, corpus: Path) -> None:
         return (data[:n_head] + mutator.broken(data[n_head:]))[:max_size]
 
     for value in seeds:
-        TARGETS[target](value)  # kernels are compiled now: the compiler cannot read what is instrumented
-    atheris.instrument_all()
+        TARGETS[target](value)  # what is imported late is there now, to be instrumented
+    # Ours alone: to see into numba and torch takes minutes at the start, and leads the search to code that is not ours.
+    for function in _our_functions():
+        atheris.instrument_func(function)
     atheris.Setup(
         [f"fuzz-{target}", f"-runs={n}", f"-seed={seed}", str(corpus)], TARGETS[target], custom_mutator=mutate
     )
     atheris.Fuzz()
+
+
+def _our_functions() -> Iterator[FunctionType]:
+    """Every function of the package that is imported by now; without kernels, whose source a compiler may have to read yet."""
+    things = gc.get_objects()
+    kernels = {thing.py_func for thing in things if isinstance(thing, CPUDispatcher)}
+    for thing in things:
+        is_ours = type(thing) is FunctionType and (thing.__module__ or "").startswith("streamer.")
+        if is_ours and thing not in kernels:
+            yield thing
