@@ -63,6 +63,9 @@ class Source(Protocol):
     def begin_offsets(self) -> dict[TopicPartition, int]:
         """Offset of the oldest record the log still holds, of every partition that is read."""
 
+    def has_records(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Whether the log holds a record at or behind one of these offsets; moves nothing."""
+
     def committed(self) -> dict[TopicPartition, int]:
         """Committed positions of our group; partitions without one are left out."""
 

@@ -1,14 +1,13 @@
 """A topic from its beginning to where it ends now, for commands that look at what lies on the log."""
 
-import time
 from collections.abc import Iterator, Mapping
 
+from streamer.adapters.memory import SystemClock
 from streamer.ports import Record, Source, TopicPartition
+from streamer.silence import Silence
 
 _N_RECORDS = 4096
 _POLL_S = 0.2
-# The last offsets of a partition may be markers, or compacted away: this much silence means nothing more is there.
-_QUIET_S = 3.0
 
 
 def records_until(source: Source, end: Mapping[TopicPartition, int]) -> Iterator[Record]:
@@ -23,15 +22,17 @@ def records_until(source: Source, end: Mapping[TopicPartition, int]) -> Iterator
     """
     begin = source.begin_offsets()
     source.seek(begin)
-    left = {tp for tp, offset in end.items() if begin.get(tp, 0) < offset}
-    quiet_since_s = time.monotonic()
-    while left and time.monotonic() - quiet_since_s < _QUIET_S:
+    left = {tp: begin.get(tp, 0) for tp, offset in end.items() if begin.get(tp, 0) < offset}
+    silence = Silence(source, SystemClock())
+    while left and not silence.is_the_end(left):
         records = source.poll(_N_RECORDS, _POLL_S)
-        if records:
-            quiet_since_s = time.monotonic()
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
             if record.offset + 1 >= end.get(tp, 0):
-                left.discard(tp)
+                left.pop(tp, None)
+            else:
+                left[tp] = record.offset + 1
             if record.offset < end.get(tp, 0):
                 yield record
+        if records:
+            silence.broken()  # now: whoever takes them may take his time

@@ -8,12 +8,9 @@ from streamer.config import Settings
 from streamer.ports import Clock, Source, TopicPartition
 from streamer.runner.patience import KAFKA, Patience
 from streamer.runner.positions import Positions
+from streamer.silence import Silence
 
 _log = logging.getLogger("streamer.runner")
-
-# The last offsets of a partition may be markers, or compacted away: this much silence means nothing more is
-# there.
-QUIET_S = 3.0
 
 
 class Phase(enum.IntEnum):
@@ -56,9 +53,8 @@ class CatchUp:
         self._positions = positions
         self._end = end
         self._patience = patience
-        self._clock = clock
         self._on_items_known = on_items_known
-        self._quiet_since_s = clock.monotonic_s()
+        self._silence = Silence(source, clock)
 
     def begin(self, *, seek: bool) -> Phase:
         """The first phase; with `seek` the source stands anywhere, and is put where the fold is.
@@ -72,7 +68,7 @@ class CatchUp:
             positions = self._positions.snapshot()
             self._patience(KAFKA, lambda: self._source.seek(positions))
             self._patience(KAFKA, lambda: self._source.hold([]))
-        self._quiet_since_s = self._clock.monotonic_s()
+        self._silence.broken()
         _log.info("catching_up", extra={"n_records": sum(self._positions.lag(self._end).values())})
         return Phase.LOADING_ITEMS
 
@@ -82,18 +78,18 @@ class CatchUp:
         Raises:
             Unavailable: Kafka stays away while we are stopping.
         """
-        now_s = self._clock.monotonic_s()
         if any_records:
-            self._quiet_since_s = now_s
+            self._silence.broken()
         waits_for = {
             Phase.LOADING_ITEMS: [self._settings.topic_profiles, self._settings.topic_interactions],
             Phase.LOADING_USERS: [self._settings.topic_interactions],
         }
         paused = waits_for.get(phase, [])
         topics = [topic for topic in self._settings.kinds() if topic not in paused]
-        if now_s - self._quiet_since_s < QUIET_S and not self._positions.reached(self._end, topics):
+        left = self._positions.left(self._end, topics)
+        if left and not self._patience(KAFKA, lambda: self._silence.is_the_end(left)):
             return phase
-        self._quiet_since_s = now_s
+        self._silence.broken()
         if not paused:
             return Phase.PUBLISHING
         self._patience(KAFKA, lambda: self._source.resume(paused[:1]))

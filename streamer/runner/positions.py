@@ -71,9 +71,13 @@ class Positions:
             lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end_offset - self._next.get(tp, 0))
         return lag
 
-    def reached(self, end: Mapping[TopicPartition, int], topics: Collection[str]) -> bool:
-        """Whether these topics were read up to `end`."""
-        return all(self._next.get(tp, 0) >= offset for tp, offset in end.items() if tp.topic in topics)
+    def left(self, end: Mapping[TopicPartition, int], topics: Collection[str]) -> dict[TopicPartition, int]:
+        """Partitions of these topics that were not read up to `end` yet -> the next offset there."""
+        return {
+            tp: self._next.get(tp, 0)
+            for tp, offset in end.items()
+            if tp.topic in topics and self._next.get(tp, 0) < offset
+        }
 
 
 def n_lost(jump: Jump, begin: Mapping[TopicPartition, int]) -> int | None:

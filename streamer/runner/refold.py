@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from streamer.ports import Clock, Fold, Folds, Record, Source, Span, TopicPartition
+from streamer.silence import Silence
 
 _log = logging.getLogger("streamer.runner")
 
 MAX_WAITING = 20_000  # records of a partition that wait for their turn, before it is held back
 _N_FOLDS = 1000  # read at once
 _N_RECORDS = 4096
-# The last record of a span may be compacted away: this much silence means that it does not come.
-QUIET_S = 3.0
 
 
 class Refolded(NamedTuple):
@@ -114,13 +113,13 @@ class Refolding:
         """Read until the span is complete; False when nothing more of it comes."""
         tp = TopicPartition(span.topic, span.partition)
         waiting = self._waiting.setdefault(tp, deque())
-        quiet_since_s = self._clock.monotonic_s()
+        silence = Silence(self._source, self._clock)  # the last record of a span may be compacted away
         while not waiting or waiting[-1].offset < span.end - 1:
             if self._is_stopping():
                 return False
             if self._read(tp):
-                quiet_since_s = self._clock.monotonic_s()
-            elif self._clock.monotonic_s() - quiet_since_s >= QUIET_S:
+                silence.broken()
+            elif silence.is_the_end({tp: waiting[-1].offset + 1 if waiting else span.begin}):
                 return bool(waiting) and waiting[0].offset < span.end
         return True
 

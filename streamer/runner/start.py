@@ -11,11 +11,11 @@ from streamer.ports import Clock, Record, Source, TopicPartition
 from streamer.runner.patience import KAFKA, Patience
 from streamer.runner.recovery import Found
 from streamer.runner.texts import Texts
+from streamer.silence import Silence
 from streamer.texts import content_key, content_of
 
 _log = logging.getLogger("streamer.runner")
 
-_QUIET_S = 3.0
 _N_RECORDS = 4096
 
 Offsets = Mapping[TopicPartition, int]
@@ -77,16 +77,18 @@ def ask_for_texts(
     _log.info("asking_for_texts", extra={"n_texts": len(missing)})
     patience(KAFKA, lambda: source.seek({tp: bounds.begin[tp] for tp in left}))
     patience(KAFKA, lambda: source.hold([tp for tp in bounds.end if tp not in left]))
-    quiet_since_s = clock.monotonic_s()
-    while left and clock.monotonic_s() - quiet_since_s < _QUIET_S:
+    silence, due = Silence(source, clock), {tp: bounds.begin.get(tp, 0) for tp in left}
+    while due and not patience(KAFKA, lambda: silence.is_the_end(due)):
         records = patience(KAFKA, lambda: source.poll(_N_RECORDS, 0.01))
         if records:
-            quiet_since_s = clock.monotonic_s()
+            silence.broken()
         texts.follow(item for record in records if (item := _item(record, settings.text_model, missing)))
         for record in records:
             tp = TopicPartition(record.topic, record.partition)
-            if record.offset + 1 >= left.get(tp, record.offset + 2):
-                del left[tp]
+            if record.offset + 1 < left.get(tp, 0):
+                due[tp] = record.offset + 1
+            else:
+                due.pop(tp, None)
 
 
 def _item(record: Record, model: str, missing: set[str]) -> CatalogItem | None:

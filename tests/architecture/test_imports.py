@@ -98,15 +98,14 @@ NARROW = {
 SHELL = {
     *("adapters", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
     *(
-        "explain",
         "letters",
         "log",
         "ports",
         "replay",
         "runner",
+        "silence",
         "telemetry",
         "training",
-        "tune",
         "verification",
     ),
 }

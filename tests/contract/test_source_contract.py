@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from backends import KafkaBackend, Log, MemoryBackend, read
+from confluent_kafka import Producer
 
 from streamer.embedded import EmbeddedKafka
 from streamer.errors import Unavailable
@@ -131,6 +132,43 @@ def test_begin_and_end_offsets(log: Log, opened: Callable[..., Source]) -> None:
     assert [r.offset for r in read(opened(topic), 6)] == [4, 5, 6, 7, 8, 9]
 
 
+def test_whether_anything_lies_behind_a_place(log: Log, opened: Callable[..., Source]) -> None:
+    """One of several partitions is enough; the end holds nothing, a place that retention has passed is before what is left.
+    Reading goes on where it was."""
+    topic = log.topic(2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    log.append(topic, 0, numbered(5))
+    source = opened(topic)
+    assert [r.offset for r in read(source, 2)] == [0, 1]
+    assert source.has_records({first: 4})
+    assert not source.has_records({first: 5, second: 0})
+    assert not source.has_records({})
+    log.append(topic, 1, numbered(1))
+    assert source.has_records({first: 5, second: 0})
+    log.truncate(topic, 0, 3)
+    assert source.has_records({first: 1})
+    assert {(r.partition, r.offset) for r in read(source, 4)} >= {(0, 3), (0, 4), (1, 0)}
+
+
+@pytest.mark.kafka
+def test_what_is_no_record_is_the_end(real_kafka: str, make_topic: Callable[..., str]) -> None:
+    """Behind the last record of a transaction lies its marker: the offsets end one later than what can be read."""
+    backend = KafkaBackend(real_kafka, make_topic)
+    topic = backend.topic()
+    producer = Producer({"bootstrap.servers": real_kafka, "transactional.id": topic})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"v")
+    producer.commit_transaction(30)
+    source = backend.source([topic])
+    tp = TopicPartition(topic, 0)
+    assert len(read(source, 1)) == 1
+    assert source.end_offsets() == {tp: 2}
+    assert not source.has_records({tp: 1})
+    assert source.has_records({tp: 0})
+    source.close()
+
+
 def test_committed_positions_outlive_the_source(log: Log, opened: Callable[..., Source]) -> None:
     """Commits belong to the group, not to the source; a new source still reads from the beginning, and other
     groups see nothing."""
@@ -253,6 +291,7 @@ def test_nothing_after_close(log: Log) -> None:
         lambda: source.commit({tp: 1}),
         lambda: source.pause([topic]),
         lambda: source.resume([topic]),
+        lambda: source.has_records({tp: 0}),
     ]
     for use in uses:
         with pytest.raises(Unavailable, match="closed"):
@@ -290,6 +329,7 @@ def test_a_log_that_is_away_raises_and_comes_back(
             source.end_offsets,
             source.begin_offsets,
             source.committed,
+            lambda: source.has_records({tp: 3}),
         ):
             began_s = time.monotonic()
             with pytest.raises(Unavailable):

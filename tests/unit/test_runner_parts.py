@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
+from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink, MemorySource
 from streamer.checkpoint import Meta
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
@@ -19,9 +19,11 @@ from streamer.runner.admission import admit, admit_all
 from streamer.runner.intake import Intake
 from streamer.runner.outgoing import Message, Outgoing, dead_letter
 from streamer.runner.patience import Patience
+from streamer.runner.phases import CatchUp, Phase
 from streamer.runner.positions import Jump, Positions, n_lost
 from streamer.runner.recovery import Found
 from streamer.runner.start import LogBounds, ask_for_texts, must_read
+from streamer.silence import QUIET_S, Silence
 from streamer.telemetry import Telemetry
 
 GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
@@ -198,15 +200,52 @@ def test_what_is_lost_is_what_the_log_no_longer_holds(
     assert n_lost(Jump(TP, expected, got), {TP: begin}) == lost
 
 
-def test_lag_and_reached() -> None:
+def test_lag_and_what_is_left() -> None:
     """Lag is counted by topic, over its partitions."""
     other = TopicPartition("interactions", 1)
     catalog = TopicPartition("catalog", 0)
     positions = Positions({TP: 5, other: 0, catalog: 2}, {})
     end = {TP: 8, other: 1, catalog: 2}
     assert positions.lag(end) == {"interactions": 4, "catalog": 0}
-    assert positions.reached(end, ["catalog"])
-    assert not positions.reached(end, ["catalog", "interactions"])
+    assert positions.left(end, ["catalog"]) == {}
+    assert positions.left(end, ["catalog", "interactions"]) == {TP: 5, other: 0}
+
+
+# --- what was on the log at the start ---
+
+
+@pytest.mark.parametrize(("n_there", "then"), [(5, Phase.READING), (3, Phase.PUBLISHING)])
+def test_silence_alone_is_not_the_end(
+    patience: Patience, clock: ManualClock, n_there: int, then: Phase
+) -> None:
+    """A log that was away, or is slow, says nothing for long: only where it holds no more record is all of it read."""
+    settings, log = Settings(), MemoryLog({"interactions": 1, "catalog": 1, "profiles": 1, "texts": 1})
+    for n in range(n_there):
+        log.append("interactions", 0, None, b"%d" % n)
+    source = MemorySource(log, list(settings.kinds()), "g", clock=clock)
+    catch_up = CatchUp(settings, source, Positions({TP: 3}, {}), {TP: 5}, patience, clock, lambda: None)
+    catch_up.begin(seek=False)
+    assert catch_up.look(Phase.READING, any_records=False) is Phase.READING
+    clock.advance(QUIET_S)
+    assert catch_up.look(Phase.READING, any_records=False) is then
+
+
+def test_the_end_is_asked_for_until_the_log_answers(clock: ManualClock) -> None:
+    """A log that is away when it is asked is asked again at once; one that has more, after another silence."""
+    log = MemoryLog({"interactions": 1})
+    silence = Silence(MemorySource(log, ["interactions"], "g", clock=clock), clock)
+    clock.advance(QUIET_S)
+    log.down = True
+    with pytest.raises(Unavailable):
+        silence.is_the_end({TP: 0})
+    log.down = False
+    log.append("interactions", 0, None, b"v")
+    assert not silence.is_the_end({TP: 0})
+    assert not silence.is_the_end({TP: 1})
+    clock.advance(QUIET_S)
+    assert silence.is_the_end({TP: 1})
+    silence.broken()
+    assert not silence.is_the_end({TP: 1})
 
 
 # --- intake ---

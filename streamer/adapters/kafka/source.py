@@ -43,6 +43,7 @@ _SOURCE_FIXED = {
 # made anew).
 _POSITION_LOST = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
 _MIN_PROBE_S = 1.0
+_PROBE_POLL_S = 0.1
 
 
 class KafkaSource:
@@ -89,10 +90,11 @@ class KafkaSource:
         self._closed = False
         self._kafka = Connection(bootstrap)
         merged = merged_config(bootstrap, _SOURCE, config, {**_SOURCE_FIXED, "group.id": group})
-        self._consumer: Consumer = make_client(Consumer, merged, config, self._kafka)
-        self._committer = Committer(
-            lambda told: make_client(Consumer, {**merged, "on_commit": told}, config, self._kafka)
+        self._make_consumer: Callable[[Mapping[str, Any]], Consumer] = lambda more: make_client(
+            Consumer, {**merged, **more}, config, self._kafka
         )
+        self._consumer = self._make_consumer({})
+        self._committer = Committer(lambda told: self._make_consumer({"on_commit": told}))
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """At most `max_records` records, in offset order within each partition.
@@ -131,6 +133,32 @@ class KafkaSource:
     def begin_offsets(self) -> dict[TopicPartition, int]:
         """Offset of the oldest record the log still holds, of every partition that is read."""
         return self._offsets(OFFSET_BEGINNING, "asking for begin offsets")
+
+    def has_records(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Whether the log holds a record at or behind one of these offsets; moves nothing.
+
+        Asks with a reader of its own, that is told where a partition ends: what lies there may be no record.
+        """
+        self._look_for_partitions()
+        prober, unknown = self._make_consumer({"enable.partition.eof": True}), set(offsets)
+        until_s, error = time.monotonic() + self._timeout_s, None
+        try:
+            prober.assign([KafkaPartition(*tp, offset) for tp, offset in offsets.items()])
+            while unknown and time.monotonic() < until_s:
+                message = prober.poll(_PROBE_POLL_S)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is None or error.code() in _POSITION_LOST:
+                    return True
+                if error.code() == KafkaError._PARTITION_EOF:
+                    unknown.discard(TopicPartition(str(message.topic()), int(message.partition() or 0)))
+        finally:
+            prober.close()
+        if unknown:
+            topic, partition = min(unknown)
+            self._kafka.fail(f"looking for the end of {topic}[{partition}]", error)
+        return False
 
     def committed(self) -> dict[TopicPartition, int]:
         """Committed positions of our group; partitions without one are left out."""

@@ -203,6 +203,11 @@ class MemorySource:
         """Offset of the oldest record the log still holds, of every partition that is read."""
         return {tp: self._log.partition(tp).begin for tp in self._assigned()}
 
+    def has_records(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Whether the log holds a record at or behind one of these offsets."""
+        self._assigned()
+        return any(offset < self._log.partition(tp).end for tp, offset in offsets.items())
+
     def committed(self) -> dict[TopicPartition, int]:
         """Committed positions of our group; partitions without one are left out."""
         assigned = self._assigned()

@@ -1,0 +1,43 @@
+"""Where the log ends, although its last offsets are no records: markers of transactions, or what compaction took."""
+
+from collections.abc import Mapping
+
+from streamer.ports import Clock, Source, TopicPartition
+
+QUIET_S = 3.0
+
+
+class Silence:
+    """Whether a reader who hears nothing has heard all.
+
+    That nothing comes does not say so: a broker that is away, or just back, is silent, too. So the log is asked, when nothing
+    came for `QUIET_S`.
+
+    Args:
+        source: Where the reader listens.
+        clock: Time.
+    """
+
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._since_s = clock.monotonic_s()
+
+    def broken(self) -> None:
+        """Something came, or the reader waits for something else from now on."""
+        self._since_s = self._clock.monotonic_s()
+
+    def is_the_end(self, positions: Mapping[TopicPartition, int]) -> bool:
+        """Whether there is no record at or behind these offsets; asked at most once in `QUIET_S`.
+
+        Args:
+            positions: What the reader waits for.
+
+        Raises:
+            Unavailable: the log does not answer; the call may be repeated.
+        """
+        if self._clock.monotonic_s() - self._since_s < QUIET_S:
+            return False
+        has_records = self._source.has_records(positions)
+        self.broken()
+        return not has_records
