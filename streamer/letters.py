@@ -194,7 +194,7 @@ class Replays:
         if letter.origin is None or letter.origin.topic not in topics:
             return "its headers name no topic of ours that it came from"
         if letter.is_cut and not is_repaired:
-            return "its end was cut off, since it was too large for Kafka; give its whole value with --value"
+            return "it was cut, since it was too large for Kafka; give its whole value with --value, and a key with --key"
         newer = self._came_back.get(letter.place)
         # who writes messages may write any lineage: what came back counts where we have sent something
         if newer is not None and letter.place in self._was_sent:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from streamer.errors import InvalidEvent, Unavailable
+from streamer.events import MAX_ID_BYTES
 from streamer.letters import letter_headers
 from streamer.ports import Record, Sink
 
@@ -14,6 +15,7 @@ _FLUSH_TIMEOUT_S = 10.0
 _MAX_PENDING = 20_000
 _MAX_PENDING_BYTES = 16 << 20
 _CUT_BYTES = 64 << 10  # below this, every Kafka takes a message
+_KEY_BYTES = 4 * MAX_ID_BYTES  # of a key that is cut: no id is longer
 
 Patient = Callable[[str, Callable[[], None]], None]
 
@@ -45,7 +47,7 @@ class Outgoing:
     def add(self, message: Message) -> None:
         """Take a message; `send` or `settle` moves it on."""
         self._pending.append(message)
-        self._n_bytes += len(message.key or b"") + len(message.value or b"")
+        self._n_bytes += _size(message)
 
     def send(self) -> None:
         """Hand everything to the sink, without waiting for the log; what piles up is settled."""
@@ -89,17 +91,31 @@ class Outgoing:
 
     def _cut_largest(self, exc: InvalidEvent) -> None:
         """Kafka says that a message is too large, not which: halve the size of the largest until all fit."""
-        largest = max(len(message.value or b"") for message in self._pending)
+        largest = max(map(_size, self._pending))
         if largest <= _CUT_BYTES:
             raise Unavailable(
                 f"Kafka takes no message of {largest} bytes; raise the limit of the topic"
             ) from exc
         kept = max(largest // 2, _CUT_BYTES)
         for at, message in enumerate(self._pending):
-            if message.value is not None and len(message.value) > kept:
-                headers = {**(message.headers or {}), "cut_to_bytes": str(kept).encode()}
-                self._pending[at] = message._replace(value=message.value[:kept], headers=headers)
+            if _size(message) > kept:
+                self._pending[at] = _cut(message, kept)
         _log.warning("messages_cut", extra={"cut_to_bytes": kept, "error": str(exc)})
+
+
+def _size(message: Message) -> int:
+    return len(message.key or b"") + len(message.value or b"")
+
+
+def _cut(message: Message, n_bytes: int) -> Message:
+    """So many bytes of it: of its key, where that is no id, and of its value."""
+    key, value = message.key, message.value
+    if key is not None:
+        key = key[:_KEY_BYTES]
+    if value is not None:
+        value = value[: n_bytes - len(key or b"")]
+    headers = {**(message.headers or {}), "cut_to_bytes": str(n_bytes).encode()}
+    return message._replace(key=key, value=value, headers=headers)
 
 
 def dead_letter(topic: str, record: Record, error: InvalidEvent) -> Message:

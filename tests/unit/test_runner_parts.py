@@ -402,7 +402,7 @@ class _FlakySink(MemorySink):
         if self.send_fails:
             self.send_fails -= 1
             raise Unavailable("send")
-        if len(value or b"") > self.max_bytes:
+        if len(key or b"") + len(value or b"") > self.max_bytes:
             raise InvalidEvent("size", "$", "too large")
         super().send(topic, key, value, headers)
 
@@ -471,6 +471,19 @@ def test_what_kafka_finds_too_large_is_cut(log: MemoryLog, sink: _FlakySink) -> 
     outgoing.settle()
     assert [len(value or b"") for value in values(log)][-2:] == [5, 75_000]
     assert log.records("out")[-1].headers == (("reason", b"size"), ("cut_to_bytes", b"75000"))
+
+
+def test_a_key_that_kafka_finds_too_large_is_cut(log: MemoryLog, sink: _FlakySink) -> None:
+    """Who writes a message may give it any key: one as large as a message may be leaves no room for the letter's headers."""
+    outgoing = Outgoing(sink, impatient)
+    sink.max_bytes = 100_000
+    outgoing.add(Message("out", b"k" * 99_999, b"xx"))
+    outgoing.add(Message("out", b"small", None))
+    outgoing.settle()
+    cut, small = sorted(log.records("out"), key=lambda record: -len(record.key or b""))
+    assert (cut.key, cut.value) == (b"k" * 1024, b"xx")
+    assert [name for name, _ in cut.headers] == ["cut_to_bytes"]
+    assert (small.key, small.value, small.headers) == (b"small", None, ())
 
 
 def test_much_is_settled_early(log: MemoryLog, sink: _FlakySink) -> None:
