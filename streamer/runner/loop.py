@@ -189,6 +189,7 @@ class Runner:
             self._phase = Phase.REFOLDING
         else:
             self._phase = self._catch_up.begin(seek=False)
+        self._telemetry.health.begin()
 
     def _compile(self) -> None:
         self.is_compiling = True

@@ -9,13 +9,18 @@ class Health:
     def __init__(self, clock: Clock, live_timeout_s: float) -> None:
         self._clock = clock
         self._live_timeout_s = live_timeout_s
-        self._turned_s: float | None = None  # before the first turn kernels are compiled: not a hang
+        self._turned_s: float | None = None  # before the loop begins, kernels are compiled: not a hang
         self._away: dict[str, str] = {}
         self.catching_up = True
 
-    def turn(self) -> None:
-        """The main loop came round."""
+    def begin(self) -> None:
+        """The start is done: from now on turns count, and are missed."""
         self._turned_s = self._clock.monotonic_s()
+
+    def turn(self) -> None:
+        """The main loop came round, or waits for somebody; before `begin` that says nothing of what comes next."""
+        if self._turned_s is not None:
+            self.begin()
 
     def away(self, dependency: str, reason: str) -> None:
         """A dependency does not answer."""

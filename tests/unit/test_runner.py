@@ -432,6 +432,34 @@ def test_a_start_without_redis_or_kafka_ends(world: World) -> None:
         getattr(world, name).down = False
 
 
+def test_compiling_is_no_hang_after_a_wait_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is away for a moment at the start, then kernels compile for longer than /live bears: nobody restarts us."""
+    worker = world.worker(live_timeout_s=60.0)
+    asked = []
+    monkeypatch.setattr(world.lists, "ping", lambda: _away_the_first_time(asked))
+
+    def compile_for_long() -> None:
+        world.clock.advance(600)
+        assert len(asked) == 2
+        assert worker.telemetry.health.is_live()
+
+    def hang() -> None:
+        assert worker.telemetry.health.is_live()
+        world.clock.advance(61)
+        assert not worker.telemetry.health.is_live()
+
+    monkeypatch.setattr(worker.runner, "_compile", compile_for_long)
+    world.at_poll[3] = hang
+    worker.run()
+    assert not world.at_poll
+
+
+def _away_the_first_time(asked: list[None]) -> None:
+    asked.append(None)
+    if len(asked) == 1:
+        raise Unavailable("away")
+
+
 def test_dead_letters_are_on_the_log_before_the_commit(world: World, hash_of: Callable[..., str]) -> None:
     """Invalid messages go to dead letters once, also over a restart; the good ones between are learned."""
     for n in range(30):

@@ -103,7 +103,7 @@ def test_the_main_loop_counts_as_turning_while_it_waits(
     patience: Patience, clock: ManualClock, telemetry: Telemetry
 ) -> None:
     """A dependency that is away must not get the worker restarted."""
-    telemetry.health.turn()
+    telemetry.health.begin()
 
     def still_away() -> None:
         assert telemetry.health.is_live()
