@@ -106,13 +106,14 @@ class Sink(Protocol):
 class Lists(Protocol):
     """Published lists, by user id. Every method raises `Unavailable` while the store is away."""
 
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged.
+    def claim(self, fold: Fold) -> None:
+        """Append the batch that the next lists are made after to the log of folds, see `Folds.append`."""
 
-        Args:
-            fold: The batch that these lists are made after: appended to the log of folds before any list is written, once,
-                however often the call is repeated.
-        """
+    def check(self, number: int) -> None:
+        """Return when nobody has appended a batch behind this one; `ConfigError`: another worker has."""
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
 
     def delete(self, user_ids: Sequence[str]) -> None:
         """Remove the lists of these users; unknown ones are ignored."""

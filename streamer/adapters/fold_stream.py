@@ -1,4 +1,4 @@
-"""The log of folds as a Redis stream: an entry a batch, its id the number of the batch. Commands and replies alone."""
+"""The log of folds as a Redis stream: an entry a batch, its id the number of the batch."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,8 +22,46 @@ def key_of(prefix: str) -> str:
     return f"{prefix}folds"
 
 
-def append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
-    """The command that appends a batch; Redis refuses to append it twice."""
+def append(run: Run, prefix: str, fold: Fold, where: str) -> None:
+    """Put a batch at the end; the same again does nothing.
+
+    Raises:
+        ConfigError: another worker wrote one of its number, or one behind it.
+    """
+    try:
+        run([_append_command(prefix, fold)])
+    except Unavailable as exc:
+        if _OUT_OF_ORDER not in str(exc):
+            raise
+        # an earlier try, whose answer was lost, may have written it
+        if read(run, prefix, f"{fold.number}-0", f"{fold.number}-0", 1) != [fold]:
+            raise _of_another(prefix, fold.number, where) from exc
+
+
+def check(run: Run, prefix: str, number: int, where: str) -> None:
+    """Return when there is no batch behind this one.
+
+    Raises:
+        ConfigError: there is one, of another worker.
+    """
+    if last(run, prefix) > number:
+        raise _of_another(prefix, number + 1, where)
+
+
+def last(run: Run, prefix: str) -> int:
+    """Number of the newest batch that was ever appended since the stream was made, dropped or not; 0 before the first."""
+    key = key_of(prefix)
+    if not run([("EXISTS", key)])[0]:
+        return 0
+    (about,) = run([("XINFO STREAM", key)])
+    if not isinstance(about, dict):  # as the server lists it, where the client does not know the command
+        about = dict(zip(about[::2], about[1::2], strict=True))
+    last_id: Any = about.get("last-generated-id", about.get(b"last-generated-id", b"0-0"))
+    return int(last_id.partition(b"-")[0])
+
+
+def _append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
+    """Redis refuses to append a batch twice."""
     entry = (
         "spans",
         msgspec.json.encode(fold.spans),
@@ -39,36 +77,17 @@ def append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
     return ("XADD", key_of(prefix), "MAXLEN", "~", MAX_ENTRIES, f"{fold.number}-0", *entry)
 
 
-def was_refused(exc: Unavailable) -> bool:
-    """Whether Redis has a batch of that number, or a later one, already."""
-    return _OUT_OF_ORDER in str(exc)
-
-
 def read(run: Run, prefix: str, first: str, last: str, n_max: int) -> list[Fold]:
     """The batches from one id to another, at most `n_max`."""
     (entries,) = run([("XRANGE", key_of(prefix), first, last, "COUNT", n_max)])
     return [_fold(entry_id, fields) for entry_id, fields in entries]
 
 
-def last_of(about: Any) -> int:
-    """Number of the newest batch that was ever appended, from what Redis says about the stream."""
-    if not isinstance(about, dict):  # as the server lists it, where the client does not know the command
-        about = dict(zip(about[::2], about[1::2], strict=True))
-    last_id = about.get("last-generated-id", about.get(b"last-generated-id", b"0-0"))
-    return int(last_id.partition(b"-")[0])
-
-
-def check_same(run: Run, prefix: str, fold: Fold, where: str) -> None:
-    """Return when this batch is in the stream as it is here: an earlier try, whose answer was lost, wrote it.
-
-    Raises:
-        ConfigError: another worker wrote one of its number, or one behind it.
-    """
-    if read(run, prefix, f"{fold.number}-0", f"{fold.number}-0", 1) != [fold]:
-        raise ConfigError(
-            f"{where}: batch {fold.number} of {key_of(prefix)} is another worker's: two of them write under the prefix "
-            f"{prefix!r}; end one of them, or give it another prefix and group"
-        )
+def _of_another(prefix: str, number: int, where: str) -> ConfigError:
+    return ConfigError(
+        f"{where}: batch {number} of {key_of(prefix)} is another worker's: two of them write under the prefix "
+        f"{prefix!r}; end one of them, or give it another prefix and group"
+    )
 
 
 def _fold(entry_id: bytes, fields: Any) -> Fold:

@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from streamer.adapters.fold_stream import append_command, check_same, was_refused
+from streamer.adapters import fold_stream
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Fold
 
@@ -216,26 +216,23 @@ class RedisLists(RedisConnection):
         self._list_prefix = f"{prefix}list:"
         self._retired_prefix = f"{prefix}retired:"
 
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged.
+    def claim(self, fold: Fold) -> None:
+        """Append the batch that the next lists are made after to the log of folds.
 
-        Args:
-            fold: The batch that these lists are made after; goes first in the same pipeline.
+        By itself, not in front of the lists in one pipeline: Redis would refuse it and write the lists behind it.
         """
+        fold_stream.append(self._run, self._prefix, fold, self._where)
+
+    def check(self, number: int) -> None:
+        """Return when nobody has appended a batch behind this one."""
+        fold_stream.check(self._run, self._prefix, number, self._where)
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
         if ttl_s <= 0:
             raise ValueError(f"ttl_s must be positive, got {ttl_s}")
         prefix = self._list_prefix
-        lists = [("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries]
-        if fold is None:
-            self._run(lists)
-            return
-        try:
-            self._run([append_command(self._prefix, fold), *lists])
-        except Unavailable as exc:
-            if not was_refused(exc):
-                raise
-            check_same(self._run, self._prefix, fold, self._where)
-            self._run(lists)
+        self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
 
     def delete(self, user_ids: Sequence[str]) -> None:
         """Remove the lists of these users; unknown ones are ignored."""

@@ -1,8 +1,7 @@
 """The log of folds on Redis, Valkey or a cluster of either."""
 
-from streamer.adapters.fold_stream import append_command, check_same, key_of, last_of, read, was_refused
+from streamer.adapters import fold_stream
 from streamer.adapters.redis import RedisConnection
-from streamer.errors import Unavailable
 from streamer.ports import Fold
 
 
@@ -15,29 +14,20 @@ class RedisFolds(RedisConnection):
 
     def append(self, fold: Fold) -> None:
         """Put a batch at the end; the same again does nothing."""
-        try:
-            self._run([append_command(self._prefix, fold)])
-        except Unavailable as exc:
-            if not was_refused(exc):
-                raise
-            check_same(self._run, self._prefix, fold, self._where)
+        fold_stream.append(self._run, self._prefix, fold, self._where)
 
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order, at most `n_max`."""
-        return read(self._run, self._prefix, f"{after + 1}-0", "+", n_max)
+        return fold_stream.read(self._run, self._prefix, f"{after + 1}-0", "+", n_max)
 
     def last(self) -> int:
         """Number of the newest batch that was ever appended since the last `clear`, dropped or not; 0 before the first."""
-        key = key_of(self._prefix)
-        if not self._run([("EXISTS", key)])[0]:
-            return 0
-        (about,) = self._run([("XINFO STREAM", key)])
-        return last_of(about)
+        return fold_stream.last(self._run, self._prefix)
 
     def trim(self, until: int) -> None:
         """Drop the batches up to and with this number."""
-        self._run([("XTRIM", key_of(self._prefix), "MINID", f"{until + 1}-0")])
+        self._run([("XTRIM", fold_stream.key_of(self._prefix), "MINID", f"{until + 1}-0")])
 
     def clear(self) -> None:
         """Drop all; numbers may begin anew."""
-        self._run([("DEL", key_of(self._prefix))])
+        self._run([("DEL", fold_stream.key_of(self._prefix))])

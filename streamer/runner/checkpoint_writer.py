@@ -26,13 +26,22 @@ class CheckpointWriter:
     Args:
         ports: Used by the thread alone, from the first `write` on.
         n_kept: Checkpoints that count; older ones are removed.
+        n_folded: How many batches this worker has counted by now; asked by the thread.
         clock: Time.
         telemetry: Told of each.
     """
 
-    def __init__(self, ports: CheckpointPorts, n_kept: int, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        ports: CheckpointPorts,
+        n_kept: int,
+        n_folded: Callable[[], int],
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
         self._ports = ports
         self._n_kept = n_kept
+        self._n_folded = n_folded
         self._clock = clock
         self._telemetry = telemetry
         self._pool = ThreadPoolExecutor(1, "checkpoint")
@@ -106,6 +115,9 @@ class CheckpointWriter:
         store.write(name, counted)
         newest = Kept(name, meta.n_batches, n_events, meta.made_ms, counted.n_bytes, meta.made_by)
         kept = [newest, *self._kept_before(name)][: self._n_kept]
+        n_newest = folds.last()
+        if n_newest > self._n_folded():
+            raise CheckpointRefused(f"batch {n_newest} is another worker's: it has gone on from here")
         store.write_pointer(pointer.encode(kept))
         # only now: until then a start would go on from an older one
         for other in store.names() - {one.name for one in kept}:

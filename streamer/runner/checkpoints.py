@@ -45,8 +45,10 @@ class Checkpointer:
         self._outgoing = outgoing
         self._clock = clock
         self._telemetry = telemetry
-        self._writer = CheckpointWriter(ports, settings.checkpoint_keep, clock, telemetry)
         self.n_batches = 0  # folded so far, by all workers
+        self._writer = CheckpointWriter(
+            ports, settings.checkpoint_keep, lambda: self.n_batches, clock, telemetry
+        )
         self._n_records = 0  # folded since the last checkpoint
         self._due_s = clock.monotonic_s()  # the first as soon as there is something to keep
 

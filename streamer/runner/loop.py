@@ -235,6 +235,7 @@ class Runner:
                 # what comes now is folded in another order than before: there is nothing to be repeated from any more
                 self._patience(REDIS, folds.clear)
         self._refolding = None
+        self._publishing.goes_on_after(checkpointer.n_batches)
         self._phase = self._catch_up.begin(seek=True)
 
     def _look_whether_read(self, any_records: bool) -> None:

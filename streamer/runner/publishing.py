@@ -65,10 +65,15 @@ class Publishing:
         self._retirement = Retirement(model.holders, clock, telemetry)
         self._writer: VectorWriter | None = None
         if vectors is not None:
-            self._writer = VectorWriter(settings, vectors, patience, clock, telemetry)
+            self._writer = VectorWriter(
+                settings, vectors, patience, clock, telemetry, lambda: self._claim(None)
+            )
         self._is_touched = np.zeros(settings.max_users, np.bool_)  # before anything was published
         self._backlog = NO_USERS  # whose lists are still to be made for the first time
         self._anonymous_changed = False
+        self._n_batches: int | None = (
+            None  # the newest one that is ours; None: there is no log of folds, or not yet
+        )
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
 
     @property
@@ -137,7 +142,11 @@ class Publishing:
 
     def note(self, fold: Fold) -> None:
         """Write down that this batch was folded, and publish nothing yet."""
-        self._patience(REDIS, lambda: self._lists.write([], self._settings.list_ttl_s, fold))
+        self._patience(REDIS, lambda: self._claim(fold))
+
+    def goes_on_after(self, n_batches: int) -> None:
+        """So many batches were folded by earlier workers, and the log of folds has no more: what comes now is ours."""
+        self._n_batches = n_batches
 
     def publish_vectors(self) -> None:
         """The next few, where it is time."""
@@ -187,6 +196,7 @@ class Publishing:
 
     def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
+        self._claim(fold)
         if changes is not None:
             self._erasures.begin(self._lists, self._vectors)
             self._lists.delete(changes.erased_user_ids)
@@ -195,10 +205,15 @@ class Publishing:
             if self._writer is not None:
                 self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
             self._erasures.write()
+        self._lists.write(entries, self._settings.list_ttl_s)
+
+    def _claim(self, fold: Fold | None) -> None:
+        """Nothing is written by one who was paused for long, and superseded: the log of folds tells."""
         if fold is not None:
-            self._lists.write(entries, self._settings.list_ttl_s, fold)
-        else:
-            self._lists.write(entries, self._settings.list_ttl_s)
+            self._lists.claim(fold)
+            self._n_batches = fold.number
+        elif self._n_batches is not None:
+            self._lists.check(self._n_batches)
 
     def _send_lists(self, entries: Entries, changes: Changes | None) -> None:
         topic = self._settings.topic_recommendations

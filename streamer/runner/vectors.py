@@ -1,5 +1,6 @@
 """Vectors of users and items on their way to Redis, and the readable state of the encoders: after the lists, a few at a time."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -38,11 +39,19 @@ class VectorWriter:
         patience: Waits while it is away.
         clock: Time.
         telemetry: Counts.
+        check: Called before vectors are written; raises where another worker has gone on.
     """
 
     def __init__(
-        self, settings: Settings, vectors: Vectors, patience: Patience, clock: Clock, telemetry: Telemetry
+        self,
+        settings: Settings,
+        vectors: Vectors,
+        patience: Patience,
+        clock: Clock,
+        telemetry: Telemetry,
+        check: Callable[[], None],
     ) -> None:
+        self._check = check
         self._vectors = vectors
         self._patience = patience
         self._telemetry = telemetry
@@ -114,6 +123,7 @@ class VectorWriter:
         self._telemetry.vector_backlog.set(self._publisher.backlog if self._n_a_time else 0)
 
     def _write_once(self, entries: _Entries) -> None:
+        self._check()
         self._vectors.write_users(entries.users, self._ttl_s)
         self._vectors.write_items(entries.items, self._ttl_s)
 

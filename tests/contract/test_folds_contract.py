@@ -53,14 +53,12 @@ def test_batches_come_back_in_order_and_as_they_were(stores: _Stores) -> None:
 
 
 def test_a_batch_is_appended_once(stores: _Stores) -> None:
-    """However often it is tried; also with lists, which are written all the same."""
+    """However often it is tried, by whom the batches are read or by whom the lists are written."""
     for _ in range(2):
         stores.folds.append(a_fold(1))
-        stores.lists.write([("u", b"list")], 60, a_fold(2))
-        stores.lists.write([], 60, a_fold(3))
-    stores.lists.write([("v", b"list")], 60, a_fold(3))
-    assert stores.folds.read(0, 9) == [a_fold(1), a_fold(2), a_fold(3)]
-    assert stores.lists.read("u") == stores.lists.read("v") == b"list"
+        stores.lists.claim(a_fold(2))
+        stores.lists.claim(a_fold(2))
+    assert stores.folds.read(0, 9) == [a_fold(1), a_fold(2)]
 
 
 def test_two_workers_under_one_prefix_are_told(stores: _Stores) -> None:
@@ -70,7 +68,21 @@ def test_two_workers_under_one_prefix_are_told(stores: _Stores) -> None:
     with pytest.raises(ConfigError, match="another worker"):
         stores.folds.append(other)
     with pytest.raises(ConfigError, match="another worker"):
-        stores.lists.write([], 60, other)
+        stores.lists.claim(other)
+
+
+def test_who_was_superseded_is_told(stores: _Stores) -> None:
+    """Whoever knows of fewer batches than were appended, dropped ones too; a log of folds that was lost contradicts nobody."""
+    stores.lists.check(0)
+    for number in (1, 2):
+        stores.lists.claim(a_fold(number))
+    stores.lists.check(2)
+    stores.lists.check(3)
+    stores.folds.trim(2)
+    with pytest.raises(ConfigError, match="another worker"):
+        stores.lists.check(1)
+    stores.folds.clear()
+    stores.lists.check(1)
 
 
 def test_what_a_checkpoint_holds_is_dropped(stores: _Stores) -> None:

@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 import redis
 
-from streamer.adapters import redis as adapter
 from streamer.adapters.redis import RedisLists, mask
-from streamer.adapters.redis_folds import RedisFolds
 from streamer.adapters.redis_server import RedisServer
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
-from streamer.ports import Fold, Span
 
 
 @pytest.fixture(scope="module")
@@ -260,20 +257,3 @@ def test_a_prefix_is_no_pattern(redis_url: str, prefix: str) -> None:
     assert dict(own.everything()) == {"mine": b"1"}
     own.close()
     other.close()
-
-
-def test_lists_of_a_batch_that_is_on_the_log_of_folds_are_written(
-    redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A write whose answer was lost is made again: the batch is there already, and the lists may not be."""
-    monkeypatch.setattr(
-        adapter, "CHUNK", 2
-    )  # commands a round trip: what follows the refused one is never sent
-    fold = Fold(1, (Span("interactions", 0, 0, 3),), 3)
-    folds, lists = RedisFolds(redis_url, prefix), RedisLists(redis_url, prefix)
-    folds.append(fold)
-    lists.write([(user_id, b"v") for user_id in "abcde"], 60, fold)
-    assert lists.held(list("abcde")) == set("abcde")
-    assert folds.read(0, 10) == [fold]
-    folds.close()
-    lists.close()

@@ -98,7 +98,8 @@ def _use_every_store(url: str, options: dict[str, Any], *, cluster: bool = False
     lists = RedisLists(url, PREFIX, cluster=cluster, options=options)
     lists.ping()
     fold = Fold(1, (Span("interactions", 0, 0, 3),), 3)
-    lists.write([("u", b"list")], ttl_s=60, fold=fold)
+    lists.claim(fold)
+    lists.write([("u", b"list")], ttl_s=60)
     assert lists.read("u") == b"list"
     lists.retire(["i"])
     assert lists.retired(["i", "j"]) == {"i"}

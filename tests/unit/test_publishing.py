@@ -3,11 +3,15 @@
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink
+from streamer.adapters.memory.checkpoints import MemoryFolds
 from streamer.config import Settings
-from streamer.events import ANONYMOUS, Event, Interaction, ItemRetired
+from streamer.errors import ConfigError
+from streamer.events import ANONYMOUS, Event, Interaction, ItemRetired, UserErased
+from streamer.ports import Fold
 from streamer.runner.figures import Figures
 from streamer.runner.model import Model
 from streamer.runner.outgoing import Outgoing
@@ -26,7 +30,8 @@ class Desk:
         self.clock = ManualClock()
         telemetry = Telemetry(self.clock)
         patience = Patience(threading.Event(), 1.0, 1.0, self.clock, telemetry)
-        self.model, self.lists = Model(settings), MemoryLists(clock=self.clock)
+        self.model, self.folds = Model(settings), MemoryFolds()
+        self.lists = MemoryLists(clock=self.clock, folds=self.folds)
         self.publishing = Publishing(
             settings,
             self.model,
@@ -91,3 +96,20 @@ def test_lists_with_a_retired_item_come_before_first_ones(desk: Desk) -> None:
     new = desk.step() - holders
     assert len(new - first) == 4
     assert b'"gone"' not in b"".join(value for _, value in desk.lists.everything())
+
+
+def test_who_was_superseded_writes_nothing(desk: Desk) -> None:
+    """A worker that was paused while another took over, and wakes up: with a batch or without, lists stay as they are."""
+    desk.publishing.publish(np.arange(10, dtype=np.int32), {}, Fold(1, (), 1))
+    theirs = [("u1", b"theirs"), ("u2", b"theirs")]
+    desk.folds.append(Fold(2, (), 1))
+    desk.lists.write(theirs, 60)
+    desk.lists.delete(["u3"])
+    desk.lists.retire(["i0"])
+    desk.fold(view("u1", "i1", 30), UserErased("u2"), ItemRetired("i1"), is_serving=True)
+    before = dict(desk.lists.everything())
+    for fold in (Fold(2, (), 7), None):
+        with pytest.raises(ConfigError, match="another worker"):
+            desk.publishing.publish(np.arange(10, dtype=np.int32), {}, fold)
+    assert dict(desk.lists.everything()) == before
+    assert desk.lists.retired(["i0", "i1"]) == {"i0"}

@@ -476,6 +476,14 @@ def test_dead_letters_are_on_the_log_before_the_commit(world: World, hash_of: Ca
     assert len(world.log.records("dead-letters")) == 30
 
 
+def test_a_log_made_anew_while_nobody_read_it_gets_its_dead_letters(world: World) -> None:
+    """It is shorter than what was committed, so that stands for another log."""
+    world.worker().source.commit({INTERACTIONS: 40})
+    world.append((b"k", b"garbage"))
+    world.worker().run()
+    assert len(world.log.records("dead-letters")) == 1
+
+
 def test_too_many_invalid_messages_stop_the_worker(world: World) -> None:
     """They are all in dead letters, and nothing is committed."""
     world.append_many(5)

@@ -174,3 +174,18 @@ def test_a_start_takes_the_newest_that_is_good(desk: Desk, spoil: str) -> None:
     if found is not None:
         assert found.positions == {TP: 5 * found.meta.n_batches}
         assert found.restored.scoreboard.n_events == 5 * found.meta.n_batches
+
+
+def test_who_was_superseded_keeps_nothing() -> None:
+    """A worker that was paused while another took over: its checkpoint is older, and must not become the newest."""
+    desk = Desk()
+    desk.fold(10)
+    desk.turn()
+    pointer_before = desk.store.read_pointer()
+    assert pointer_before is not None
+    desk.fold(1)
+    desk.folds.append(Fold(desk.keeper.n_batches + 1, (), 1))
+    desk.clock.advance(INTERVAL_S)
+    desk.turn()
+    assert desk.store.read_pointer() == pointer_before
+    assert desk.telemetry.checkpoint_failures._value.get() == 1

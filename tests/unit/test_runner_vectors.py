@@ -53,7 +53,9 @@ class World:
         self.state = pipeline.new_state(self.settings.fold())
         stop = threading.Event()
         patience = Patience(stop, 1.0, 1.0, self.clock, self.telemetry)
-        self.writer = VectorWriter(self.settings, self.vectors, patience, self.clock, self.telemetry)
+        self.writer = VectorWriter(
+            self.settings, self.vectors, patience, self.clock, self.telemetry, lambda: None
+        )
 
     def fold(self, *events: Any) -> None:
         """A batch."""

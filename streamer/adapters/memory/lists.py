@@ -31,13 +31,22 @@ class MemoryLists:
         self._closed = False
         self._folds = folds or MemoryFolds()
 
-    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int, fold: Fold | None = None) -> None:
-        """Overwrite the list of each user id, expiring after `ttl_s`; before that, append the batch they are made after."""
+    def claim(self, fold: Fold) -> None:
+        """Append the batch that the next lists are made after to the log of folds."""
+        self.ping()
+        self._folds.append(fold)
+
+    def check(self, number: int) -> None:
+        """Return when nobody has appended a batch behind this one."""
+        self.ping()
+        if self._folds.last() > number:
+            raise ConfigError(f"batch {number + 1} was folded by another worker")
+
+    def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        """Overwrite the list of each user id, expiring after `ttl_s`."""
         self.ping()
         if ttl_s <= 0:
             raise ValueError(f"ttl_s must be positive, got {ttl_s}")
-        if fold is not None:
-            self._folds.append(fold)
         for user_id, value in entries:
             self._drop(user_id)
             if self._n_bytes + len(value) > self._max_bytes:
