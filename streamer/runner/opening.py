@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from streamer.config import Settings
-from streamer.ports import Clock, Lists, Source, Vectors
+from streamer.ports import Clock, Lists, Source, TopicPartition, Vectors
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
@@ -106,7 +106,7 @@ class Opening:
         found = self._find(bounds, limit_s)
         folded = found.positions if found is not None else {}
         begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
-        positions = Positions(begin, bounds.committed)
+        positions = Positions(begin, _on_this_log(bounds))
         begin_offsets = lambda: self._patience(KAFKA, self._source.begin_offsets)  # noqa: E731
         intake = Intake(self._settings, positions, self._outgoing, begin_offsets, self._telemetry)
         intake.look_at_start(*must_read(bounds, found))
@@ -163,3 +163,8 @@ class Opening:
             ask_for_texts(
                 self._settings, self._source, bounds, found, missing, self._texts, self._patience, self._clock
             )
+
+
+def _on_this_log(bounds: LogBounds) -> dict[TopicPartition, int]:
+    """What was committed, where the log is as long: a shorter one was cut off or made anew, and nobody has read it."""
+    return {tp: offset for tp, offset in bounds.committed.items() if offset <= bounds.end.get(tp, 0)}

@@ -44,9 +44,12 @@ class Positions:
             if expected >= 0:
                 self._next[TopicPartition(topic, partition)] = expected
             topic, partition = record.topic, record.partition
-            due = self._next.get(TopicPartition(topic, partition), record.offset)
+            tp = TopicPartition(topic, partition)
+            due = self._next.get(tp, record.offset)
             if record.offset != due:
-                jumps.append(Jump(TopicPartition(topic, partition), due, record.offset))
+                jumps.append(Jump(tp, due, record.offset))
+            if record.offset < due:  # what was committed stands for a log that is gone
+                self._read_before[tp] = min(self._read_before.get(tp, 0), record.offset)
             expected = record.offset + 1
         if expected >= 0:
             self._next[TopicPartition(topic, partition)] = expected

@@ -315,6 +315,16 @@ def test_a_second_reading_sends_no_second_dead_letter(telemetry: Telemetry) -> N
     assert [message.headers["offset"] for message in outbox.messages if message.headers] == [b"2"]
 
 
+def test_what_was_read_of_a_log_that_is_gone_does_not_count(telemetry: Telemetry) -> None:
+    """After a jump back, bad messages below the committed position are news: they get their letters, and count in a row."""
+    intake, outbox = make_intake(telemetry, committed=4, max_invalid_in_a_row=1)
+    taken_in(intake, [record(0, b"x"), record(1, b"x"), record(2), record(3)])
+    assert outbox.messages == []
+    with pytest.raises(TooManyInvalid):
+        taken_in(intake, [record(1, b"x"), record(2, b"x")])
+    assert [message.headers["offset"] for message in outbox.messages if message.headers] == [b"1", b"2"]
+
+
 def test_the_first_dead_letter_of_its_kind_is_a_warning(
     telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
