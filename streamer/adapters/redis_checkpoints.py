@@ -59,11 +59,10 @@ class RedisCheckpoints(RedisConnection):
                 yield chunk
 
     def delete(self, name: str) -> None:
-        """Remove a checkpoint, or what there is of it."""
+        """Remove a checkpoint, or what there is of it: from its end, so that a second try finds what a first one left."""
+        for begin in reversed(range(0, self._n_chunks(name), _N_AT_ONCE)):
+            self._run([("DEL", self._chunk(name, begin + n)) for n in range(_N_AT_ONCE)])
         self._run([("DEL", self._key(f"at:{name}"))])
-        begin = 0
-        while any(self._run([("DEL", self._chunk(name, begin + n)) for n in range(_N_AT_ONCE)])):
-            begin += _N_AT_ONCE
         self._run([("SREM", self._key("names"), name)])
 
     def names(self) -> set[str]:
@@ -79,6 +78,14 @@ class RedisCheckpoints(RedisConnection):
         """The pointer, None where none was written."""
         pointer: bytes | None = self._run([("GET", self._key("pointer"))])[0]
         return pointer
+
+    def _n_chunks(self, name: str) -> int:
+        """At least as many as there are: as it says itself, where it was finished, or as long as there are more."""
+        (told,) = self._run([("GET", self._key(f"at:{name}"))])
+        n_chunks = int(told) if told is not None and told.isdigit() else 0
+        while any(self._run([("EXISTS", self._chunk(name, n_chunks + n)) for n in range(_N_AT_ONCE)])):
+            n_chunks += _N_AT_ONCE
+        return n_chunks
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}checkpoint:{name}"

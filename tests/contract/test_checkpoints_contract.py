@@ -1,8 +1,10 @@
 """`ports.Checkpoints`: one suite for the twin in memory, Redis, a cluster, a directory, a bucket (fsspec's in memory)."""
 
+import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -77,6 +79,39 @@ def test_a_checkpoint_that_lacks_a_part_is_refused(redis_url: str, prefix: str) 
         client.delete(f"{prefix}checkpoint:at:one:3")
     with pytest.raises(CheckpointRefused, match="a part of it is gone"):
         b"".join(store.read("one"))
+    store.close()
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_deletion_that_was_cut_short_is_finished_by_the_next(
+    redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    """Redis goes away after any of its commands: in the end nothing is left, of a checkpoint that was never finished, too."""
+    import redis
+
+    monkeypatch.setattr(redis_checkpoints, "CHUNK_BYTES", 4)
+    store = RedisCheckpoints(redis_url, prefix)
+    run = store._run
+    for n_commands in range(8):
+        store.write("one", [bytes(4 * 20)])
+        with redis.Redis.from_url(redis_url) as client:
+            if not is_whole:
+                client.delete(f"{prefix}checkpoint:at:one")
+            left = [n_commands]
+
+            def run_some(commands: Iterable[tuple[Any, ...]], left: list[int] = left) -> list[Any]:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Unavailable("away")
+                return run(commands)
+
+            monkeypatch.setattr(store, "_run", run_some)
+            with contextlib.suppress(Unavailable):
+                store.delete("one")
+            monkeypatch.setattr(store, "_run", run)
+            for name in store.names():
+                store.delete(name)
+            assert client.keys(f"{prefix}*") == []
     store.close()
 
 
