@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from streamer.config import Loaded, Settings
 
 EXIT_INTERRUPTED = 130  # as shells tell of Ctrl-C
+A_SET = (
+    "A data set: a directory with events.csv (user_id, item_id, value, timestamp in epoch seconds), items.csv and, "
+    "if it likes, users.csv; gzipped or not"
+)
 
 
 class _Group(TyperGroup):
@@ -168,9 +172,14 @@ def demo(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A data set in the five-file format; default online-retail"),
+        typer.Option(metavar="DIR", help=f"{A_SET}; default online-retail"),
     ] = None,
-    events: MaxEvents = None,
+    events: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Interactions; default all; 0 with --keep: empty servers for your own"
+        ),
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.001, metavar="N", help="Interactions a second; default all")
     ] = None,
@@ -196,7 +205,7 @@ def demo(
 
 @app.command(cls=SettingsCommand)
 def replay(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A data set in the five-file format")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help=A_SET)],
     *,
     config: ConfigFile = None,
     k: K = None,

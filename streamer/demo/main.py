@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,7 +44,7 @@ class DemoOptions:
 
     Args:
         data: Directory of a data set (see `datasets`); None: the one that comes with the repo.
-        max_events: Interactions to publish; None: all.
+        max_events: Interactions to publish; None: all; 0: no catalog and no profiles either.
         rate: Interactions a second; None: as fast as the worker follows.
         keep: Leave everything running afterwards, until Ctrl-C.
         report: Where the report goes.
@@ -72,6 +72,10 @@ def run(options: DemoOptions, console: Console | None = None) -> int:
     if not options.report.absolute().parent.is_dir():
         raise DataError(f"{options.report}: expected a path in a directory that exists")
     dataset = load(options.data or _default_data(), catalog_first=True, max_events=options.max_events)
+    if options.max_events == 0:
+        dataset = replace(
+            dataset, catalog={}, profiles={}
+        )  # whoever brings his own events has items of his own
     try:
         with _sigterm_as_ctrl_c():
             _Demo(options, dataset, console, started_s).run()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from backends import read
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
@@ -80,6 +81,24 @@ def test_settings_reach_librdkafka(mock_cluster: EmbeddedKafka, make_topic: Call
     assert refused.value.reason == "size"
     sink.flush(10)
     sink.close()
+
+
+def test_which_partition_a_key_has_can_be_set(
+    mock_cluster: EmbeddedKafka, make_topic: Callable[..., str]
+) -> None:
+    """By default it is that of Java clients, which differs from librdkafka's own; a setting makes it that one. Keys "a" to "d":
+    (murmur2 & 0x7fffffff) % 4 and crc32 % 4, computed without Kafka."""
+    murmur2, crc32 = [0, 0, 2, 1], [3, 1, 3, 0]
+    for config, expected in ({}, murmur2), ({"partitioner": "consistent_random"}, crc32):
+        topic = make_topic(mock_cluster.bootstrap, n_partitions=4)
+        sink = KafkaSink(mock_cluster.bootstrap, config=config)
+        source = KafkaSource(mock_cluster.bootstrap, [topic], "g", config=config)
+        for key in (b"a", b"b", b"c", b"d"):
+            sink.send(topic, key, b"x")
+        sink.close()
+        records = read(source, 4)
+        source.close()
+        assert [partition for _, partition in sorted((r.key, r.partition) for r in records)] == expected
 
 
 @pytest.mark.kafka

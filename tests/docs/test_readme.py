@@ -10,8 +10,12 @@ import commands
 import jsonschema
 import pytest
 import tables
+import typer
 from rich.console import Console
 
+from streamer import datasets
+from streamer.cli import app
+from streamer.cli.commands import A_SET
 from streamer.client import Recommendations
 from streamer.demo import ending
 
@@ -96,9 +100,20 @@ def test_ops_commands_exist_and_can_be_run() -> None:
 
 def test_flags_of_the_demo_in_the_text_exist() -> None:
     """The text names flags of ops/demo."""
-    for flag in ("--keep", "--events 5", "--rate 5", "--data ops/data/online-retail"):
+    for flag in ("--keep", "--events 0 --keep", "--events 5", "--rate 5", "--data ops/data/online-retail"):
         assert flag.split()[0] in README
         commands.parse(f"streamer demo {flag}")
+
+
+def test_a_data_set_is_described_as_it_is_read() -> None:
+    """Whoever brings one of his own finds its files, its columns and the unit of its timestamps in the text and in --help."""
+    events = ", ".join(datasets._EVENT_COLUMNS)
+    for text in (README, A_SET):
+        assert {"events.csv", "items.csv", "users.csv"} <= set(re.findall(r"\b\w+\.csv\b", text))
+        assert re.search(rf"{events} in epoch \*?seconds", " ".join(text.split()))
+    for name in ("demo", "replay"):
+        options = typer.main.get_command(app).commands[name].params  # type: ignore[attr-defined]
+        assert any((option.help or "").startswith(A_SET) for option in options)
 
 
 def test_python_version_is_the_project_s() -> None:
