@@ -1,6 +1,7 @@
 """`streamer dlq replay`: the way of dead letters back through the front door."""
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,8 @@ from streamer.errors import DataError, InvalidEvent
 from streamer.events import MAX_MESSAGE_BYTES, Event, Interaction, Profile, UserErased, decode
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
 from streamer.log import printable
-from streamer.ports import Sink, Source
+from streamer.ports import Record, Sink, Source
+from streamer.runner.admission import admit
 
 _TIMEOUT_S = 10.0
 _MAX_NULL_BYTES = 100  # a null with white space around it
@@ -42,6 +44,8 @@ def replay(
     settings: Settings, wanted: Wanted, repair: Repair | None, n_most: int, *, again: bool
 ) -> Replayed:
     """Send letters back to the topics they came from; tell of each that is not sent, and why.
+
+    What this version would refuse once more is sent where it is named alone: a newer worker may know better.
 
     Letters of users who were erased since the message came to the log are left out, as far as the log of profiles still has the
     tombstone. That spares dead messages; what keeps an erased user out is the header with the time of the message, by which every
@@ -92,6 +96,7 @@ def replay_from(
     again: bool,
     erased: ErasedUsers,
     tell: Callable[[str], None] = lambda line: typer.echo(printable(line), err=True),
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Replayed:
     """As `replay`, with these ports."""
     end = source.end_offsets()
@@ -114,11 +119,18 @@ def replay_from(
         why = replays.why_not(letter, settings.kinds(), is_repaired=repair is not None, again=again)
         if why is None and _is_of_erased(settings, letter, repair, erased):
             why = "its user was erased after it was written"
+        refused = _refusal(settings, letter, repair, now_ms())
+        if why is None and refused is not None:
+            will = f"this version of streamer will refuse it: {refused}"
+            if not wanted.places:
+                why = f"{will}; repair it, or name it to send it all the same"
+            else:
+                tell(f"letter {letter.place}: {will}")
         if why is not None:
             n_left += 1
             tell(f"letter {letter.place}: {why}; not sent")
             continue
-        _send(settings, sink, letter, repair, replays.next_attempt(letter), tell)
+        _send(settings, sink, letter, repair, replays.next_attempt(letter))
         replays.sent(letter)
         n_sent += 1
     if missing:
@@ -149,18 +161,27 @@ def _send(
     letter: Letter,
     repair: Repair | None,
     attempt: int,
-    tell: Callable[[str], None],
 ) -> None:
     topic, key, value = _outgoing(letter, repair)
-    try:
-        decode(settings.kinds()[topic], key, value)
-    except InvalidEvent as exc:
-        tell(f"letter {letter.place}: this version of streamer will refuse it: {exc}")
     sink.send(topic, key, value, replay_headers(letter, attempt))
     # The note comes after the message, so a crash between them can send it twice and never lose it.
     sink.flush(_TIMEOUT_S)
     sink.send(settings.topic_dead_letters, letter.key, None, note_headers(letter, attempt))
     sink.flush(_TIMEOUT_S)
+
+
+def _refusal(settings: Settings, letter: Letter, repair: Repair | None, now_ms: int) -> InvalidEvent | None:
+    """Why a worker of this version will not take it; None: it will, or it is not for us to send."""
+    if letter.origin is None or letter.origin.topic not in settings.kinds():
+        return None
+    topic, key, value = _outgoing(letter, repair)
+    # its time on the log is about now: what came too early may have become true
+    record = Record(topic, 0, 0, now_ms, key, value)
+    try:
+        admit(record, settings.kinds()[topic], settings.max_skew_s * 1000)
+    except InvalidEvent as exc:
+        return exc
+    return None
 
 
 def _outgoing(letter: Letter, repair: Repair | None) -> tuple[str, bytes | None, bytes | None]:

@@ -20,7 +20,14 @@ from streamer.telemetry import Telemetry
 
 SETTINGS = Settings()
 NOW_MS = 1_700_000_000_000  # of the log
+HOUR_S = 3600
 GOOD = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
+
+
+def early(user_id: str = "u") -> bytes:
+    """An event of the future, as the log has it at first."""
+    event = {"user_id": user_id, "item_id": "i", "type": "view", "timestamp": NOW_MS + HOUR_S * 1000}
+    return json.dumps(event).encode()
 
 
 class Office:
@@ -50,6 +57,11 @@ class Office:
         self.log.append("interactions", 0, key, value)
         self.work()
 
+    def write_early(self, n: int, user_id: str = "u") -> None:
+        """Events of the next hour are letters, which will be good as they are when it has passed."""
+        for _ in range(n):
+            self.write(early(user_id), user_id.encode())
+
     def letters(self) -> list[Letter]:
         """As they lie there; notes left out."""
         return [letter for r in self.log.records("dead-letters") if (letter := letter_of(r)) is not None]
@@ -77,6 +89,7 @@ class Office:
                 again=again,
                 erased=erased_by(SETTINGS, MemorySource(self.log, ["profiles"], "g", clock=ManualClock())),
                 tell=self.told.append,
+                now_ms=self.clock.now_ms,
             )
         finally:
             self.work()
@@ -128,7 +141,7 @@ def test_nothing_goes_round_for_ever(office: Office) -> None:
     """However often everything is replayed, a message is sent three times in all."""
     office.write(b"{")
     for n in range(10):
-        office.replay(again=n % 2 == 0)
+        office.replay(*(str(letter.place) for letter in office.letters()), again=n % 2 == 0)
     assert len(office.log.records("interactions")) == 1 + 3
     newest = office.letters()[-1]
     assert newest.n_sent == 3
@@ -148,7 +161,8 @@ def test_what_was_replayed_once_is_not_replayed_by_the_next_call(office: Office)
 
 def test_a_letter_that_lies_there_twice_is_sent_once(office: Office) -> None:
     """A worker that was cut off sends its dead letters again."""
-    office.write(b"{")
+    office.write_early(1)
+    office.clock.advance(HOUR_S)
     letter = office.log.records("dead-letters")[0]
     office.log.append("dead-letters", 0, letter.key, letter.value, headers=dict(letter.headers))  # type: ignore[arg-type]
     assert office.replay() == (1, 0, 1)
@@ -177,12 +191,28 @@ def test_a_replay_that_is_cut_off_loses_no_message(office: Office, monkeypatch: 
 
 def test_the_limit_and_the_filters(office: Office) -> None:
     """The oldest first; those that the reason or the topic name."""
-    for value in (b"{", b'{"user_id":"u"}', b"[", b'{"item_id":"i"}'):
-        office.write(value)
-    assert office.replay(reason="schema", n_most=1) == (1, 1, 0)
+    office.write(b"{")
+    for user_id in ("u", "v"):
+        office.write_early(1, user_id)
+    office.clock.advance(HOUR_S)
+    assert office.replay(reason="future", n_most=1) == (1, 1, 0)
     assert "--limit" in office.told[-1]
-    assert office.log.records("interactions")[-1].value == b'{"user_id":"u"}'
+    assert office.log.records("interactions")[-1].value == early("u")
     assert office.replay(topic="catalog") == (0, 0, 0)
+
+
+def test_what_will_be_refused_again_is_sent_where_it_is_named_alone(office: Office) -> None:
+    """Of many letters those go that this version can use; the others are told, and not sent for nothing."""
+    office.write(b"{")
+    office.write_early(1)
+    assert office.replay() == (0, 2, 0)
+    assert [told.split(":")[2] for told in office.told] == [" this version of streamer will refuse it"] * 2
+    assert "after the log's own time" in office.told[1]
+    office.clock.advance(HOUR_S)
+    assert office.replay() == (1, 1, 0)
+    assert [event.user_id for event in office.learned] == ["u"]
+    assert office.replay("0:0") == (1, 0, 0)
+    assert "will refuse it" in office.told[0]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +301,7 @@ def test_a_message_is_as_old_as_it_first_was(office: Office) -> None:
     office.write(b"{")
     for _ in range(2):
         office.clock.advance(60)
-        office.replay()
+        office.replay(str(office.letters()[-1].place))
     assert [letter.log_ms for letter in office.letters()] == [NOW_MS] * 3
     for written, known in ((b"5", 5), (b"%d" % (NOW_MS + 1), NOW_MS), (b"-5", NOW_MS), (b"x", NOW_MS)):
         assert log_ms_of(Record("t", 0, 0, NOW_MS, None, b"", ((LOG_MS, written),))) == known
