@@ -181,6 +181,13 @@ class Replays:
         """The number of the attempt that would come now, from 1."""
         return letter.n_sent + self.n_sent(letter) + 1
 
+    def became(self, letter: Letter) -> str:
+        """What became of this letter: "came back as 0:9", "replayed", or "" where it is open."""
+        newer = self._came_back.get(letter.place)
+        if newer is not None and letter.place in self._was_sent:
+            return f"came back as {newer}"
+        return "replayed" if self.n_sent(letter) else ""
+
     def why_not(
         self, letter: Letter, topics: Collection[str], *, is_repaired: bool, again: bool
     ) -> str | None:

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -19,13 +19,14 @@ from streamer.adapters.kafka import KafkaSource
 from streamer.cli.log_reading import records_until
 from streamer.cli.views import ago, text
 from streamer.config import Settings
-from streamer.errors import DataError
-from streamer.letters import Letter, Place, letter_of
+from streamer.errors import ConfigError, DataError
+from streamer.letters import Letter, Place, Replays, letter_of
 from streamer.log import printable
 from streamer.ports import Source, TopicPartition
 
 _TIMEOUT_S = 10.0
 _MAX_SHOWN = 4096  # characters of a message; all of it with --raw
+_MAX_REASONS = 100  # a header says anything
 _FILE_WIDTH = 200  # columns where there is no terminal to ask
 _WORDS = {
     "json": "it is no JSON",
@@ -64,11 +65,11 @@ def place_of(shown: str) -> Place:
     """A place as `list` shows it.
 
     Raises:
-        DataError: it is none.
+        ConfigError: it is none.
     """
     match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", shown)
     if match is None:
-        raise DataError(
+        raise ConfigError(
             f"{shown[:80]!r}: expected PARTITION:OFFSET as `streamer dlq list` shows it, e.g. 0:17"
         )
     return Place(int(match[1]), int(match[2]))
@@ -82,20 +83,57 @@ def opened(settings: Settings) -> Source:
 
 
 def show_all(settings: Settings, wanted: Wanted, n_shown: int) -> None:
-    """Counts by reason, and the newest letters."""
-    counts: Counter[str] = Counter()
-    newest: list[tuple[int, Place, _Row]] = []
+    """Counts by reason, and the newest letters, with what became of each."""
     with closing(opened(settings)) as source:
-        for letter in _letters(source):
-            if wanted.has(letter):
-                counts[letter.reason] += 1
-                one = (letter.timestamp_ms, letter.place, _row(letter))
-                (heapq.heappushpop if len(newest) >= n_shown else heapq.heappush)(newest, one)
-    by_reason = ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common())
-    where = settings.topic_dead_letters
-    typer.echo(printable(f"{counts.total():,} on {where}" + (f": {by_reason}" if by_reason else "")))
-    if newest:
-        _console().print(_table([row for _, _, row in sorted(newest, reverse=True)]))
+        counts, rows = overview(source, wanted, n_shown)
+    for line in head(settings.topic_dead_letters, counts, wanted):
+        typer.echo(printable(line))
+    if rows:
+        _console().print(_table(rows))
+
+
+class Counts(NamedTuple):
+    """How many letters there are."""
+
+    by_reason: Counter[str]  # of those that are wanted
+    n_open: int  # of them: neither replayed, nor come back as another letter
+    reasons: frozenset[str]  # of all letters
+
+
+def overview(source: Source, wanted: Wanted, n_shown: int) -> tuple[Counts, list[_Row]]:
+    """Count the letters, and give the newest as they are shown, the newest first.
+
+    The log is read twice: whether a letter was replayed is said by notes behind it.
+    """
+    end = source.end_offsets()
+    replays = Replays()
+    for record in records_until(source, end):
+        replays.take(record)
+    by_reason: Counter[str] = Counter()
+    n_open, reasons = 0, set[str]()
+    newest: list[tuple[int, Place, _Row]] = []
+    for record in records_until(source, end):
+        letter = letter_of(record)
+        if letter is None:
+            continue
+        if len(reasons) < _MAX_REASONS:
+            reasons.add(letter.reason[:80])
+        if wanted.has(letter):
+            by_reason[letter.reason] += 1
+            became = replays.became(letter)
+            n_open += not became
+            one = (letter.timestamp_ms, letter.place, _row(letter, became))
+            (heapq.heappushpop if len(newest) >= n_shown else heapq.heappush)(newest, one)
+    return Counts(by_reason, n_open, frozenset(reasons)), [row for _, _, row in sorted(newest, reverse=True)]
+
+
+def head(topic: str, counts: Counts, wanted: Wanted) -> Iterator[str]:
+    """What is said above the letters."""
+    n = counts.by_reason.total()
+    by_reason = ", ".join(f"{n:,} {reason}" for reason, n in counts.by_reason.most_common())
+    yield f"{n:,} on {topic}" + (f", {counts.n_open:,} open: {by_reason}" if n else "")
+    if wanted.reason is not None and wanted.reason[:80] not in counts.reasons and counts.reasons:
+        yield f"no letter has the reason {wanted.reason[:80]!r}; there are {', '.join(sorted(counts.reasons))}"
 
 
 def show_one(settings: Settings, place: Place, *, raw: bool) -> None:
@@ -115,15 +153,10 @@ def show_one(settings: Settings, place: Place, *, raw: bool) -> None:
         typer.echo(line)
 
 
-def _letters(source: Source) -> Iterator[Letter]:
-    for record in records_until(source, source.end_offsets()):
-        letter = letter_of(record)
-        if letter is not None:
-            yield letter
-
-
 def _letter_at(source: Source, tp: TopicPartition, place: Place) -> Letter:
     begin, end = source.begin_offsets(), source.end_offsets()
+    if tp not in end:
+        raise DataError(f"{place}: there is no partition {tp.partition}; {tp.topic} has {_numbers(end)}")
     if begin.get(tp, 0) <= place.offset < end.get(tp, 0):
         source.hold([other for other in end if other != tp])
         source.seek({tp: place.offset})
@@ -134,9 +167,14 @@ def _letter_at(source: Source, tp: TopicPartition, place: Place) -> Letter:
                 if letter is None:
                     raise DataError(f"{place}: no letter lies there; `streamer dlq list` shows some")
                 return letter
-    raise DataError(
-        f"{place}: no letter lies there; {tp.topic}[{tp.partition}] holds {begin.get(tp, 0)} to {end.get(tp, 0) - 1}"
-    )
+    first, last = begin.get(tp, 0), end.get(tp, 0) - 1
+    held = f"holds {first} to {last}" if first <= last else "is empty"
+    raise DataError(f"{place}: no letter lies there; {tp.topic}[{tp.partition}] {held}")
+
+
+def _numbers(partitions: Iterable[TopicPartition]) -> str:
+    numbers = sorted(tp.partition for tp in partitions)
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]} alone"
 
 
 def _about(letter: Letter) -> Iterator[str]:
@@ -170,11 +208,12 @@ def _rest(n: int) -> str:
     return f" ... {n - _MAX_SHOWN:,} more; --raw gives all" if n > _MAX_SHOWN else ""
 
 
-def _row(letter: Letter) -> _Row:
+def _row(letter: Letter, became: str) -> _Row:
     key = "" if letter.key is None else letter.key[:64].decode("utf-8", "backslashreplace")
     size = "null" if letter.value is None else f"{len(letter.value):,}"
     cells = (str(letter.place), letter.reason, letter.path[:80], _origin(letter), key)
-    return (*cells, size, f"{letter.n_sent}x" if letter.n_sent else "", _age(letter))
+    before = f"{letter.n_sent}x before" if letter.n_sent else ""
+    return (*cells, size, ", ".join(filter(None, (before, became))), _age(letter))
 
 
 def _table(rows: list[_Row]) -> Table:
@@ -182,7 +221,7 @@ def _table(rows: list[_Row]) -> Table:
     for heading in ("letter", "reason", "path", "from", "key"):
         table.add_column(heading, overflow="fold")
     table.add_column("bytes", justify="right")
-    table.add_column("replayed", justify="right")
+    table.add_column("replayed")
     table.add_column("when")
     for row in rows:
         table.add_row(*map(text, row))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from streamer.cli.commands import Assignments, ConfigFile, Kafka, SettingsCommand, app, load_settings
-from streamer.errors import DataError, InvalidEvent
+from streamer.errors import ConfigError, InvalidEvent
 
 letters = typer.Typer(
     no_args_is_help=True,
@@ -95,9 +95,9 @@ def replay(
         config, {"kafka": kafka, "topic_dead_letters": topic_dead_letters}, assignments
     ).settings
     if not (letter or reason or topic or every):
-        raise DataError("replay: name letters, or give --reason, --topic or --all")
+        raise ConfigError("replay: name letters, or give --reason, --topic or --all")
     if value is not None and len(letter or ()) != 1:
-        raise DataError("replay: --value repairs one letter: name it")
+        raise ConfigError("replay: --value repairs one letter: name it")
     from streamer.cli.dlq import Wanted, place_of  # noqa: PLC0415
     from streamer.cli.dlq_replay import repair_of  # noqa: PLC0415
     from streamer.cli.dlq_replay import replay as replay_letters  # noqa: PLC0415

@@ -52,7 +52,7 @@ def test_letters_are_listed_and_shown_safely(cli: Cli, topics: dict[str, str]) -
     listed = cli("list")
     assert listed.exit_code == 0, listed.stderr_bytes
     out = listed.stdout_bytes.decode()
-    assert out.startswith(f"2 on {topics['dead_letters']}: 1 json, 1 schema\n")
+    assert out.startswith(f"2 on {topics['dead_letters']}, 2 open: 1 json, 1 schema\n")
     assert out.index("0:1") < out.index("0:0")
     assert f"{topics['interactions']}[0]@1" in out
     assert cli("list", "--reason", "json").stdout_bytes.startswith(b"1 on ")
@@ -67,14 +67,21 @@ def test_letters_are_listed_and_shown_safely(cli: Cli, topics: dict[str, str]) -
     missing = cli("show", "0:9")
     assert (missing.exit_code, missing.stdout_bytes) == (4, b"")
     assert b"0:9: no letter lies there" in missing.stderr_bytes
+    nowhere = cli("show", "9:99")
+    assert nowhere.exit_code == 4
+    assert (
+        f"9:99: there is no partition 9; {topics['dead_letters']} has 0 alone"
+        in nowhere.stderr_bytes.decode()
+    )
+    assert cli("show", "17").exit_code == 2
 
 
 def test_a_repaired_letter_is_replayed_once(cli: Cli, topics: dict[str, str], mock_kafka: str) -> None:
     """From stdin, to the topic it came from; then it is refused, with the reason and exit code 7."""
     refused = cli("replay")
-    assert (refused.exit_code, refused.stdout_bytes) == (4, b"")
+    assert (refused.exit_code, refused.stdout_bytes) == (2, b"")
     two = cli("replay", "0:0", "0:1", "--value", "-", stdin=GOOD)
-    assert (two.exit_code, b"--value repairs one letter" in two.stderr_bytes) == (4, True)
+    assert (two.exit_code, b"--value repairs one letter" in two.stderr_bytes) == (2, True)
     sent = cli("replay", "0:0", "--value", "-", "--key", "u", stdin=GOOD + b"\n")
     assert (sent.exit_code, sent.stdout_bytes) == (0, b"1 sent, 0 not sent, 0 sent before\n"), (
         sent.stderr_bytes

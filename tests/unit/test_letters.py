@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink, MemorySource
-from streamer.cli.dlq import Wanted, place_of
+from streamer.cli.dlq import Counts, Wanted, head, overview, place_of
 from streamer.cli.dlq_replay import Repair, Replayed, erased_by, replay_from
 from streamer.config import Settings
-from streamer.errors import DataError, Unavailable
+from streamer.errors import ConfigError, DataError, Unavailable
 from streamer.letters import LOG_MS, Letter, Lineage, Place, letter_of, lineage_of, log_ms_of
 from streamer.ports import Record, TopicPartition
 from streamer.runner.admission import admit_all
@@ -215,6 +215,48 @@ def test_what_will_be_refused_again_is_sent_where_it_is_named_alone(office: Offi
     assert "will refuse it" in office.told[0]
 
 
+# --- what lies there ---
+
+
+def seen(office: Office, n_shown: int = 10, **wanted: str) -> tuple[Counts, list[tuple[str, str]]]:
+    """The counts, and (place, replayed) of each letter that is shown."""
+    source = MemorySource(office.log, ["dead-letters"], "g", clock=ManualClock())
+    counts, rows = overview(source, Wanted(**wanted), n_shown)
+    return counts, [(row[0], row[-2]) for row in rows]
+
+
+def test_the_list_tells_what_became_of_each_letter(office: Office) -> None:
+    """Replayed, come back as another, or open: those are counted. The notes of the replays lie at 0:3 and 0:4."""
+    for value in (b"{", b"[", GOOD[:-1]):
+        office.write(value)
+        office.clock.advance(1)
+    assert office.replay("0:0", repair=Repair(GOOD, None)).n_sent == 1
+    office.clock.advance(1)
+    assert office.replay("0:1").n_sent == 1
+    counts, rows = seen(office)
+    assert rows == [("0:5", "1x before"), ("0:2", ""), ("0:1", "came back as 0:5"), ("0:0", "replayed")]
+    assert (counts.by_reason.total(), counts.n_open) == (4, 2)
+    assert [place for place, _ in seen(office, n_shown=2)[1]] == ["0:5", "0:2"]
+
+
+def test_a_reason_that_no_letter_has_is_told_with_those_there_are(office: Office) -> None:
+    """`--reason shcema` would look like all is well otherwise; a reason whose letters are of another topic is no error."""
+    office.write(b"{")
+    office.write(b'{"user_id":"u"}')
+    wanted = Wanted(reason="shcema")
+    counts, rows = seen(office, reason="shcema")
+    assert rows == []
+    assert list(head("letters", counts, wanted)) == [
+        "0 on letters",
+        "no letter has the reason 'shcema'; there are json, schema",
+    ]
+    assert list(head("letters", seen(office)[0], Wanted())) == ["2 on letters, 2 open: 1 json, 1 schema"]
+    elsewhere = Wanted(reason="json", topic="catalog")
+    assert list(head("letters", seen(office, reason="json", topic="catalog")[0], elsewhere)) == [
+        "0 on letters"
+    ]
+
+
 @pytest.mark.parametrize(
     ("headers", "why"),
     [
@@ -252,7 +294,7 @@ def test_numbers_in_headers_are_bounded(attempt: bytes) -> None:
 def test_places_and_missing_letters(office: Office) -> None:
     """A place is PARTITION:OFFSET, and one without a letter is told."""
     for shown in ("17", "0:-1", "a:b", "0:1:2", "\x1b[31m"):
-        with pytest.raises(DataError, match="PARTITION:OFFSET"):
+        with pytest.raises(ConfigError, match="PARTITION:OFFSET"):
             place_of(shown)
     office.write(b"{")
     with pytest.raises(DataError, match="no letter at 0:7"):
