@@ -27,6 +27,7 @@ class Intake:
         positions: Moved on by every record, usable or not.
         outgoing: Takes the dead letters.
         oldest_offsets: Asks the log, patiently, for its oldest offsets; called after a suspicious jump only.
+        commit: Commits positions, patiently; called before too many invalid messages stop the worker.
         telemetry: Counts.
     """
 
@@ -36,12 +37,14 @@ class Intake:
         positions: Positions,
         outgoing: Outgoing,
         oldest_offsets: Callable[[], Mapping[TopicPartition, int]],
+        commit: Callable[[Mapping[TopicPartition, int]], None],
         telemetry: Telemetry,
     ) -> None:
         self._settings = settings
         self._positions = positions
         self._outgoing = outgoing
         self._oldest_offsets = oldest_offsets
+        self._commit = commit
         self._telemetry = telemetry
         self._topics: dict[Kind, str] = {kind: topic for topic, kind in settings.kinds().items()}
         self._n_invalid_in_a_row = 0
@@ -71,6 +74,11 @@ class Intake:
             n_seen = n + 1
             n_usable[records[n].topic] -= 1
             self._refuse(records[n], error)
+            if self._n_invalid_in_a_row > self._settings.max_invalid_in_a_row:
+                self._outgoing.settle()
+                # else the next start would send the same letters, and stop at the same place
+                self._commit(self._positions.before(records[n_seen:]))
+                raise TooManyInvalid(self._too_many(records[n], error))
         if n_seen < len(records):
             self._n_invalid_in_a_row = 0
         self._outgoing.send()
@@ -122,9 +130,6 @@ class Intake:
         self._told.add(kind)
         _log.log(level, "dead_letter", extra={**where, "reason": error.reason, "path": error.path})
         self._n_invalid_in_a_row += 1
-        if self._n_invalid_in_a_row > self._settings.max_invalid_in_a_row:
-            self._outgoing.settle()
-            raise TooManyInvalid(self._too_many(record, error))
 
     def _too_many(self, record: Record, error: InvalidEvent) -> str:
         where = f"{record.topic}[{record.partition}]@{record.offset}"

@@ -108,7 +108,8 @@ class Opening:
         begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
         positions = Positions(begin, _on_this_log(bounds))
         begin_offsets = lambda: self._patience(KAFKA, self._source.begin_offsets)  # noqa: E731
-        intake = Intake(self._settings, positions, self._outgoing, begin_offsets, self._telemetry)
+        commit = lambda done: self._patience(KAFKA, lambda: self._source.commit(done))  # noqa: E731
+        intake = Intake(self._settings, positions, self._outgoing, begin_offsets, commit, self._telemetry)
         intake.look_at_start(*must_read(bounds, found))
         compile_kernels()
         on_items_known = self._texts.start if self._texts is not None else lambda: None

@@ -59,6 +59,13 @@ class Positions:
         """Whether the record had been dealt with before this worker started."""
         return record.offset < self._read_before.get(TopicPartition(record.topic, record.partition), 0)
 
+    def before(self, rest: Sequence[Record]) -> dict[TopicPartition, int]:
+        """Partition -> next offset, as of before `rest`, the end of the last batch; never behind what was committed."""
+        first = {TopicPartition(record.topic, record.partition): record.offset for record in reversed(rest)}
+        return {
+            tp: max(offset, self._read_before.get(tp, 0)) for tp, offset in {**self._next, **first}.items()
+        }
+
     def snapshot(self) -> dict[TopicPartition, int]:
         """Partition -> next offset, as of now."""
         return dict(self._next)

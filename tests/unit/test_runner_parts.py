@@ -257,6 +257,7 @@ class _Outbox:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.n_settled = 0
+        self.committed: dict[TopicPartition, int] = {}  # by the intake, once all is settled
 
     def add(self, message: Message) -> None:
         self.messages.append(message)
@@ -277,7 +278,14 @@ def make_intake(
     """An intake at offset 0 of `interactions`, and what it sends out."""
     outbox = _Outbox()
     positions = Positions({TP: 0}, {TP: committed})
-    intake = Intake(Settings(**settings), positions, outbox, lambda: oldest or {TP: 0}, telemetry)  # type: ignore[arg-type]
+    intake = Intake(
+        Settings(**settings),
+        positions,
+        outbox,  # type: ignore[arg-type]
+        lambda: oldest or {TP: 0},
+        outbox.committed.update,
+        telemetry,
+    )
     return intake, outbox
 
 
@@ -351,6 +359,23 @@ def test_too_many_in_a_row_stop_the_worker(telemetry: Telemetry) -> None:
     ):
         taken_in(intake, [record(5, b"x")])
     assert (len(outbox.messages), outbox.n_settled) == (5, 1)
+
+
+def test_a_stop_for_too_many_commits_what_got_its_letter(telemetry: Telemetry) -> None:
+    """Up to the last refused record, in any partition: those behind it have no letter yet. No commit goes back."""
+    intake, outbox = make_intake(telemetry, committed=3, max_invalid_in_a_row=1)
+    catalog, profiles = TopicPartition("catalog", 0), TopicPartition("profiles", 0)
+    with pytest.raises(TooManyInvalid):
+        taken_in(
+            intake,
+            [
+                record(0, b"x"),
+                *(record(4 + n, b"x", "catalog") for n in range(2)),
+                *(record(6 + n, b"x", "catalog") for n in range(2)),
+                record(7, b"x", "profiles"),
+            ],
+        )
+    assert outbox.committed == {TP: 3, catalog: 6, profiles: 7}
 
 
 def test_a_gap_is_counted_and_the_stream_goes_on(telemetry: Telemetry) -> None:
