@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from streamer.config import Settings
+from streamer.errors import Unavailable
 from streamer.ports import Clock, Lists, Source, TopicPartition, Vectors
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
@@ -94,7 +95,7 @@ class Opening:
             is_stopping: Whether to give up.
 
         Raises:
-            Unavailable: a dependency is away for too long.
+            Unavailable: a dependency is away for too long, or we are stopping.
             LogGap: interactions are missing from the log, and the settings say to stop.
             ConfigError: a dependency refuses us in a way that no waiting heals.
         """
@@ -111,6 +112,8 @@ class Opening:
         commit = lambda done: self._patience(KAFKA, lambda: self._source.commit(done))  # noqa: E731
         intake = Intake(self._settings, positions, self._outgoing, begin_offsets, commit, self._telemetry)
         intake.look_at_start(*must_read(bounds, found))
+        if is_stopping():  # it cannot be told to stop for minutes then
+            raise Unavailable("stopped before the kernels were compiled")
         compile_kernels()
         on_items_known = self._texts.start if self._texts is not None else lambda: None
         catch_up = CatchUp(

@@ -540,6 +540,17 @@ def test_a_stop_finishes_the_batch(world: World) -> None:
     assert found["position"]["interactions-0"] == 18
 
 
+def test_a_stop_at_the_start_does_not_wait_for_the_kernels(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while the log is asked; compiling would take minutes, and nothing is owed to anybody."""
+    worker, compiled = world.worker(), []
+    monkeypatch.setattr(worker.source, "committed", lambda: worker.stop.set() or {})
+    monkeypatch.setattr(worker.runner, "_compile", lambda: compiled.append(True))
+    worker.run()
+    assert (compiled, worker.source.n_polls) == ([], 0)
+
+
 def test_a_stop_while_the_log_is_away_does_not_wait_for_it(world: World) -> None:
     """Nothing was read, so nothing is owed."""
     world.append_many(10)
