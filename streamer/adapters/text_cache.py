@@ -6,13 +6,15 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from streamer.adapters.redis import RedisConnection
 from streamer.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
+# In Redis: the log has the vector of every text that counts, so one that nobody asked for in so long makes room.
+TEXT_TTL_S: Final = 30 * 86_400
 _KEYS_A_QUERY = 500
 _LOCK_TIMEOUT_S = 10.0
 
@@ -20,7 +22,7 @@ T = TypeVar("T")
 
 
 class RedisTextCache(RedisConnection):
-    """`ports.TextCache` on Redis: `<prefix>text:<key>` holds a vector. They do not expire: some 0.9 kB a text.
+    """`ports.TextCache` on Redis: `<prefix>text:<key>` holds a vector (some 0.9 kB) until nobody asked for it in `TEXT_TTL_S`.
 
     Args:
         url, prefix, kwargs: As `RedisConnection` has them.
@@ -35,12 +37,14 @@ class RedisTextCache(RedisConnection):
 
     def read(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Key -> vector of those that are held."""
-        values = self._run(("GET", self._text_prefix + key) for key in keys)
+        values = self._run(("GETEX", self._text_prefix + key, "EX", TEXT_TTL_S) for key in keys)
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
     def write(self, vectors: Mapping[str, bytes]) -> None:
         """Hold these, in place of what was held for the same keys; returns when all are acknowledged."""
-        self._run(("SET", self._text_prefix + key, vector) for key, vector in vectors.items())
+        self._run(
+            ("SET", self._text_prefix + key, vector, "EX", TEXT_TTL_S) for key, vector in vectors.items()
+        )
 
 
 def default_cache_path() -> Path:

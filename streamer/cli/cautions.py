@@ -17,7 +17,7 @@ MAX_SKEW_MS: Final = 10_000  # between two clocks that are set by the network
 _BYTES_A_PLACE = 70  # on a list
 _BYTES_A_LIST = 150  # beside its places
 _BYTES_A_VECTOR = 500
-_BYTES_A_TEXT = 900
+_BYTES_A_TEXT = 900  # those of texts that were edited since come on top for a month: nobody knows how many
 
 _KEYED = {"catalog": "items", "profiles": "profiles", "texts": "vectors of texts"}
 

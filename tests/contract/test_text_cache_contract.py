@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.adapters.memory.texts import MemoryTextCache
-from streamer.adapters.text_cache import RedisTextCache, SqliteTextCache
+from streamer.adapters.text_cache import TEXT_TTL_S, RedisTextCache, SqliteTextCache
 from streamer.errors import Unavailable
 from streamer.ports import TextCache
 from streamer.texts import content_key
@@ -91,14 +91,20 @@ def test_another_one_finds_what_was_written(make: Make) -> None:
 
 
 def test_the_keys_in_redis_are_those_of_the_design(redis_url: str, prefix: str) -> None:
-    """`<prefix>text:<key>`, the bytes as they are, without expiry."""
+    """`<prefix>text:<key>`, the bytes as they are; one that nobody asked for in a month makes room, or each
+    text that was ever edited away would stay."""
     import redis
 
     cache, key = RedisTextCache(redis_url, prefix), content_key("m", "x")
     cache.write({key: b"\x00\x3c"})
     with redis.Redis.from_url(redis_url) as client:
         assert client.get(f"{prefix}text:{key}") == b"\x00\x3c"
-        assert client.ttl(f"{prefix}text:{key}") == -1
+        assert TEXT_TTL_S - 10 < client.ttl(f"{prefix}text:{key}") <= TEXT_TTL_S
+        client.expire(f"{prefix}text:{key}", 100)
+        assert cache.read([key]) == {key: b"\x00\x3c"}
+        assert TEXT_TTL_S - 10 < client.ttl(f"{prefix}text:{key}") <= TEXT_TTL_S
+        assert cache.read(["absent"]) == {}
+        assert client.exists(f"{prefix}text:absent") == 0
     cache.close()
 
 
