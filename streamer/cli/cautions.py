@@ -23,7 +23,7 @@ _KEYED = {"catalog": "items", "profiles": "profiles", "texts": "vectors of texts
 
 
 def of_topics(kept: Mapping[str, Keeping], settings: Settings) -> Iterator[str]:
-    """Topics that lose what a rebuild from nothing needs.
+    """Topics that lose what a rebuild from nothing needs, or do not say what came after a user was erased.
 
     Args:
         kept: Topic -> how Kafka keeps it; those that are left out are passed over.
@@ -40,6 +40,12 @@ def of_topics(kept: Mapping[str, Keeping], settings: Settings) -> Iterator[str]:
             f"topic {interactions} keeps {limit}: a start without a checkpoint, or after a change of the model's settings, "
             "knows nothing older; set its retention.ms and retention.bytes to -1"
         )
+    for topic in (interactions, settings.topic_profiles):
+        if topic in kept and not kept[topic].is_dated_by_log:
+            yield (
+                f"topic {topic} has the times of its producers: where their clocks differ, what a user did just before he was "
+                "erased may seem to be later, and a rebuild learns it again; set its message.timestamp.type to LogAppendTime"
+            )
     for topic, kind in settings.kinds().items():
         keeping = kept.get(topic)
         if keeping is None or topic == interactions:

@@ -125,6 +125,7 @@ def test_how_topics_are_kept(real_kafka: str, make_topic: Callable[..., str]) ->
         "cleanup.policy": "compact,delete",
         "retention.ms": "-1",
         "delete.retention.ms": "3153600000000",
+        "message.timestamp.type": "LogAppendTime",
     }
     entries = [
         ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
@@ -135,8 +136,8 @@ def test_how_topics_are_kept(real_kafka: str, make_topic: Callable[..., str]) ->
     (done,) = admin.incremental_alter_configs([resource]).values()
     done.result(timeout=10)
     assert how_kept(real_kafka, [plain, kept, "no-such-topic"]) == {
-        plain: Keeping(False, True, 7 * 86_400_000, -1, 86_400_000),  # Kafka's defaults
-        kept: Keeping(True, True, -1, -1, 3_153_600_000_000),
+        plain: Keeping(False, True, 7 * 86_400_000, -1, 86_400_000, False),  # Kafka's defaults
+        kept: Keeping(True, True, -1, -1, 3_153_600_000_000, True),
     }
 
 

@@ -9,26 +9,35 @@ from streamer.config import Settings
 from streamer.ports import TopicPartition
 
 DAY_MS = 86_400_000
-LOG = Keeping(is_compacted=False, is_deleted=True, retention_ms=-1, retention_bytes=-1, null_values_ms=DAY_MS)
+LOG = Keeping(
+    is_compacted=False,
+    is_deleted=True,
+    retention_ms=-1,
+    retention_bytes=-1,
+    null_values_ms=DAY_MS,
+    is_dated_by_log=True,
+)
 TABLE = Keeping(
     is_compacted=True,
     is_deleted=False,
     retention_ms=7 * DAY_MS,  # Kafka's default, which nothing follows where nothing is deleted
     retention_bytes=-1,
     null_values_ms=cautions.NULL_VALUES_MS,
+    is_dated_by_log=True,
 )
 WELL = {
     "interactions": LOG,
-    "catalog": TABLE,
+    "catalog": TABLE._replace(is_dated_by_log=False),
     "profiles": TABLE,
-    "texts": TABLE._replace(null_values_ms=DAY_MS),
+    "texts": TABLE._replace(null_values_ms=DAY_MS, is_dated_by_log=False),
 }
 SETTINGS = Settings(max_users=1000, max_items=100)
 TP = TopicPartition("interactions", 0)
 
 
 def test_topics_as_the_readme_makes_them_are_well() -> None:
-    """Events for ever, the rest compacted, null values for longer than anybody lives; of texts they may go at once."""
+    """Events for ever, the rest compacted, null values for longer than anybody lives; of texts they may go at once. What is
+    compared with erasures has the log's time."""
     assert list(cautions.of_topics(WELL, SETTINGS)) == []
     assert list(cautions.of_topics({}, SETTINGS)) == []  # nobody told us
 
@@ -48,6 +57,8 @@ def test_topics_as_the_readme_makes_them_are_well() -> None:
         ("texts", {"is_deleted": True}, "vectors of texts"),
         ("profiles", {"null_values_ms": DAY_MS}, "brings erased users back; set its delete.retention.ms"),
         ("catalog", {"null_values_ms": DAY_MS}, "brings retired items back"),
+        ("interactions", {"is_dated_by_log": False}, "set its message.timestamp.type to LogAppendTime"),
+        ("profiles", {"is_dated_by_log": False}, "set its message.timestamp.type to LogAppendTime"),
     ],
 )
 def test_a_topic_that_loses_what_a_rebuild_needs(topic: str, change: dict[str, object], words: str) -> None:

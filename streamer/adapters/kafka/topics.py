@@ -22,6 +22,7 @@ class Keeping(NamedTuple):
     retention_ms: int
     retention_bytes: int  # of a partition, -1 = without limit
     null_values_ms: int  # how long compaction keeps a null value
+    is_dated_by_log: bool  # a message's time is the broker's, when it came; else its producer's
 
 
 def how_kept(
@@ -45,7 +46,11 @@ def how_kept(
 
 def _keeping(entries: Mapping[str, Any]) -> Keeping:
     policy = str(entries["cleanup.policy"].value).split(",")
-    numbers = (
-        int(entries[name].value) for name in ("retention.ms", "retention.bytes", "delete.retention.ms")
+    return Keeping(
+        is_compacted="compact" in policy,
+        is_deleted="delete" in policy,
+        retention_ms=int(entries["retention.ms"].value),
+        retention_bytes=int(entries["retention.bytes"].value),
+        null_values_ms=int(entries["delete.retention.ms"].value),
+        is_dated_by_log=entries["message.timestamp.type"].value == "LogAppendTime",
     )
-    return Keeping("compact" in policy, "delete" in policy, *numbers)
