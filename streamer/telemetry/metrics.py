@@ -224,6 +224,10 @@ class Telemetry:
             "From items being retired to the last list that held one of them being acknowledged by Redis, seconds",
             WAIT_BUCKETS_S,
         )
+        self.erased_forgotten = c(
+            "erased_forgotten_total",
+            "Erased users beyond max_erased that made way for newer ones: a rebuild learns again what they did",
+        )
 
     def _declare_training(self) -> None:
         """The parts of the model that are trained: ranker, network and its vectors, encoders."""
