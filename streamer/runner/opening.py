@@ -157,6 +157,7 @@ class Opening:
     ) -> None:
         self._model.restore(found.restored, found.meta.event_time_ms)
         checkpointer.n_batches = found.meta.n_batches
+        self._telemetry.checkpoint_time.set(found.meta.made_ms / 1000)
         self._figures.restored(self._model.state)
         self._publishing.restored()
         where = {"n_batches": found.meta.n_batches, "positions": positions.by_name()}

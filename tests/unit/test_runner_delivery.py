@@ -223,6 +223,19 @@ def test_a_profile_of_before_is_not_learned(shop: Shop) -> None:
     assert shop.n_erased("profiles") == 1
 
 
+# --- the age of a checkpoint ---
+
+
+def test_a_restart_knows_how_old_its_checkpoint_is(shop: Shop) -> None:
+    """That of the one that it went on from, until there is a newer one."""
+    value = lambda: shop.telemetry.registry.get_sample_value("streamer_checkpoint_timestamp_seconds")  # noqa: E731
+    shop.work()
+    kept_s = value()
+    shop.clock.advance(10_000)
+    shop.work()  # there is nothing new to be kept
+    assert value() == kept_s != 0
+
+
 # --- log truncation ---
 
 
