@@ -127,8 +127,8 @@ class Lists(Protocol):
     def everything(self) -> Iterator[tuple[str, bytes]]:
         """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
 
-    def retire(self, item_ids: Sequence[str]) -> None:
-        """Mark items that readers must drop from lists already published."""
+    def retire(self, item_ids: Sequence[str], ttl_s: int) -> None:
+        """Mark items that readers must drop from lists already published, for `ttl_s`: as long as such a list may live."""
 
     def restore(self, item_ids: Sequence[str]) -> None:
         """Take the mark of `retire` off again."""

@@ -229,8 +229,7 @@ class RedisLists(RedisConnection):
 
     def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
         """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
-        if ttl_s <= 0:
-            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        _check_ttl(ttl_s)
         prefix = self._list_prefix
         self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
 
@@ -257,9 +256,10 @@ class RedisLists(RedisConnection):
                 if value is not None:
                     yield key[len(self._list_prefix.encode()) :].decode("utf-8", "backslashreplace"), value
 
-    def retire(self, item_ids: Sequence[str]) -> None:
-        """Mark items that readers must drop from lists already published."""
-        self._run(("SET", self._retired_prefix + item_id, b"1") for item_id in item_ids)
+    def retire(self, item_ids: Sequence[str], ttl_s: int) -> None:
+        """Mark items that readers must drop from lists already published, for `ttl_s`: as long as such a list may live."""
+        _check_ttl(ttl_s)
+        self._run(("SET", self._retired_prefix + item_id, b"1", "EX", ttl_s) for item_id in item_ids)
 
     def restore(self, item_ids: Sequence[str]) -> None:
         """Take the mark of `retire` off again."""
@@ -269,6 +269,11 @@ class RedisLists(RedisConnection):
         """Which of these items carry the mark of `retire`."""
         marks = self._run(("EXISTS", self._retired_prefix + item_id) for item_id in item_ids)
         return {item_id for item_id, mark in zip(item_ids, marks, strict=True) if mark}
+
+
+def _check_ttl(ttl_s: int) -> None:
+    if ttl_s <= 0:
+        raise ValueError(f"ttl_s must be positive, got {ttl_s}")
 
 
 def _reason(exc: BaseException) -> str:

@@ -200,7 +200,7 @@ class Publishing:
         if changes is not None:
             self._erasures.begin(self._lists, self._vectors)
             self._lists.delete(changes.erased_user_ids)
-            self._lists.retire(changes.retired_item_ids)
+            self._lists.retire(changes.retired_item_ids, self._settings.list_ttl_s)
             self._lists.restore(changes.restored_item_ids)
             if self._writer is not None:
                 self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)

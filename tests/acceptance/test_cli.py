@@ -448,7 +448,7 @@ def test_inspect_shows_a_list(cli: Cli, redis_url: str, prefix: str) -> None:
     """Its age, its items in order with score and path, and which of them are retired."""
     lists = RedisLists(redis_url, prefix)
     lists.write([("u1", published(["i1", "i2"]))], 60)
-    lists.retire(["i2"])
+    lists.retire(["i2"], 60)
     done = cli("inspect", "u1", "--redis", redis_url, "--prefix", prefix)
     assert done.returncode == 0, done.stderr
     assert re.search(r"made [0-9.]+ s ago; model m", done.stdout)

@@ -166,10 +166,17 @@ class MemoryStore:
 
     def let_expire(self, ttl_s: int, user_id: str) -> bool:
         """Let time pass; whether the list is gone after `ttl_s` and was there just before."""
+        return self._let_expire(ttl_s, lambda: self.lists.read(user_id) is not None)
+
+    def let_mark_expire(self, ttl_s: int, item_id: str) -> bool:
+        """The same of the mark of a retired item."""
+        return self._let_expire(ttl_s, lambda: bool(self.lists.retired([item_id])))
+
+    def _let_expire(self, ttl_s: int, is_there: Callable[[], bool]) -> bool:
         self.clock.advance(ttl_s - 0.001)
-        there = self.lists.read(user_id) is not None
+        was_there = is_there()
         self.clock.advance(0.001)
-        return there and self.lists.read(user_id) is None
+        return was_there and not is_there()
 
     @contextmanager
     def breakable(self) -> Iterator[tuple[Lists, Callable[[], None], Callable[[], None]]]:
@@ -187,11 +194,18 @@ class RedisStore:
 
     def let_expire(self, ttl_s: int, user_id: str) -> bool:
         """Let time pass; whether the list was there, and is gone after `ttl_s`."""
+        return self._let_expire(ttl_s, lambda: self.lists.read(user_id) is not None)
+
+    def let_mark_expire(self, ttl_s: int, item_id: str) -> bool:
+        """The same of the mark of a retired item."""
+        return self._let_expire(ttl_s, lambda: bool(self.lists.retired([item_id])))
+
+    def _let_expire(self, ttl_s: int, is_there: Callable[[], bool]) -> bool:
         give_up_at_s = time.monotonic() + ttl_s + 5
-        there = self.lists.read(user_id) is not None
-        while self.lists.read(user_id) is not None and time.monotonic() < give_up_at_s:
+        was_there = is_there()
+        while is_there() and time.monotonic() < give_up_at_s:
             time.sleep(0.02)
-        return there and self.lists.read(user_id) is None
+        return was_there and not is_there()
 
     @contextmanager
     def breakable(self) -> Iterator[tuple[Lists, Callable[[], None], Callable[[], None]]]:

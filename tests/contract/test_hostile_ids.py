@@ -52,7 +52,7 @@ def test_every_id_has_keys_of_its_own(place: tuple[str, bool, Any], prefix: str)
     vectors.write_encoders(b"encoders")
 
     lists.write([(one, b"list %d" % n) for n, one in enumerate(ids)], TTL_S)
-    lists.retire(ids)
+    lists.retire(ids, TTL_S)
     vectors.write_users([VectorEntry(one, b"u", n, 1, {}) for n, one in enumerate(ids)], TTL_S)
     vectors.write_items([VectorEntry(one, b"i", n, 1, {}) for n, one in enumerate(ids)], TTL_S)
     texts.write({one: b"text %d" % n for n, one in enumerate(ids)})

@@ -59,7 +59,7 @@ def test_nothing_to_do_is_fine(lists: Lists) -> None:
     """Empty arguments change nothing and raise nothing."""
     lists.write([], ttl_s=60)
     lists.delete([])
-    lists.retire([])
+    lists.retire([], ttl_s=60)
     lists.restore([])
     assert lists.retired([]) == set()
 
@@ -93,7 +93,7 @@ def test_everything_is_every_list_once(lists: Lists) -> None:
         "": b"d",
     }
     lists.write(list(entries.items()), ttl_s=60)
-    lists.retire(["i"])
+    lists.retire(["i"], ttl_s=60)
     lists.delete(["user7"])
     found = list(lists.everything())
     assert len(found) == len(entries) - 1
@@ -103,13 +103,25 @@ def test_everything_is_every_list_once(lists: Lists) -> None:
 def test_retire_marks_until_restored(lists: Lists) -> None:
     """The mark of an item says nothing of others or of users, is set and taken off any number of times."""
     lists.write([("a", b"list of a")], ttl_s=60)
-    lists.retire(["a", "b"])
-    lists.retire(["b"])
+    lists.retire(["a", "b"], ttl_s=60)
+    lists.retire(["b"], ttl_s=60)
     assert lists.retired(["a", "b", "c"]) == {"a", "b"}
     assert lists.read("a") == b"list of a"
     lists.restore(["b", "c"])
     lists.restore(["b"])
     assert lists.retired(["a", "b", "c"]) == {"a"}
+
+
+def test_marks_expire(store: Store) -> None:
+    """A mark lasts as long as a list made before it may, counted from when it was set last, and no longer: an item that came
+    back on a log that forgot its tombstone is told to nobody."""
+    store.lists.retire(["i"], ttl_s=1)
+    assert store.let_mark_expire(1, "i")
+    store.lists.retire(["i"], ttl_s=1)
+    store.lists.retire(["i"], ttl_s=1000)
+    assert not store.let_mark_expire(1, "i") if isinstance(store, MemoryStore) else store.lists.retired(["i"])
+    with pytest.raises(ValueError, match="ttl_s"):
+        store.lists.retire(["i"], ttl_s=0)
 
 
 def test_nothing_after_close(store: Store) -> None:
@@ -145,7 +157,7 @@ def _uses(lists: Lists) -> list[Callable[[], object]]:
         lambda: lists.read("u"),
         lambda: lists.delete(["u"]),
         lambda: lists.held(["u"]),
-        lambda: lists.retire(["i"]),
+        lambda: lists.retire(["i"], ttl_s=60),
         lambda: lists.restore(["i"]),
         lambda: lists.retired(["i"]),
         lists.ping,

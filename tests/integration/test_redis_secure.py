@@ -101,7 +101,7 @@ def _use_every_store(url: str, options: dict[str, Any], *, cluster: bool = False
     lists.claim(fold)
     lists.write([("u", b"list")], ttl_s=60)
     assert lists.read("u") == b"list"
-    lists.retire(["i"])
+    lists.retire(["i"], ttl_s=60)
     assert lists.retired(["i", "j"]) == {"i"}
     lists.restore(["i"])
     lists.delete(["u"])

@@ -198,7 +198,7 @@ def test_what_the_worker_writes(redis_url, prefix):
         shop = Shop(redis, prefix)
         shop.publish("seed", "ab")
         lists.write([("u", lists.read("seed"))], ttl_s=60)
-        lists.retire(["a"])
+        lists.retire(["a"], ttl_s=60)
         assert shop.shown("u") == "b"
         lists.restore(["a"])
         assert shop.shown("u") == "ab"

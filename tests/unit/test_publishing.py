@@ -26,7 +26,7 @@ class Desk:
     """A model, and who publishes its lists: one at a time live, four a step of catch-up."""
 
     def __init__(self) -> None:
-        settings = Settings(**SIZES, without=("vectors",), max_batch=1, max_batch_catch_up=4)
+        self.settings = settings = Settings(**SIZES, without=("vectors",), max_batch=1, max_batch_catch_up=4)
         self.clock = ManualClock()
         telemetry = Telemetry(self.clock)
         patience = Patience(threading.Event(), 1.0, 1.0, self.clock, telemetry)
@@ -98,6 +98,16 @@ def test_lists_with_a_retired_item_come_before_first_ones(desk: Desk) -> None:
     assert b'"gone"' not in b"".join(value for _, value in desk.lists.everything())
 
 
+def test_a_mark_outlives_every_list_made_before_it_and_no_more(desk: Desk) -> None:
+    """An item is marked for `list_ttl_s`: a list with it that is never made again is gone by then."""
+    desk.fold(ItemRetired("i1"), is_serving=True)
+    desk.step()
+    desk.clock.advance(desk.settings.list_ttl_s - 0.5)
+    assert desk.lists.retired(["i1"]) == {"i1"}
+    desk.clock.advance(0.5)
+    assert desk.lists.retired(["i1"]) == set()
+
+
 def test_who_was_superseded_writes_nothing(desk: Desk) -> None:
     """A worker that was paused while another took over, and wakes up: with a batch or without, lists stay as they are."""
     desk.publishing.publish(np.arange(10, dtype=np.int32), {}, Fold(1, (), 1))
@@ -105,7 +115,7 @@ def test_who_was_superseded_writes_nothing(desk: Desk) -> None:
     desk.folds.append(Fold(2, (), 1))
     desk.lists.write(theirs, 60)
     desk.lists.delete(["u3"])
-    desk.lists.retire(["i0"])
+    desk.lists.retire(["i0"], 60)
     desk.fold(view("u1", "i1", 30), UserErased("u2"), ItemRetired("i1"), is_serving=True)
     before = dict(desk.lists.everything())
     for fold in (Fold(2, (), 7), None):

@@ -27,7 +27,7 @@ class MemoryLists:
         self._max_bytes = max_bytes
         self._n_bytes = 0
         self._lists: dict[str, tuple[bytes, float]] = {}  # user -> (list, expires at)
-        self._retired: set[str] = set()
+        self._retired: dict[str, float] = {}  # item -> its mark expires at
         self._closed = False
         self._folds = folds or MemoryFolds()
 
@@ -45,8 +45,7 @@ class MemoryLists:
     def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
         """Overwrite the list of each user id, expiring after `ttl_s`."""
         self.ping()
-        if ttl_s <= 0:
-            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        _check_ttl(ttl_s)
         for user_id, value in entries:
             self._drop(user_id)
             if self._n_bytes + len(value) > self._max_bytes:
@@ -80,20 +79,25 @@ class MemoryLists:
             if value is not None:
                 yield user_id, value
 
-    def retire(self, item_ids: Sequence[str]) -> None:
-        """Mark items that readers must drop from lists already published."""
+    def retire(self, item_ids: Sequence[str], ttl_s: int) -> None:
+        """Mark items that readers must drop from lists already published, for `ttl_s`: as long as such a list may live."""
         self.ping()
-        self._retired.update(item_ids)
+        _check_ttl(ttl_s)
+        now_s = self._now_s()
+        self._retired = {item: until_s for item, until_s in self._retired.items() if now_s < until_s}
+        self._retired |= dict.fromkeys(item_ids, now_s + ttl_s)
 
     def restore(self, item_ids: Sequence[str]) -> None:
         """Take the mark of `retire` off again."""
         self.ping()
-        self._retired.difference_update(item_ids)
+        for item_id in item_ids:
+            self._retired.pop(item_id, None)
 
     def retired(self, item_ids: Sequence[str]) -> set[str]:
         """Which of these items carry the mark of `retire`."""
         self.ping()
-        return self._retired.intersection(item_ids)
+        now_s = self._now_s()
+        return {item_id for item_id in item_ids if now_s < self._retired.get(item_id, now_s)}
 
     def ping(self) -> None:
         """Return when the store answers."""
@@ -112,3 +116,8 @@ class MemoryLists:
         now_s = self._now_s()
         for user_id in [user for user, (_, expires_at_s) in self._lists.items() if expires_at_s <= now_s]:
             self._drop(user_id)
+
+
+def _check_ttl(ttl_s: int) -> None:
+    if ttl_s <= 0:
+        raise ValueError(f"ttl_s must be positive, got {ttl_s}")
