@@ -46,8 +46,7 @@ class InvalidEvent(StreamerError):
     """A message that can never be used. It goes to dead letters; the stream goes on.
 
     Args:
-        reason: A short constant for metrics: "json", "schema", "size", "depth", "utf8", "key", "number", "topic",
-            "future".
+        reason: A short constant for metrics: "json", "schema", "size", "depth", "utf8", "key", "number", "future".
         path: The offending field, as `$.field` or `$.field[3]`; `$` for the whole message.
         detail: What was expected and what came, for people. Never holds more than a short excerpt of the payload.
     """

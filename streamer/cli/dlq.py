@@ -36,7 +36,6 @@ _WORDS = {
     "utf8": "it is no Unicode text",
     "key": "its key is not its id",
     "number": "it has a number that cannot be used",
-    "topic": "it lies on a topic where it does not belong",
     "future": "it comes from the future",
 }
 

@@ -51,6 +51,10 @@ def server(redis_url: str) -> Iterator[EmbeddedRedis]:
             admin.execute_command(
                 "ACL", "SETUSER", "lists", "on", f">{PASSWORD}", f"~{PREFIX}list:*", "+set", "+ping"
             )
+            (of_verify,) = re.findall(r"`streamer verify` `(.*?)`", SECURITY)
+            admin.execute_command(
+                "ACL", "SETUSER", "verify", "on", f">{PASSWORD}", f"~{PREFIX}*", *of_verify.split()
+            )
             admin.execute_command("ACL", "SETUSER", "default", "off")
         yield server
 
@@ -158,6 +162,18 @@ def test_who_is_not_let_in_gets_a_sentence(
     with pytest.raises(ConfigError, match=words) as refused:
         RedisLists(f"rediss://127.0.0.1:{proxy.port}", PREFIX, options=merged).ping()
     assert not any(word in str(refused.value) for word in ("hunter2", PASSWORD))
+
+
+def test_who_verifies_needs_less(server: EmbeddedRedis) -> None:
+    """`streamer verify` asks whether Redis is there, then reads every list, with the rights of SECURITY.md and no more."""
+    url = f"redis://127.0.0.1:{server.port}"
+    worker = RedisLists(url, PREFIX, options={"username": "streamer", "password": PASSWORD})
+    worker.write([("verified", b"list")], ttl_s=60)
+    lists = RedisLists(url, PREFIX, options={"username": "verify", "password": PASSWORD})
+    lists.ping()
+    assert ("verified", b"list") in list(lists.everything())
+    with pytest.raises(ConfigError, match="rights"):
+        lists.delete(["verified"])
 
 
 def test_without_a_client_certificate_there_is_no_way_in(proxy: RedisProxy, options: dict[str, Any]) -> None:

@@ -1,16 +1,19 @@
 """`schemas/asyncapi.yaml` describes the topics that the worker reads and writes, by the schemas beside it."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator
 
+from streamer.cli.dlq import _WORDS
 from streamer.errors import InvalidEvent
 from streamer.letters import Lineage, Place, letter_headers, letter_of, note_headers
 from streamer.ports import Record
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
+PACKAGE = SCHEMAS.parent / "streamer"
 DOCUMENT = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())
 
 
@@ -74,6 +77,22 @@ def test_every_operation_has_a_channel_and_every_channel_an_operation():
         ("recommendations", "send"),
         ("deadLetters", "send"),
     }
+
+
+def test_reasons_are_those_that_there_are():
+    """Whoever sorts letters by reason finds every reason that a message is refused for, and no other."""
+    code = "".join(file.read_text() for file in PACKAGE.rglob("*.py"))
+    given = set(re.findall(r'InvalidEvent\(\s*"(\w+)"', code))
+    headers = DOCUMENT["components"]["schemas"]["deadLetterHeaders"]
+    assert given == set(headers["properties"]["reason"]["enum"]) == set(_WORDS)
+
+
+def test_whoever_reads_lists_is_told_that_one_may_go():
+    """On every compacted topic a null value is a message of its own."""
+    for channel in DOCUMENT["channels"].values():
+        if "topicConfiguration" in channel["bindings"]["kafka"]:
+            payloads = [_resolve(message["$ref"])["payload"] for message in channel["messages"].values()]
+            assert {"type": "null"} in payloads, channel["address"]
 
 
 def test_dead_letter_headers():
