@@ -15,7 +15,7 @@ from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.erased import ErasedUsers
 from streamer.errors import DataError, InvalidEvent
-from streamer.events import MAX_MESSAGE_BYTES, Event, Interaction, Profile, UserErased, decode
+from streamer.events import MAX_MESSAGE_BYTES, Event, Interaction, Profile, UserErased, decode, id_problem
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
 from streamer.log import printable
 from streamer.ports import Record, Sink, Source
@@ -142,12 +142,15 @@ def repair_of(file: Path | None, key: str | None) -> Repair | None:
     """The repaired message in a file, `-` for stdin.
 
     Raises:
-        DataError: it cannot be read, or a key comes without a value.
+        DataError: it cannot be read, a key comes without a value, or is no id.
     """
     if file is None:
         if key is not None:
             raise DataError("--key replaces the key of a repaired message: give its --value, too")
         return None
+    problem = id_problem(key) if key is not None else None
+    if problem is not None:
+        raise DataError(f"--key: expected an id, got {problem}")
     try:
         value = sys.stdin.buffer.read(MAX_MESSAGE_BYTES + 1) if str(file) == "-" else file.read_bytes()
     except OSError as exc:

@@ -18,7 +18,7 @@ from rich.text import Text
 from streamer.config import Loaded, Settings
 from streamer.demo.ending import show as show_report_on
 from streamer.errors import ConfigError, DataError
-from streamer.events import ANONYMOUS, user_id_problem
+from streamer.events import ANONYMOUS, id_problem, user_id_problem
 from streamer.log import printable
 from streamer.ports import Lists, VectorEntry
 
@@ -115,7 +115,15 @@ def _print_list(published: _Published, retired: set[str]) -> None:
 
 
 def show_item(lists: Lists, item_id: str) -> None:
-    """Whether readers drop this item."""
+    """Whether readers drop this item.
+
+    Raises:
+        ConfigError: no item can have this id.
+        Unavailable: the store is away.
+    """
+    problem = id_problem(item_id)
+    if problem is not None:
+        raise ConfigError(f"expected an item id, got {problem}")
     is_retired = bool(lists.retired([item_id]))
     state = "retired: readers drop it from lists" if is_retired else "not marked as retired"
     typer.echo(f"item {printable(item_id)}: {state}")

@@ -459,6 +459,14 @@ def test_inspect_shows_a_list(cli: Cli, redis_url: str, prefix: str) -> None:
     )
 
 
+def test_inspect_of_what_is_no_id(cli: Cli, redis_url: str) -> None:
+    """Bytes that are no UTF-8, as a user or as an item: a sentence and exit code 2, no traceback."""
+    for arguments in (["\udcff"], ["--item", "\udcff"]):
+        done = cli("inspect", *arguments, "--redis", redis_url)
+        assert done.returncode == 2
+        assert "id, got one that is not Unicode text" in done.stderr
+
+
 def test_inspect_of_a_list_that_is_empty(cli: Cli, redis_url: str, prefix: str) -> None:
     """Whoever took everything has an empty list: a sentence, and what apps get in its place."""
     RedisLists(redis_url, prefix).write([("u1", published([]))], 60)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.cli import app
-from streamer.errors import InvalidEvent
+from streamer.errors import DataError, InvalidEvent
 from streamer.letters import letter_headers
 from streamer.ports import Record
 
@@ -82,6 +82,9 @@ def test_a_repaired_letter_is_replayed_once(cli: Cli, topics: dict[str, str], mo
     assert (refused.exit_code, refused.stdout_bytes) == (2, b"")
     two = cli("replay", "0:0", "0:1", "--value", "-", stdin=GOOD)
     assert (two.exit_code, b"--value repairs one letter" in two.stderr_bytes) == (2, True)
+    broken = cli("replay", "0:0", "--value", "-", "--key", "\udcff", stdin=GOOD)
+    assert broken.exit_code == DataError.exit_code
+    assert b"--key: expected an id, got one that is not Unicode text" in broken.stderr_bytes
     sent = cli("replay", "0:0", "--value", "-", "--key", "u", stdin=GOOD + b"\n")
     assert (sent.exit_code, sent.stdout_bytes) == (0, b"1 sent, 0 not sent, 0 sent before\n"), (
         sent.stderr_bytes
