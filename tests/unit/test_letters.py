@@ -42,7 +42,7 @@ class Office:
         outgoing = Outgoing(MemorySink(self.log), lambda _, action: action())
         positions = Positions({TopicPartition("interactions", 0): 0}, {})
         telemetry = Telemetry(ManualClock())
-        self._intake = Intake(SETTINGS, positions, outgoing, dict, telemetry)
+        self._intake = Intake(SETTINGS, positions, outgoing, dict, lambda _: None, telemetry)
         self._source = MemorySource(self.log, ["interactions"], "g", clock=ManualClock())
 
     def work(self) -> None:
