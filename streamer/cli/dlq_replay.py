@@ -15,11 +15,19 @@ from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.erased import ErasedUsers
 from streamer.errors import DataError, InvalidEvent
-from streamer.events import MAX_MESSAGE_BYTES, Event, Interaction, Profile, UserErased, decode, id_problem
+from streamer.events import (
+    MAX_MESSAGE_BYTES,
+    Event,
+    Interaction,
+    Profile,
+    UserErased,
+    decode,
+    id_problem,
+    too_early,
+)
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
 from streamer.log import printable
-from streamer.ports import Record, Sink, Source
-from streamer.runner.admission import admit
+from streamer.ports import Sink, Source
 
 _TIMEOUT_S = 10.0
 _MAX_NULL_BYTES = 100  # a null with white space around it
@@ -178,13 +186,12 @@ def _refusal(settings: Settings, letter: Letter, repair: Repair | None, now_ms: 
     if letter.origin is None or letter.origin.topic not in settings.kinds():
         return None
     topic, key, value = _outgoing(letter, repair)
-    # its time on the log is about now: what came too early may have become true
-    record = Record(topic, 0, 0, now_ms, key, value)
     try:
-        admit(record, settings.kinds()[topic], settings.max_skew_s * 1000)
+        event = decode(settings.kinds()[topic], key, value)
     except InvalidEvent as exc:
         return exc
-    return None
+    # its time on the log is about now: what came too early may have become true
+    return too_early(event, now_ms, settings.max_skew_s * 1000)
 
 
 def _outgoing(letter: Letter, repair: Repair | None) -> tuple[str, bytes | None, bytes | None]:

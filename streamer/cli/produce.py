@@ -14,20 +14,19 @@ from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, InvalidEvent
 from streamer.events import (
     MAX_MESSAGE_BYTES,
-    SECONDS_BELOW,
     Interaction,
     Kind,
     OutsideEvent,
     Profile,
     UserErased,
     decode,
+    is_in_seconds,
+    too_early,
 )
 
 _TIMEOUT_S = 10.0
 _MAX_TOLD = 20  # invalid lines that get a sentence each: a file in another format has a million of them
 _MAX_EXCERPT = 40  # characters of a line
-# A whole number up to here is no time in milliseconds (it would be before March 1973), but one in seconds from then on.
-_SECONDS = range(100_000_000, SECONDS_BELOW)
 
 
 class _Line(NamedTuple):
@@ -65,7 +64,7 @@ def produce(
     n_sent = n_invalid = 0
     kept: list[_Line] = []
     with _open(file) as lines:
-        for line in _checked(lines, kind, _Ignored(complain)):
+        for line in _checked(lines, kind, _Ignored(complain), settings.max_skew_s * 1000):
             if isinstance(line, str):
                 n_invalid += 1
                 if n_invalid <= _MAX_TOLD:
@@ -123,20 +122,23 @@ class _Ignored:
                 self._complain(f"line {number}: {name[:_MAX_EXCERPT]!r} is ignored: it is none of {names}")
 
 
-def _checked(lines: BinaryIO, kind: Kind, ignored: _Ignored) -> Iterator[_Line | str]:
+def _checked(lines: BinaryIO, kind: Kind, ignored: _Ignored, max_skew_ms: int) -> Iterator[_Line | str]:
     """A line that can be sent, or a sentence about one that cannot."""
     for number, line in enumerate(_lines(lines), start=1):
         if not line.strip():
             continue
         try:
             event = cast("OutsideEvent", decode(kind, None, line))
+            # the log's own time of it would be about now
+            early = too_early(event, time.time_ns() // 1_000_000, max_skew_ms)
+            if early is not None:
+                raise early
         except InvalidEvent as exc:
-            yield f"line {number}: {_why_not(line, exc)}; not sent"
+            yield f"line {number}: {_why_not(line, kind, exc)}; not sent"
             continue
-        fields = msgspec.json.decode(line)
-        ignored.look(number, fields, event)
-        when = fields["timestamp"]
-        if isinstance(when, int) and when in _SECONDS:
+        ignored.look(number, msgspec.json.decode(line), event)
+        if is_in_seconds(event, line):
+            when = getattr(event, "timestamp_ms", 0)
             day = time.strftime("%Y-%m-%d", time.gmtime(when / 1000))
             got = f"got {when}, which would be {day}: are these seconds?"
             yield f"line {number}: $.timestamp: expected milliseconds, {got}; not sent"
@@ -144,7 +146,15 @@ def _checked(lines: BinaryIO, kind: Kind, ignored: _Ignored) -> Iterator[_Line |
         yield _Line(number, _id(event).encode(), line)
 
 
-def _why_not(line: bytes, exc: InvalidEvent) -> str:
+_INSTEAD_OF_NULL = {
+    "catalog": '"available": false in its record retires an item; a null value takes a producer with keys',
+    "profiles": "`streamer erase USER` erases a user",
+}
+
+
+def _why_not(line: bytes, kind: Kind, exc: InvalidEvent) -> str:
+    if line.strip() == b"null" and kind in _INSTEAD_OF_NULL:
+        return f"a line that is null names no id: {_INSTEAD_OF_NULL[kind]}"
     if exc.reason == "json" and not line.lstrip().startswith(b"{"):
         excerpt = line[: 4 * _MAX_EXCERPT].decode("utf-8", "replace")[:_MAX_EXCERPT]
         return f"expected one JSON object a line, got {excerpt!r}"

@@ -4,6 +4,7 @@
     names     ids: what may be one, and those that are ours
     decoding  one message -> one event
     refusal   why a message cannot be used, in our words
+    timing    events of the future; seconds in place of milliseconds
 
 The contract is in `schemas/`; the rules that a JSON Schema cannot state are in `schemas/README.md`. Both are
 held against these files by `tests/properties/test_events_agree.py`.
@@ -42,6 +43,7 @@ from streamer.events.names import (
     segment_list_id,
     user_id_problem,
 )
+from streamer.events.timing import is_in_seconds, too_early
 
 __all__ = [
     "ANONYMOUS",
@@ -64,8 +66,10 @@ __all__ = [
     "UserErased",
     "decode",
     "id_problem",
+    "is_in_seconds",
     "profile_node",
     "segment_list_id",
+    "too_early",
     "user_id_problem",
     "vector_problem",
 ]

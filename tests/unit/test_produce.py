@@ -1,9 +1,19 @@
-"""Lines for `streamer produce`: where one ends, however long it is."""
+"""Lines for `streamer produce`: where one ends, however long it is, and which are not sent."""
 
 import io
+import json
+import time
 
-from streamer.cli.produce import _lines
-from streamer.events import MAX_MESSAGE_BYTES
+from streamer.cli.produce import _checked, _Ignored, _Line, _lines
+from streamer.events import MAX_MESSAGE_BYTES, Kind
+
+HOUR_MS = 3_600_000
+
+
+def outcomes(kind: Kind, *lines: bytes) -> list[str]:
+    """Of each line what is said of it; "" where it is sent."""
+    found = _checked(io.BytesIO(b"\n".join(lines)), kind, _Ignored([].append), max_skew_ms=HOUR_MS)
+    return ["" if isinstance(one, _Line) else one for one in found]
 
 
 def test_a_line_that_is_too_long_is_one_line() -> None:
@@ -12,3 +22,26 @@ def test_a_line_that_is_too_long_is_one_line() -> None:
     first, second, last = _lines(io.BytesIO(b"a\r\n" + long + b"\n" + b"b"))
     assert (first, last) == (b"a", b"b")
     assert MAX_MESSAGE_BYTES < len(second) < len(long)
+
+
+def test_what_a_worker_would_refuse_for_its_time_is_not_sent() -> None:
+    """An event further ahead than max_skew_s would be a dead letter: told, with the field, as any other that cannot be used."""
+    now_ms = time.time_ns() // 1_000_000
+    base = {"user_id": "u", "item_id": "i", "type": "view"}
+    times = (now_ms, now_ms + HOUR_MS - 60_000, now_ms + 24 * HOUR_MS)
+    lines = [json.dumps({**base, "timestamp": when}).encode() for when in times]
+    *sent, early = outcomes("interactions", *lines)
+    assert sent == ["", ""]
+    assert (
+        early == "line 3: $.timestamp: expected at most 3600 s after the log's own time, got 24.0 h; not sent"
+    )
+
+
+def test_a_line_that_is_null_says_what_to_do_instead() -> None:
+    """It names no id, so it retires and erases nobody."""
+    (item,), (user,) = outcomes("catalog", b"null"), outcomes("profiles", b" null ")
+    assert item.startswith(
+        'line 1: a line that is null names no id: "available": false in its record retires'
+    )
+    assert "streamer erase" in user
+    assert "required" in outcomes("catalog", b"{}")[0]
