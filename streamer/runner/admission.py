@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from streamer.errors import InvalidEvent
-from streamer.events import Event, Interaction, Kind, Profile, decode
+from streamer.events import SECONDS_BELOW, Event, Interaction, Kind, Profile, decode, is_in_seconds, too_early
 from streamer.letters import log_ms_of
 from streamer.ports import Record
 
@@ -15,6 +15,9 @@ class Admitted(NamedTuple):
     events: list[Event]
     log_ms: list[int]  # when each came to the log, by its own time, epoch milliseconds; -1 where it has none
     refused: list[tuple[int, InvalidEvent]]  # number in the batch, and why it is no event
+    in_seconds: list[
+        int
+    ]  # numbers in the batch of events whose timestamp seems to be in seconds: taken all the same
 
 
 def admit(record: Record, kind: Kind, max_skew_ms: int) -> tuple[Event, int]:
@@ -33,10 +36,11 @@ def admit(record: Record, kind: Kind, max_skew_ms: int) -> tuple[Event, int]:
     """
     event = decode(kind, record.key, record.value)
     log_ms = record.timestamp_ms
-    ahead_ms = getattr(event, "timestamp_ms", 0) - log_ms
-    if ahead_ms > max_skew_ms and log_ms >= 0:
-        expected = f"expected at most {max_skew_ms / 1000:g} s after the log's own time"
-        raise InvalidEvent("future", "$.timestamp", f"{expected}, got {ahead_ms / 1000:g} s")
+    # asked of every record: the call is for those few that may be
+    if getattr(event, "timestamp_ms", 0) - log_ms > max_skew_ms:
+        early = too_early(event, log_ms, max_skew_ms)
+        if early is not None:
+            raise early
     if record.headers and isinstance(event, Interaction | Profile):
         return event, log_ms_of(record)
     return event, log_ms
@@ -48,7 +52,7 @@ def admit_all(records: Sequence[Record], kinds: Mapping[str, Kind], max_skew_ms:
     Args:
         kinds: Topic -> what it carries.
     """
-    admitted = Admitted([], [], [])
+    admitted = Admitted([], [], [], [])
     for n, record in enumerate(records):
         try:
             event, log_ms = admit(record, kinds[record.topic], max_skew_ms)
@@ -57,6 +61,10 @@ def admit_all(records: Sequence[Record], kinds: Mapping[str, Kind], max_skew_ms:
             exc.__cause__ = exc.__context__ = None
             admitted.refused.append((n, exc.with_traceback(None)))
         else:
+            if getattr(event, "timestamp_ms", SECONDS_BELOW) < SECONDS_BELOW and is_in_seconds(
+                event, record.value
+            ):
+                admitted.in_seconds.append(n)
             admitted.events.append(event)
             admitted.log_ms.append(log_ms)
     return admitted

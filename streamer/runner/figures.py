@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import pipeline
-from streamer.events import SECONDS_BELOW
 from streamer.measure import Scoreboard
 from streamer.pipeline import State, StepInfo
 from streamer.ports import Clock
@@ -37,7 +36,6 @@ class Figures:
         self._cold_lists = ColdLists()
         self._n_counted_shown = self._n_measured_shown = 0
         self._n_rounds_shown = self._n_late_shown = 0
-        self._has_told_of_seconds = False
 
     def restored(self, state: State) -> None:
         """The fold goes on from this state: none of its items is news."""
@@ -57,24 +55,10 @@ class Figures:
         self._telemetry.evicted.labels("users").inc(info.n_users_evicted)
         self._telemetry.evicted.labels("items").inc(len(info.evicted_item_rows))
         self._first_listings.forget(info.evicted_item_rows)
-        self._look_for_seconds(info.outcomes.time_ms)
         if is_live:
             self._first_listings.catalogued(info.described_item_rows, received_s)
         else:
             self._first_listings.known(info.described_item_rows)
-
-    def _look_for_seconds(self, time_ms: NDArray[np.int64]) -> None:
-        """Once: sessions would never end, and every user would be a returning one, and nothing else would tell."""
-        if self._has_told_of_seconds or not time_ms.size or time_ms.max() >= SECONDS_BELOW:
-            return
-        self._has_told_of_seconds = True
-        _log.warning(
-            "timestamps_in_seconds",
-            extra={
-                "timestamp": int(time_ms.max()),
-                "hint": "milliseconds since 1970 are expected: times 1,000?",
-            },
-        )
 
     def listed(self, item_rows: NDArray[np.int32], is_cold: NDArray[np.bool_], n_explored: int) -> None:
         """These lists were acknowledged: (n, k) item rows, -1 where a list is shorter, and which of them are cold."""

@@ -66,6 +66,8 @@ class Intake:
         """
         for jump in self._positions.advance(records):
             self._look_for_gap(jump)
+        for n in admitted.in_seconds:
+            self._tell_of_seconds(records[n])
         n_usable = Counter(map(_TOPIC, records))
         n_seen = 0
         for n, error in admitted.refused:
@@ -84,18 +86,24 @@ class Intake:
         self._outgoing.send()
         return n_usable
 
-    def count(self, n_usable: Mapping[str, int], n_skipped: Skipped) -> None:
+    def count(self, n_usable: Mapping[str, int], n_skipped: Skipped, n_interactions: int) -> None:
         """Count what became of a batch that was folded.
 
         Args:
             n_usable: As `take` gave it.
             n_skipped: (kind, why) -> events that the fold left out.
+            n_interactions: Those that it learned; for the rest there was no room.
         """
         n_learned = dict(n_usable)
         for (kind, why), n_events in n_skipped.items():
             topic = self._topics[kind]
             n_learned[topic] -= n_events
             self._telemetry.events.labels(topic, why).inc(n_events)
+        interactions = self._topics["interactions"]
+        n_refused = n_learned.get(interactions, 0) - n_interactions
+        if n_refused > 0:
+            n_learned[interactions] -= n_refused
+            self._telemetry.events.labels(interactions, "refused").inc(n_refused)
         for topic, n_records in n_learned.items():
             self._telemetry.events.labels(topic, "learned").inc(n_records)
 
@@ -130,6 +138,15 @@ class Intake:
         self._told.add(kind)
         _log.log(level, "dead_letter", extra={**where, "reason": error.reason, "path": error.path})
         self._n_invalid_in_a_row += 1
+
+    def _tell_of_seconds(self, record: Record) -> None:
+        """Once a topic: sessions would never end, and every user would be a returning one, and nothing else would tell."""
+        kind = record.topic, "seconds"
+        if kind not in self._told:
+            self._told.add(kind)
+            where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            hint = "milliseconds since 1970 are expected: times 1,000?"
+            _log.warning("timestamps_in_seconds", extra={**where, "hint": hint})
 
     def _too_many(self, record: Record, error: InvalidEvent) -> str:
         where = f"{record.topic}[{record.partition}]@{record.offset}"

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     received_ms: int  # wall clock
 
 
-NOTHING = Batch((), Admitted([], [], []), 0.0, 0)
+NOTHING = Batch((), Admitted([], [], [], []), 0.0, 0)
 
 
 class Reading:

@@ -100,18 +100,6 @@ def test_new_items_are_timed_only_while_live(world: World) -> None:
     assert world.value("cold_list_share") == 0.5
 
 
-@pytest.mark.parametrize(("time", "n_told"), [(1_780_000_000, 1), (1_780_000_000_000, 0)])
-def test_a_producer_who_writes_seconds_is_told_of_once(
-    world: World, caplog: pytest.LogCaptureFixture, time: int, n_told: int
-) -> None:
-    """They are milliseconds of January 1970: nothing else would show it."""
-    for _ in range(2):
-        _, info = folded(Interaction("u", "i", "view", time))
-        world.figures.folded(info, 0.0, is_serving=True, is_live=True)
-    told = [line for line in caplog.records if line.getMessage() == "timestamps_in_seconds"]
-    assert [line.__dict__["timestamp"] for line in told] == [time] * n_told
-
-
 def test_items_that_are_not_available_do_not_wait(world: World) -> None:
     """They cannot be listed: their time begins when they can."""
     _, info = folded(

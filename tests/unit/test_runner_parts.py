@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -556,6 +557,36 @@ def test_a_dead_letter_takes_any_text_in_its_headers() -> None:
     letter = dead_letter("dead-letters", record(0), InvalidEvent("schema", "$.\ud800", "\udfff"))
     assert letter.headers is not None
     assert letter.headers["path"] == b"$.\\ud800"
+
+
+def test_a_producer_who_writes_seconds_is_told_of_once(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside others who write milliseconds, with the place of the first; the event is taken as the contract has it. Text means
+    what it says, and small numbers may be anything."""
+    caplog.set_level(logging.WARNING, "streamer.runner")
+    intake, outbox = make_intake(telemetry)
+    times = ["1700000000000", '"1971-01-01T00:00:00Z"', "5", "1700000000", "1700000000"]
+    values = [b'{"user_id":"u","item_id":"i","type":"view","timestamp":%b}' % time.encode() for time in times]
+    records = [Record("interactions", 0, n, -1, b"u", value) for n, value in enumerate(values)]
+    for _ in range(2):
+        assert taken_in(intake, records) == {"interactions": 5}
+    told = [line.__dict__ for line in caplog.records if line.getMessage() == "timestamps_in_seconds"]
+    assert [(line["topic"], line["partition"], line["offset"]) for line in told] == [("interactions", 0, 3)]
+    assert outbox.messages == []
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "shown"),
+    [(60.001, "60.001 s"), (599, "599 s"), (36_000, "10.0 h"), (10**8, "1,157.4 d")],
+)
+def test_how_far_an_event_is_ahead_is_said_in_units_for_people(ahead_s: float, shown: str) -> None:
+    """To the millisecond where that is short: a limit may be missed by one."""
+    value = b'{"user_id":"u","item_id":"i","type":"view","timestamp":%d}' % (1000 + round(1000 * ahead_s))
+    with pytest.raises(
+        InvalidEvent, match=f"expected at most 60 s after the log's own time, got {re.escape(shown)}$"
+    ):
+        admit(Record("interactions", 0, 0, 1000, b"u", value), "interactions", 60_000)
 
 
 def test_refused_messages_are_let_go_with_their_batch() -> None:
