@@ -59,10 +59,10 @@ class LogFold:
         self._erased_ms: dict[str, int] = {}
 
     def take(self, event: Event, timestamp_ms: int) -> None:
-        """The next message; the log's own time says which interactions came before a user was erased."""
+        """The next message; the log's own time says what came before a user was erased."""
         if isinstance(event, Interaction):
             self._known.add(event.item_id)
-            if not 0 <= timestamp_ms <= self._erased_ms.get(event.user_id, -1):
+            if not self._is_of_erased(event.user_id, timestamp_ms):
                 self._saw(event.user_id, timestamp_ms).add(event.item_id)
         elif isinstance(event, CatalogItem):
             self._known.add(event.item_id)
@@ -73,6 +73,8 @@ class LogFold:
         elif isinstance(event, ItemRetired):
             self._retired.setdefault(event.item_id, timestamp_ms)
         elif isinstance(event, Profile):
+            if self._is_of_erased(event.user_id, timestamp_ms):
+                return  # a dead letter that was replayed, or from another partition than the tombstone
             self._saw(event.user_id, timestamp_ms)
             if len(self._segments) < MAX_SEGMENTS:
                 self._segments.update(
@@ -81,7 +83,7 @@ class LogFold:
         elif isinstance(event, UserErased):
             self._taken.pop(event.user_id, None)
             self._last_ms.pop(event.user_id, None)
-            self._erased_ms[event.user_id] = timestamp_ms
+            self._erased_ms[event.user_id] = max(timestamp_ms, self._erased_ms.get(event.user_id, -1))
 
     @property
     def n_users(self) -> int:
@@ -133,6 +135,10 @@ class LogFold:
                 yield Difference("unknown", user_id, item_id)
             if item_id in taken:
                 yield Difference("taken", user_id, item_id)
+
+    def _is_of_erased(self, user_id: str, timestamp_ms: int) -> bool:
+        """Whether this was on the log by the time of its user's tombstone."""
+        return 0 <= timestamp_ms <= self._erased_ms.get(user_id, -1)
 
     def _saw(self, user_id: str, timestamp_ms: int) -> set[str]:
         """What he took, to be added to."""

@@ -68,6 +68,22 @@ def test_an_erased_user_must_have_no_list() -> None:
     assert list(fold.missing(set(), 0)) == [Difference("missing", "again"), Difference("missing", "back")]
 
 
+def test_an_erased_user_s_old_profile_does_not_bring_him_back() -> None:
+    """Read behind the tombstone, with a time of the log before it: he must have no list, as the worker has it. Of two tombstones
+    the later time counts; a profile after it, or of a log without times, is a new user's."""
+    profile = {user: Profile(user_id=user, timestamp_ms=1) for user in ("old", "new", "timeless")}
+    fold = folded(
+        *((UserErased(user), 5) for user in profile),
+        (UserErased("old"), 4),
+        (profile["old"], 5),
+        (profile["new"], 6),
+        (profile["timeless"], -1),
+    )
+    assert [one.user_id for one in fold.missing(set(), -1)] == ["new", "timeless"]
+    assert wrong(fold, "old") == [("nobody", "")]
+    assert (fold.n_users, fold.n_rows_most) == (2, 2)
+
+
 def test_a_list_may_have_expired() -> None:
     """Who did nothing for as long as a list lives need not have one."""
     fold = folded((view("old", "a"), 10), (view("new", "a"), 20))
