@@ -286,7 +286,7 @@ class Runner:
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
             self._checkpointer.turn()
         if info is not None:
-            self._intake.count(n_usable, info.n_skipped)
+            self._intake.count(n_usable, info.n_skipped, info.n_interactions)
         if records:
             self._telemetry.batch_size.observe(len(records))
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)

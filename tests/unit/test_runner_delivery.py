@@ -40,7 +40,7 @@ def identified(user_id: str, item_id: str, time_ms: int, event_id: str) -> tuple
 
 def outcomes(worker: Worker, topic: str = "interactions") -> dict[str, float]:
     """Outcome -> records, of a topic."""
-    names = ("learned", "invalid", "duplicate", "erased")
+    names = ("learned", "invalid", "duplicate", "erased", "refused")
     found = {name: worker.value("events_total", topic=topic, outcome=name) for name in names}
     return {name: value for name, value in found.items() if value}
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -377,6 +378,18 @@ def test_a_stop_for_too_many_commits_what_got_its_letter(telemetry: Telemetry) -
             ],
         )
     assert outbox.committed == {TP: 3, catalog: 6, profiles: 7}
+
+
+def test_what_a_full_table_refused_is_not_counted_as_learned(telemetry: Telemetry) -> None:
+    """Of seven interactions one was a duplicate, and four were learned: there was no room for two."""
+    intake, _ = make_intake(telemetry)
+    intake.count({"interactions": 7, "catalog": 2}, Counter({("interactions", "duplicate"): 1}), 4)
+    intake.count({"catalog": 1}, Counter(), 0)
+    value = lambda topic, outcome: telemetry.registry.get_sample_value(  # noqa: E731
+        "streamer_events_total", {"topic": topic, "outcome": outcome}
+    )
+    assert [value("interactions", outcome) for outcome in ("duplicate", "refused", "learned")] == [1, 2, 4]
+    assert [value("catalog", outcome) for outcome in ("refused", "learned")] == [None, 3]
 
 
 def test_a_gap_is_counted_and_the_stream_goes_on(telemetry: Telemetry) -> None:
