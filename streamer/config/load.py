@@ -7,6 +7,7 @@ typo that is silently ignored is a setting that silently does nothing.
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,10 @@ from streamer.errors import ConfigError
 
 CONFIG_FILE_ENV = "STREAMER_CONFIG"
 _TEST_ENV_PREFIX = "STREAMER_TEST_"  # switches of the test suite, not settings
+# what Kubernetes sets in every pod where a Service is called "streamer": nobody wrote these, so none is misspelt
+_SERVICE_LINK = re.compile(
+    r"STREAMER_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 _FILE_SUFFIX = "_FILE"
 _MAPPINGS = ("kafka_config", "redis_config")
 _NEVER_SHOWN = ("redis", "checkpoint_url", *_MAPPINGS)  # a refused value may hold a password
@@ -98,6 +103,8 @@ def _environment() -> list[tuple[str, dict[str, Any]]]:
         if not name.startswith(ENV_PREFIX) or name == CONFIG_FILE_ENV or name.startswith(_TEST_ENV_PREFIX):
             continue
         setting = known.get(name) or known.get(name.removesuffix(_FILE_SUFFIX))
+        if setting is None and _SERVICE_LINK.fullmatch(variable):
+            continue
         if setting is None:
             raise ConfigError(f"environment variable {variable} is no setting{_nearest(name, known)}")
         text = os.environ[variable]

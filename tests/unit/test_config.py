@@ -65,6 +65,29 @@ def test_switches_of_the_tests_are_no_settings(monkeypatch: pytest.MonkeyPatch) 
     assert load().settings == Settings()
 
 
+def test_what_kubernetes_sets_for_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Service named streamer with the ports 9464 (metrics) and 53 (UDP): the pod starts, and typos are told still."""
+    for name in (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_METRICS",
+        "SERVICE_PORT_MY_DNS_2",
+        "PORT",
+        *(
+            f"PORT_{port}{part}"
+            for port in ("9464_TCP", "53_UDP")
+            for part in ("", "_PROTO", "_PORT", "_ADDR")
+        ),
+    ):
+        monkeypatch.setenv(f"STREAMER_{name}", "tcp://10.0.0.7:9464")
+    assert load().settings == Settings()
+    for name in ("SERVICE", "SERVICE_PORTS", "PORTS", "PORT_9464", "PORT_METRICS", "METRIC_PORT"):
+        with monkeypatch.context() as one:
+            one.setenv(f"STREAMER_{name}", "1")
+            with pytest.raises(ConfigError, match=f"STREAMER_{name} is no setting"):
+                load()
+
+
 def test_settings_made_directly_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only `load` looks at the environment."""
     monkeypatch.setenv("STREAMER_K", "6")
