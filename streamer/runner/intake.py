@@ -64,8 +64,7 @@ class Intake:
             LogGap: interactions are missing, and the settings say to stop.
             Unavailable: Kafka stays away while we are stopping.
         """
-        for jump in self._positions.advance(records):
-            self._look_for_gap(jump)
+        self._look_for_gaps(self._positions.advance(records))
         for n in admitted.in_seconds:
             self._tell_of_seconds(records[n])
         n_usable = Counter(map(_TOPIC, records))
@@ -156,12 +155,19 @@ class Intake:
             "max_invalid_in_a_row"
         )
 
-    def _look_for_gap(self, jump: Jump) -> None:
-        if jump.tp.topic != self._settings.topic_interactions and jump.got > jump.expected:
-            return  # compacted topics have holes by design
-        lost = n_lost(jump, self._oldest_offsets())
-        if lost != 0:
-            self._on_gap(jump, lost)
+    def _look_for_gaps(self, jumps: Sequence[Jump]) -> None:
+        of_interactions = self._settings.topic_interactions
+        # compacted topics have holes by design
+        suspicious = [jump for jump in jumps if jump.tp.topic == of_interactions or jump.got < jump.expected]
+        if not suspicious:
+            return
+        begin = (
+            self._oldest_offsets()
+        )  # a round trip, and each marker of a transaction is a jump: one a batch
+        for jump in suspicious:
+            lost = n_lost(jump, begin)
+            if lost != 0:
+                self._on_gap(jump, lost)
 
     def _on_gap(self, jump: Jump, n_records: int | None) -> None:
         tp = jump.tp

@@ -275,6 +275,7 @@ def make_intake(
     telemetry: Telemetry,
     oldest: Mapping[TopicPartition, int] | None = None,
     committed: int = 0,
+    on_asked: Callable[[], None] = lambda: None,
     **settings: Any,
 ) -> tuple[Intake, _Outbox]:
     """An intake at offset 0 of `interactions`, and what it sends out."""
@@ -284,7 +285,7 @@ def make_intake(
         Settings(**settings),
         positions,
         outbox,  # type: ignore[arg-type]
-        lambda: oldest or {TP: 0},
+        lambda: on_asked() or oldest or {TP: 0},
         outbox.committed.update,
         telemetry,
     )
@@ -418,6 +419,17 @@ def test_holes_are_no_gaps(telemetry: Telemetry) -> None:
     taken_in(
         begins_late, [record(3, catalog, "catalog"), record(9, catalog, "catalog")]
     )  # compacted at its head, too
+
+
+def test_the_log_is_asked_once_a_batch(telemetry: Telemetry) -> None:
+    """A transactional producer leaves a marker behind each transaction: hundreds of jumps, and not a round trip for each."""
+    asked = []
+    intake, _ = make_intake(telemetry, on_asked=lambda: asked.append(None))
+    taken_in(intake, [record(n) for n in range(0, 100, 2)])
+    taken_in(intake, [record(n) for n in range(99, 105)])
+    assert len(asked) == 1
+    taken_in(intake, [record(n) for n in range(106, 120, 2)])
+    assert len(asked) == 2
 
 
 def test_a_log_that_was_made_anew_is_a_gap(telemetry: Telemetry) -> None:
