@@ -1,9 +1,12 @@
 """Checkpoints on their way to where they belong, in a thread of their own while the fold goes on."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from concurrent.futures import Future, wait
+from functools import partial
+from queue import SimpleQueue
+from typing import NamedTuple, TypeVar
 
 from streamer.checkpoint import Arrays, Kept, Meta, Room, pointer, written
 from streamer.errors import CheckpointRefused, StreamerError
@@ -11,6 +14,8 @@ from streamer.ports import Checkpoints, Clock, Folds
 from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
+
+T = TypeVar("T")
 
 
 class CheckpointPorts(NamedTuple):
@@ -44,7 +49,7 @@ class CheckpointWriter:
         self._n_folded = n_folded
         self._clock = clock
         self._telemetry = telemetry
-        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._thread = _Thread("checkpoint")
         self._at_work: Future[bool] | None = None
         self._room: Future[Room] | None = None
 
@@ -63,7 +68,7 @@ class CheckpointWriter:
     def make_room(self, room: Callable[[], Room]) -> bool:
         """Whether there is room for a copy; until then it is made in the thread, and the fold goes on."""
         if self._room is None:
-            self._room = self._pool.submit(room)
+            self._room = self._thread.submit(room)
         return self._room.done()
 
     def take_room(self) -> Room | None:
@@ -79,7 +84,7 @@ class CheckpointWriter:
             meta: What it stands for.
             n_events: Interactions in it.
         """
-        self._at_work = self._pool.submit(self._try_to_write, frozen, meta, n_events)
+        self._at_work = self._thread.submit(partial(self._try_to_write, frozen, meta, n_events))
 
     def wait(self, timeout_s: float) -> None:
         """Until the last one is written, or the time is over."""
@@ -87,8 +92,8 @@ class CheckpointWriter:
             _log.warning("checkpoint_left_behind")
 
     def close(self) -> None:
-        """End the thread when it is done with the one at hand. Idempotent."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the thread when it is done with the one at hand, or with the process. Idempotent."""
+        self._thread.close()
 
     # --- in the thread ---
 
@@ -131,6 +136,44 @@ class CheckpointWriter:
         except CheckpointRefused as exc:
             _log.warning("checkpoint_pointer_replaced", extra={"error": str(exc)})
             return []
+
+
+class _Thread:
+    """Does one thing after the other, and ends with the process at the latest.
+
+    The interpreter joins the thread of an executor, for as long as a store that hangs likes: after SIGTERM, too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._actions: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def submit(self, action: Callable[[], T]) -> Future[T]:
+        """What comes of it, once what was submitted before is done."""
+        if self._thread.ident is None:
+            self._thread.start()
+        future: Future[T] = Future()
+        self._actions.put(partial(_settle, future, action))
+        return future
+
+    def close(self) -> None:
+        """Do nothing after what is at hand."""
+        self._is_closed = True
+        self._actions.put(None)
+
+    def _work(self) -> None:
+        while (action := self._actions.get()) is not None and not self._is_closed:
+            action()
+
+
+def _settle(future: Future[T], action: Callable[[], T]) -> None:
+    try:
+        result = action()
+    except BaseException as exc:  # noqa: BLE001  whoever asks for the result gets it
+        future.set_exception(exc)
+    else:
+        future.set_result(result)
 
 
 class _Counted(Iterable[bytes | memoryview]):

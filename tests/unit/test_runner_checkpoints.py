@@ -1,5 +1,7 @@
 """When a worker takes a checkpoint, what becomes of those it took before, and what it does when they cannot be written."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -71,7 +73,7 @@ class Desk:
         """Until what the thread does is done."""
         for _ in range(3):
             self.keeper.turn()
-            self.keeper._writer._pool.submit(lambda: None).result()
+            self.keeper._writer._thread.submit(lambda: None).result()
 
     def kept(self) -> list[int]:
         """Batches in each checkpoint that counts, the newest first."""
@@ -145,6 +147,31 @@ def test_a_store_that_is_away_stops_nothing(desk: Desk) -> None:
     desk.clock.advance(RETRY_S)
     desk.turn()
     assert desk.kept() == [2, 1]
+
+
+def test_a_store_that_hangs_keeps_no_process_alive() -> None:
+    """What cannot be written is left behind after its time, and the interpreter does not wait for it at its end."""
+    script = """
+import threading
+from streamer.adapters.memory import SystemClock
+from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
+from streamer.checkpoint import Meta
+from streamer.runner.checkpoint_writer import CheckpointPorts, CheckpointWriter
+from streamer.telemetry import Telemetry
+
+clock, at_work = SystemClock(), threading.Event()
+ports = CheckpointPorts(MemoryCheckpoints(), MemoryFolds())
+writer = CheckpointWriter(ports, 1, lambda: 0, clock, Telemetry(clock))
+writer.write(lambda: at_work.set() or threading.Event().wait(), Meta({}, [], 1, 0, 0, ""), 0)
+at_work.wait()
+writer.wait(0.01)
+writer.close()
+print("closed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
 
 
 def test_dead_letters_are_on_the_log_before(desk: Desk) -> None:
