@@ -17,9 +17,13 @@ class ErasedUsers:
 
     Args:
         max_users: Users remembered, >= 1.
+
+    Attributes:
+        n_forgotten: Users who made way for newer ones since this table was made; not part of the state.
     """
 
     def __init__(self, max_users: int) -> None:
+        self.n_forgotten = 0
         self._max_users = max_users
         self._erased_ms: dict[int, int] = {}
         self._newest_ms = -1  # whatever is on the log after this needs no look-up
@@ -34,6 +38,7 @@ class ErasedUsers:
         self._newest_ms = max(self._newest_ms, log_ms)
         if len(self._erased_ms) > self._max_users:
             del self._erased_ms[next(iter(self._erased_ms))]
+            self.n_forgotten += 1
 
     def covers(self, user_id: str, log_ms: int) -> bool:
         """Whether what this user did was on the log by the time of his tombstone; False where the log has no times."""

@@ -98,7 +98,9 @@ class Settings(BaseSettings):
         description="Event ids remembered, so that an event that comes twice is learned once; 0 = none",
     )
     max_erased: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        100_000, description="Erased users remembered, so that their old events are not learned again"
+        100_000,
+        description="Erased users remembered, so that their old events are not learned again; beyond it the first are "
+        "forgotten (`streamer_erased_forgotten_total`)",
     )
     max_skew_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = Field(
         300,

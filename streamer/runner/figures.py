@@ -36,10 +36,12 @@ class Figures:
         self._cold_lists = ColdLists()
         self._n_counted_shown = self._n_measured_shown = 0
         self._n_rounds_shown = self._n_late_shown = 0
+        self._n_forgotten_shown = 0
 
     def restored(self, state: State) -> None:
         """The fold goes on from this state: none of its items is news."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
+        self._n_forgotten_shown = state.erased.n_forgotten
 
     def folded(self, info: StepInfo, received_s: float, *, is_serving: bool, is_live: bool) -> None:
         """A batch was folded that came at `received_s` of the monotonic clock.
@@ -87,6 +89,7 @@ class Figures:
         telemetry = self._telemetry
         self._show_measured(state, scoreboard)
         self._show_learned(state, trainer)
+        self._show_forgotten(state.erased.n_forgotten)
         for path, weight in pipeline.path_weights(state).items():
             telemetry.path_weight.labels(path).set(weight)
         for table, n_bytes in pipeline.table_bytes(state).items():
@@ -111,6 +114,20 @@ class Figures:
         telemetry.training_rounds.inc(n_rounds - self._n_rounds_shown)
         telemetry.training_late.inc(n_late - self._n_late_shown)
         self._n_rounds_shown, self._n_late_shown = n_rounds, n_late
+
+    def _show_forgotten(self, n_forgotten: int) -> None:
+        """Of erased users; told of the first: what they did may be learned again, and nothing else would tell."""
+        if n_forgotten and not self._n_forgotten_shown:
+            _log.warning(
+                "erased_users_forgotten",
+                extra={
+                    "n_users": n_forgotten,
+                    "hint": "more were erased than max_erased: a start that folds the log from its beginning learns "
+                    "again what the first of them did",
+                },
+            )
+        self._telemetry.erased_forgotten.inc(n_forgotten - self._n_forgotten_shown)
+        self._n_forgotten_shown = n_forgotten
 
     def _show_measured(self, state: State, scoreboard: Scoreboard) -> None:
         telemetry = self._telemetry

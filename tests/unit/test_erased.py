@@ -42,6 +42,7 @@ def test_the_one_erased_longest_ago_is_forgotten_first():
     erased = noted(2, ("ann", 1), ("bob", 2), ("ann", 3), ("cid", 4))
     assert [erased.covers(user_id, 1) for user_id in ("ann", "bob", "cid")] == [True, False, True]
     assert len(erased) == 2
+    assert erased.n_forgotten == 1
     assert 0 < erased.n_bytes() < 1_000
 
 

@@ -75,6 +75,31 @@ def test_rounds_of_training_are_counted_once(world: World) -> None:
     assert world.value("vector_version") == 0
 
 
+def test_erased_users_who_are_forgotten_are_counted_and_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their old events would be learned again by a rebuild: by the third of two who fit, and the fourth, two are forgotten."""
+    state = pipeline.new_state(SIZES._replace(max_erased=2))
+    for n in range(4):
+        state.erased.note(f"u{n}", 10 + n)
+        world.show(state)
+        world.show(state)
+        assert world.value("erased_forgotten_total") == max(0, n - 1)
+    (told,) = [record for record in caplog.records if record.message == "erased_users_forgotten"]
+    assert told.levelno == logging.WARNING
+    assert "max_erased" in str(vars(told)["hint"])
+
+
+def test_what_was_forgotten_before_a_restart_is_not_counted_again(world: World) -> None:
+    """The count is of the process."""
+    state = pipeline.new_state(SIZES._replace(max_erased=1))
+    state.erased.note("u0", 10)
+    state.erased.note("u1", 11)
+    world.figures.restored(state)
+    world.show(state)
+    assert world.value("erased_forgotten_total") == 0
+
+
 def test_users_who_stand_for_segments_are_no_users(world: World) -> None:
     """One user with two values of a profile is one user."""
     state, _ = folded(Profile(user_id="u", categorical={"country": ["FR", "NO"]}, timestamp_ms=1))
