@@ -23,6 +23,7 @@ from streamer.events import (
     UserErased,
     decode,
     id_problem,
+    is_null,
     too_early,
 )
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
@@ -30,7 +31,6 @@ from streamer.log import printable
 from streamer.ports import Sink, Source
 
 _TIMEOUT_S = 10.0
-_MAX_NULL_BYTES = 100  # a null with white space around it
 
 
 class Replayed(NamedTuple):
@@ -86,7 +86,7 @@ def erased_by(settings: Settings, profiles: Source) -> ErasedUsers:
     """
     erased = ErasedUsers(settings.max_erased)
     for record in records_until(profiles, profiles.end_offsets()):
-        if record.value is None or len(record.value) < _MAX_NULL_BYTES:  # else it is a profile
+        if is_null(record.value):
             event = _decoded(settings, record.topic, record.key, record.value)
             if isinstance(event, UserErased):
                 erased.note(event.user_id, record.timestamp_ms)

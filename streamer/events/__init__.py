@@ -32,6 +32,7 @@ from streamer.events.contract import (
 )
 from streamer.events.decoding import (
     decode,
+    is_null,
     vector_problem,
 )
 from streamer.events.names import (
@@ -67,6 +68,7 @@ __all__ = [
     "decode",
     "id_problem",
     "is_in_seconds",
+    "is_null",
     "profile_node",
     "segment_list_id",
     "too_early",

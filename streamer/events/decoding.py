@@ -133,6 +133,11 @@ def _text(key: bytes | None, embedding: Embedding) -> TextEmbedded:
     return TextEmbedded(content_key, embedding.model, vector)
 
 
+def is_null(value: bytes | None) -> bool:
+    """Whether `decode` reads this as a null value: none, or null as JSON."""
+    return value is None or value.strip(b" \t\n\r") == b"null"
+
+
 def _tombstone(kind: Kind, key: bytes | None) -> ItemRetired | UserErased | TextDropped:
     if kind == "interactions":
         raise InvalidEvent("schema", "$", "expected an object, got a null value")

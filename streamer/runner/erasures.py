@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from streamer.config import Settings
+from streamer.events import is_null
 from streamer.pipeline import Erased
 from streamer.ports import Clock, Lists, Receipts, Record, Vectors
 
@@ -50,7 +51,7 @@ class Erasures:
         if self._receipts is None:
             return
         for record in records:
-            if record.topic == self._settings.topic_profiles and _is_null(record.value) and record.key:
+            if record.topic == self._settings.topic_profiles and is_null(record.value) and record.key:
                 self._tombstones[record.key.decode("utf-8", "replace")] = record
 
     def folded(self, erased: Sequence[Erased]) -> None:
@@ -178,7 +179,3 @@ def _position_of(receipt: bytes | None) -> Position | None:
         )
     except msgspec.DecodeError:
         return None  # whatever stands there, it is no receipt
-
-
-def _is_null(value: bytes | None) -> bool:
-    return value is None or (len(value) < 100 and value.strip() == b"null")

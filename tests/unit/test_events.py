@@ -17,6 +17,7 @@ from streamer.events import (
     Profile,
     UserErased,
     decode,
+    is_null,
     profile_node,
     segment_list_id,
     user_id_problem,
@@ -167,6 +168,31 @@ def test_null_values(value):
     """A null value, or null as JSON, retires the item or erases the user that the key names."""
     assert decode("catalog", "é".encode(), value) == ItemRetired("é")
     assert decode("profiles", b"u", value) == UserErased("u")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"null",
+        b"\t null\r\n",
+        b" " * 1_000 + b"null",
+        b"",
+        b" ",
+        b"nul",
+        b"\x0bnull",
+        b"Null",
+        b"null,",
+        b"{}",
+    ],
+)
+def test_what_a_null_value_is(value):
+    """Receipts and replays ask without decoding, and are told what `decode` makes of it: however much white space there is."""
+    try:
+        is_tombstone = isinstance(decode("profiles", b"ann", value), UserErased)
+    except InvalidEvent:
+        is_tombstone = False
+    assert is_null(value) == is_tombstone
 
 
 @pytest.mark.parametrize("value", [None, b"null"])
