@@ -45,19 +45,6 @@ class BatchHistogram(Collector):
             self._counts[label] = [n + n_more for n, n_more in zip(counts, n_of, strict=True)]
             self._sums[label] = self._sums.get(label, 0.0) + float(values.sum())
 
-    def quantile(self, q: float, label: str = "") -> float | None:
-        """The q-quantile, linear within a bucket; None before the first observation."""
-        with self._lock:
-            counts = list(self._counts.get(label, ()))
-        rank, n_below, low = q * sum(counts), 0, 0.0
-        if not any(counts):
-            return None
-        for bound, n in zip(self._bounds, counts, strict=True):
-            if n and n_below + n >= rank:
-                return low if math.isinf(bound) else low + (bound - low) * (rank - n_below) / n
-            n_below, low = n_below + n, bound if not math.isinf(bound) else low
-        return low
-
     def describe(self) -> list[Metric]:
         """What the registry asks for at registration."""
         return [HistogramMetricFamily(self.name, self.meaning, labels=[self.label] if self.label else [])]
