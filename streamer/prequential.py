@@ -120,9 +120,9 @@ def _rank_among(cands, target):
 def _rank_on_clock(graph, clock, user_row, target):
     """Rank of an item on the list that one popularity clock makes for this user; ties rank against it.
 
-    0 when it lies beyond the items that the clock keeps in order.
+    0 when it lies beyond the items that the clock keeps in order, or cannot be had: no list holds it, the model's neither.
     """
-    if graph.items[target]["position"][clock] == 0:
+    if graph.items[target]["position"][clock] == 0 or graph.unlistable[target]:
         return 0
     weight = clock_weight(graph, clock, target)
     rank, seen = 1, False
@@ -212,7 +212,7 @@ def _is_long(cands):
 
 @kernel
 def _explore(graph, cands, out, n):
-    """What the explored share of lists costs, or brings: an item that was hardly shown takes the tenth place.
+    """What the explored share of lists costs, or brings: an item that was hardly shown takes the place of the tenth.
 
     The scratch holds the list as its user would get it, before it is learned which order was the better one.
     """
@@ -221,8 +221,8 @@ def _explore(graph, cands, out, n):
         return
     if explored == out.item_row[n]:
         out.rank[n] = EXPLORED_PLACE
-    elif out.rank[n] >= EXPLORED_PLACE:
-        out.rank[n] += 1
+    elif out.rank[n] == EXPLORED_PLACE:
+        out.rank[n] = 0
 
 
 @kernel
@@ -264,8 +264,8 @@ def _learn(graph, out, n):
     """Learn an event, and then what came with it: the context counts for what comes after, unless it is an older one's."""
     user_row = np.int64(out.user_row[n])
     learn(graph, user_row, np.int64(out.item_row[n]), out.time_ms[n], out.value[n])
-    for at in range(CONTEXT_NODES):
-        if out.context[n, at] > 0 and not out.flags[n] & LATE:
+    if out.context[n, 0] > 0 and not out.flags[n] & LATE:
+        for at in range(CONTEXT_NODES):
             graph.users[user_row]["nodes"][PROFILE_NODES + at] = out.context[n, at]
 
 

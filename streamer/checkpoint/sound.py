@@ -1,6 +1,6 @@
 """Rows that tables name must be rows that there are: kernels look nothing up twice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,33 @@ def check_rows(state: State) -> None:
             got = f"{array.min()} to {array.max()}"
             raise ValueError(f"{name}: expected {least} to {most}, got {got}")
     _check_taken(state)
+
+
+def check_trainer(arrays: Mapping[str, NDArray[Any]], n_items: int, n_nodes: int) -> None:
+    """Look at the rows that a trainer knows, before it takes them: later a round of training, or the fold, would fall over them.
+
+    Args:
+        arrays: As `Trainer.freeze` gives them; those that are not there are passed over.
+
+    Raises:
+        ValueError: which array, what was expected, what came.
+    """
+    bounds = {
+        "inputs.nodes": (0, n_nodes),  # rows + 1
+        "inputs.neighbours": (0, n_items),
+        "network.buffer.target": (0, n_items - 1),
+        "network.buffer.items": (-1, n_items - 1),
+    }
+    for name, (least, most) in bounds.items():
+        array = arrays.get(name, np.zeros(0, np.int32))
+        if array.size and not (least <= array.min() and array.max() <= most):
+            raise ValueError(
+                f"trainer.{name}: expected {least} to {most}, got {array.min()} to {array.max()}"
+            )
+    for names in (["inputs.known"], ["tables.x", "tables.h", "tables.bias"]):
+        lengths = {len(arrays[name]) for name in names if name in arrays}
+        if len(lengths) > 1 or max(lengths, default=0) > n_items:
+            raise ValueError(f"trainer.{names[0]}: expected at most {n_items} rows, the same everywhere")
 
 
 def _check_taken(state: State) -> None:

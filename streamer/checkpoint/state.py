@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamer import pipeline
 from streamer.checkpoint.file import Header, Reader, missing, read_arrays
 from streamer.checkpoint.slots import slots_of
-from streamer.checkpoint.sound import check_rows
+from streamer.checkpoint.sound import check_rows, check_trainer
 from streamer.encode import Encoders
 from streamer.erased import ErasedUsers
 from streamer.errors import CheckpointRefused
@@ -159,7 +159,9 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
     check_rows(state)
     refill(state.window)
     if state.trainer is not None:  # last, since it is the caller's, who may try an older checkpoint next
-        state.trainer.thaw(_of(arrays, "trainer"))
+        trained = _of(arrays, "trainer")
+        check_trainer(trained, ids.items.n_rows, ids.nodes.n_rows)
+        state.trainer.thaw(trained)
     return Restored(state, scoreboard)
 
 

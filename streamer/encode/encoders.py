@@ -16,7 +16,7 @@ N_NUMBERS = 2
 N_CATEGORIES = 8
 N_BINS_KEPT = 4
 N_WORDS = 12
-N_PROFILE = 8
+N_PROFILE = 6  # as many as a user's row has places for
 N_CONTEXT = 4
 IGNORABLE = frozenset({"numerical", "categorical", "words", "context"})
 
@@ -90,7 +90,7 @@ class Encoders:
         )
 
     def profile(self, event: Profile) -> tuple[str, ...]:
-        """Learn from a profile, then name its nodes: "profile:age=45-54", "profile:income#3"; at most 8."""
+        """Learn from a profile, then name its nodes: "profile:age=45-54", "profile:income#3"; at most 6."""
         fields = self._profiles
         fields.learn(event.categorical, event.numerical)
         categories = fields.category_nodes(event.categorical, N_PROFILE)

@@ -21,6 +21,22 @@ def _same_nodes(item, nodes, n_categories):
 
 
 @kernel
+def _lay_down(graph, node_row, item_row):
+    """An item has come to a node: it is the newest there."""
+    node = graph.nodes[node_row]
+    node["recent"][node["n_recent"] % N_RECENT] = item_row
+    node["n_recent"] += 1
+
+
+@kernel
+def _is_at(item, node_row):
+    for n in range(item["n_nodes"]):
+        if item["nodes"][n] == node_row:
+            return True
+    return False
+
+
+@kernel
 def _count_item(graph, node_row, one, is_cold):
     graph.node_items[node_row] += one
     if is_cold:
@@ -54,6 +70,9 @@ def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
         return
     is_cold = item["flags"] & POOLED and item["n_events"] < COLD
     graph.counters[DESCRIBED] += (nodes.size > 0) - (item["n_nodes"] > 0)
+    for n in range(nodes.size):
+        if not _is_at(item, nodes[n]):  # where it lies already it is no newcomer, whatever else changed
+            _lay_down(graph, nodes[n], item_row)
     for n in range(item["n_nodes"]):
         leave_node(graph, item["nodes"][n], item_row)
         _count_item(graph, item["nodes"][n], -1, is_cold)
@@ -63,9 +82,6 @@ def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
     for n in range(nodes.size):
         item["nodes"][n] = nodes[n]
         _count_item(graph, nodes[n], 1, is_cold)
-        node = graph.nodes[nodes[n]]
-        node["recent"][node["n_recent"] % N_RECENT] = item_row
-        node["n_recent"] += 1
         if weight > 0.0:
             add_mass(graph, nodes[n], weight)
             place_in_node(graph, nodes[n], item_row)
@@ -73,17 +89,24 @@ def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
     _refresh_lengths(graph)
 
 
+@kernel
+def _enter(graph, item_row):
+    # one that was described while it could not be had was left out whenever idf moved
+    graph.items[item_row]["length"] = length_of(graph, graph.items[item_row])
+    enter_pool(graph, item_row)
+
+
 @entry_kernel
 def arrive_as_news(graph, item_row):
     """Let an item that nobody took yet be listed as fresh."""
-    enter_pool(graph, item_row)
+    _enter(graph, item_row)
     arrive(graph, item_row)
 
 
 @entry_kernel
 def stock(graph, item_row):
     """Let an item of the inventory, which nobody took yet, be listed for its features: it is no news."""
-    enter_pool(graph, item_row)
+    _enter(graph, item_row)
 
 
 @entry_kernel

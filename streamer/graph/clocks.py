@@ -12,7 +12,7 @@ what he goes on with. Between the events it counts a clock stands still.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.state import AUDIENCES, N_CLOCKS, NEWCOMERS, STARTERS, TOP
+from streamer.graph.state import ALL_TIME, AUDIENCES, N_CLOCKS, NEWCOMERS, STARTERS, TOP
 
 RENORMALISE = 65536.0
 _AUDIENCES = np.array(AUDIENCES)
@@ -50,6 +50,8 @@ def tick(graph, item_row, is_start, is_newcomer):
             clocks.mass[clock] /= RENORMALISE
             clocks.epoch[clock] += 1
         weight = np.float32(clock_weight(graph, clock, item_row) + clocks.scale[clock])
+        if clock == ALL_TIME:  # counted elsewhere, exactly: adding one to a float32 stops at 2**24
+            weight = np.float32(item["n_events"] + 1)
         item["weight"][clock] = weight
         item["epoch"][clock] = clocks.epoch[clock]
         clocks.mass[clock] += clocks.scale[clock]

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from streamer.cachelines import zeros
 from streamer.graph.state import DIM, HISTORY, MAX_NEIGHBOURS, N_CLOCKS, N_HEADS, N_NUMBERS, NODES
 
-CAPACITY = 6144  # candidates at most: 20 rows of 256 neighbours, and what the lists propose
+CAPACITY = (
+    8192  # candidates at most: 20 rows of 256 neighbours, and some 1,500 that the lists propose or name
+)
 N_SLOTS = 16384
 DEPTH = 20  # how many of the user's last items are looked at
 N_FINAL = 128  # candidates by evidence that survive to the last stage; more where a list is to be longer

@@ -29,6 +29,7 @@ from streamer.graph.state import (
     EVENTS,
     HISTORY,
     KNOWN,
+    POOLED,
     PROFILE_NODES,
     WITH_VECTORS,
 )
@@ -148,7 +149,9 @@ class _Batch:
         if any(contexts):
             for n, context in enumerate(contexts, len(self._users)):
                 if context:
-                    self._contexts[n] = segment_rows(self.state, self.state.encoders.context(context))
+                    self._contexts[n] = segment_rows(
+                        self.state, self.state.encoders.context(context), CONTEXT_NODES
+                    )
         self._users += self._ids.users.admit_many([event.user_id for event in events])
         self._items += self._ids.items.admit_many([event.item_id for event in events])
         self._times += [event.timestamp_ms for event in events]
@@ -190,7 +193,7 @@ class _Batch:
             self._fold_run()  # which ones are coldest must not depend on where batches begin
             self.state, evicted = make_room(self.state)
             self._evicted_items += evicted.rows.tolist()
-            self._described.difference_update(self._evicted_items)
+            self._described.difference_update(evicted.rows.tolist())
             self._evicted_retired += evicted.rows[evicted.was_unlistable].tolist()
         row = items.next_row
         if row >= 0 and is_used(self.state, row):
@@ -241,7 +244,7 @@ class _Batch:
             values.astype(np.float32) if with_values else None,
         )
         for n, segments in self._contexts.items():
-            out.context[n, : len(segments)] = segments[:CONTEXT_NODES]
+            out.context[n, : len(segments)] = segments
         measured = self._measuring.choose(out.user_row)
         done = 0
         while done < out.user_row.size:
@@ -290,7 +293,7 @@ class _Batch:
         if not event.available:
             hear_of(self.state, item_row)
         # A catalog that comes before the first interaction is inventory; what comes later is news.
-        if not flags & KNOWN and event.available:
+        if not flags & (KNOWN | POOLED) and event.available:
             if self.state.graph.counters[EVENTS] > 0:
                 arrive_as_news(self.state.graph, item_row)
             else:
@@ -311,7 +314,7 @@ class _Batch:
         self._n["profiles"] += 1
         self.state.contents.users[user_row] = content
         names = self.state.encoders.profile(event)
-        segments = segment_rows(self.state, names)[:PROFILE_NODES]
+        segments = segment_rows(self.state, names, PROFILE_NODES)
         nodes = self.state.graph.users["nodes"][user_row]
         nodes[:PROFILE_NODES] = 0
         nodes[: len(segments)] = segments

@@ -1,6 +1,7 @@
 """What the catalog and the context of an event say: feature nodes, numbers, texts; put into the tables."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 
@@ -15,19 +16,19 @@ from streamer.texts import content_key, content_of
 def give_features(state: State, item_row: int, event: CatalogItem) -> State:
     """An item lies at these feature nodes, and has this text, from now on."""
     features = state.encoders.item(event)
-    rows_of = [_admit_nodes(state, names) for names in (features.categories, features.bins, features.words)]
-    nodes = [row for rows in rows_of for row in rows][:NODES]
-    numbers = np.array(features.numbers, np.float32)
-    move_to_nodes(state.graph, item_row, np.array(nodes, np.int32), min(len(rows_of[0]), NODES), numbers)
+    categories = _admit_nodes(state, features.categories, NODES)
+    others = _admit_nodes(state, (*features.bins, *features.words), NODES - len(categories))
+    nodes, numbers = np.array([*categories, *others], np.int32), np.array(features.numbers, np.float32)
+    move_to_nodes(state.graph, item_row, nodes, len(categories), numbers)
     state.changed.add(item_row)
     settings = state.settings
     has_texts = settings.text_model != "none" and "text" not in settings.without
     return _give_text(state, item_row, event) if has_texts else state
 
 
-def segment_rows(state: State, names: Iterable[str]) -> list[int]:
-    """Rows + 1 of the nodes of a profile or a context; of those that find room."""
-    return [row + 1 for row in _admit_nodes(state, names)]
+def segment_rows(state: State, names: Iterable[str], n_most: int) -> list[int]:
+    """Rows + 1 of the first nodes of a profile or a context; of those that find room."""
+    return [row + 1 for row in _admit_nodes(state, names, n_most)]
 
 
 def hear_of(state: State, item_row: int) -> None:
@@ -71,5 +72,7 @@ def _give_text(state: State, item_row: int, event: CatalogItem) -> State:
     return state
 
 
-def _admit_nodes(state: State, names: Iterable[str]) -> list[int]:
-    return [row for name in names if (row := state.ids.nodes.admit(name)) >= 0]
+def _admit_nodes(state: State, names: Iterable[str], n_most: int) -> list[int]:
+    """Rows of the first names that find room. A row is never given back, so none is given to a name that is not used."""
+    admitted = (row for name in names if (row := state.ids.nodes.admit(name)) >= 0)
+    return list(islice(admitted, n_most))

@@ -7,6 +7,7 @@ from streamer.events import PROFILE_NODE, segment_list_id
 from streamer.pipeline.state import State
 
 MAX_SEGMENTS = 1_000  # of all profiles together; values that come later have no list of their own
+ONE_IN = 8  # rows of users at most: nobody can evict a segment
 _POOLS = (RARE, MISSING)  # values of our own making: no reader asks for their list
 
 
@@ -14,7 +15,7 @@ def admit_segments(state: State, names: Iterable[str]) -> None:
     """Give each value of a profile a user who has nothing but this value, once; his list is that of the segment.
 
     His id is reserved (`events.segment_list_id`), so no event is ever his, and nobody can erase him. Beyond
-    `MAX_SEGMENTS`, or where the table of users is full, the value goes without.
+    `MAX_SEGMENTS`, or their share of the users' table, or where that is full, the value goes without.
 
     Args:
         state: Its tables and `segments` are changed.
@@ -24,7 +25,7 @@ def admit_segments(state: State, names: Iterable[str]) -> None:
         node_row = state.ids.nodes.row(name)
         if node_row < 0 or node_row in state.segments or not _is_value(name):
             continue
-        if len(state.segments) >= MAX_SEGMENTS:
+        if len(state.segments) >= min(MAX_SEGMENTS, state.settings.max_users // ONE_IN):
             return
         user_row = state.ids.users.admit(segment_list_id(name))
         if user_row < 0:

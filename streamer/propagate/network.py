@@ -233,6 +233,13 @@ def from_arrays(
             raise ValueError(
                 f"network array {name}: expected {like.dtype} {like.shape}, got {array.dtype} {array.shape}"
             )
+    for names in (BY_ITEM, ("node",)):
+        tables = [f"{part}.{name}" for part in ("weights", "mean", "square") for name in names]
+        tables += ["n_taken"] if names is BY_ITEM else []
+        if len({len(arrays[table]) for table in tables}) > 1:
+            raise ValueError(f"network arrays: expected as many rows of {', '.join(tables)}")
+    if len({len(arrays[f"buffer.{name}"]) for name in Examples._fields}) > 1:
+        raise ValueError("network arrays: expected as many examples in each part of the buffer")
     version, n_steps, n_seen = (int(value) for value in np.asarray(arrays["counters"]))
     for name in Examples._fields:
         kept = arrays[f"buffer.{name}"]

@@ -164,6 +164,35 @@ def test_rows_that_are_not_there_are_refused(name):
         restored(data, DrawnTables(), piece=1 << 20)
 
 
+@pytest.fixture(scope="module")
+def trained():
+    """Arrays of a state with the real learner, and a round at hand that has made tables."""
+    trainer = ThreadTrainer(Learner())
+    state, board = new_state(SETTINGS, trainer), Scoreboard()
+    arrays = checkpoint.freeze(folded(state, board, a_log(5, n_views=170)), board)()
+    trainer.close()
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("inputs.nodes", "inputs.neighbours", "network.buffer.target", "network.buffer.items"),
+        *("tables.h", "tables.bias", "network.n_taken", "network.mean.node", "network.buffer.gap_s"),
+    ],
+)
+def test_rows_that_a_trainer_cannot_have_are_refused(trained, name):
+    """It trains later, in a thread: numbers that no item has, and parts that are not of one length, must not get there."""
+    array = trained[f"trainer.{name}"]
+    assert array.size
+    changed = huge(array) if array.dtype == np.int32 else array[:-1]
+    data = b"".join(checkpoint.written(META, {**trained, f"trainer.{name}": changed}))
+    trainer = ThreadTrainer(Learner())
+    with pytest.raises(CheckpointRefused, match=r"trainer|network|array"):
+        restored(data, trainer, piece=1 << 20)
+    trainer.close()
+
+
 @pytest.mark.parametrize("change", ["missing", "unknown", "twice as long", "other type"])
 def test_arrays_that_are_not_ours_are_refused(change):
     """One too few, one too many, of another shape, of another type: with the name in the sentence."""

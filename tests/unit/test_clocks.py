@@ -114,3 +114,14 @@ def test_a_forgotten_hit_falls_behind_on_the_fast_clock_only():
     assert fast[0] == 1
     assert 0 not in fast[:100]
     assert graph.clocks.top[ALL_TIME, 0] == 0
+
+
+def test_plain_popularity_goes_on_where_float32_stops():
+    """An item with more events than float32 can count by ones rises on, and past one that was as popular."""
+    graph = empty_graph(SIZES)
+    learn_all(graph, np.array([0, 1]), np.array([0, 1]), [0, 0])
+    graph.items["n_events"][:2] = 2**24
+    graph.items["weight"][:2, ALL_TIME] = 2.0**24
+    learn_all(graph, np.arange(2, 12), np.ones(10, int), list(range(10)))
+    assert graph.items["weight"][1, ALL_TIME] == pytest.approx(2**24 + 10, abs=1)
+    assert graph.clocks.top[ALL_TIME, :2].tolist() == [1, 0]

@@ -11,6 +11,7 @@ from encode_records import fed, profile, record
 from streamer.encode import N_NUMBERS, Encoders
 from streamer.encode.numerical import N_BEFORE_TAIL, NumericalField
 from streamer.encode.words import MAX_TEXT_CHARS, Words, words_of
+from streamer.graph.state import PROFILE_NODES
 
 # Numbers.
 
@@ -243,13 +244,14 @@ def test_words_seen_least_are_forgotten_when_there_are_too_many():
 
 
 def test_profiles_have_a_prefix_and_room_for_bins():
-    """At most 8 nodes, numbers among them."""
+    """As many nodes as a user's row has places for, numbers among them."""
     nodes = Encoders().profile(
         profile(categorical={"age": ["45-54"], "tags": list("abcdefgh")}, numerical={"income": 5.0})
     )
+    assert len(nodes) == PROFILE_NODES
     assert nodes == (
         *("profile:age=45-54", "profile:tags=a", "profile:tags=b", "profile:tags=c", "profile:tags=d"),
-        *("profile:tags=e", "profile:tags=f", "profile:income#0"),
+        "profile:income#0",
     )
 
 

@@ -408,6 +408,15 @@ def test_an_item_that_came_and_went_in_one_batch_was_not_described():
     assert state.ids.items.row("new") in info.evicted_item_rows
 
 
+def test_what_is_described_while_room_is_made_is_told():
+    """Each of the records of a batch that fills the table, and goes on: those that left again are left out, and nobody else."""
+    log = [record(f"i{n}", "") for n in range(2 * SIZES.max_items)]
+    state, info = pipeline.step(pipeline.new_state(PLAIN), log)
+    assert info.evicted_item_rows
+    rows = {row for item_id, row in state.ids.items.items() if int(item_id[1:]) < len(log)}
+    assert set(info.described_item_rows.tolist()) == rows
+
+
 def test_who_was_retired_and_evicted_may_be_listed_again():
     """Readers leave a retired item out until they are told: a newcomer that the catalog brings to a table once full is told."""
     settings = PLAIN._replace(max_items=16)

@@ -60,6 +60,35 @@ def test_idf_and_length_by_hand():
     assert state.graph.items["length"][:4] == pytest.approx(expected, rel=1e-4)
 
 
+def test_lengths_of_what_could_not_be_had_are_those_of_the_present():
+    """Items that are described before they are available are measured when they become so."""
+
+    def record(n, available):
+        kinds = {"kind": [f"k{n % 7}"], "colour": [f"c{n % 5}"]}
+        return CatalogItem(item_id=f"i{n}", categorical=kinds, available=available, timestamp_ms=0)
+
+    waiting, _ = pipeline.step(pipeline.new_state(WITHOUT), [record(n, available=False) for n in range(60)])
+    waiting, _ = pipeline.step(waiting, [record(n, available=True) for n in range(60)])
+    graph = waiting.graph
+    idf = np.log((1.0 + graph.counters[DESCRIBED]) / (1.0 + graph.node_items))
+    for item in graph.items[:60]:
+        expected = np.sqrt(np.sum(idf[item["nodes"][: item["n_nodes"]]] ** 2))
+        assert item["length"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_last_arrivals_of_a_node_came_to_it():
+    """An item whose price changes is no newcomer among those of its kind, however often that happens."""
+
+    def record(name, price):
+        categorical = {"kind": ["a"], "price": [str(price)]}
+        return CatalogItem(item_id=name, categorical=categorical, timestamp_ms=price)
+
+    records = [record(f"i{n}", n) for n in range(5)] + [record("i0", 100 + n) for n in range(20)]
+    state, _ = pipeline.step(pipeline.new_state(WITHOUT), records)
+    node = state.graph.nodes[state.ids.nodes.row("kind=a")]
+    assert node["recent"][: node["n_recent"]].tolist() == [0, 1, 2, 3, 4]
+
+
 def test_likeness_is_the_cosine_of_feature_vectors(state):
     """At all three decays, for every candidate of every user; 0 for items without nodes and users without a past."""
     n_alike = 0

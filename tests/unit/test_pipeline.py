@@ -175,6 +175,23 @@ def test_the_first_catalog_is_inventory_what_comes_later_is_news():
     assert "hidden" in listed(state, k=60)
 
 
+def test_a_changed_record_of_the_inventory_is_no_news():
+    """The nightly catalog with other prices names what was there before: only newcomers are fresh."""
+    state, _ = folded(item("old"), view("a", "y"), item("new"))
+    state, _ = pipeline.step(state, [item("old", price=["2"]), item("new", price=["2"])])
+    fresh = [state.ids.items.id(row) for row in state.graph.fresh.tolist() if row >= 0]
+    assert sorted(fresh) == ["new", "y"]
+
+
+def test_what_cannot_be_had_hits_on_no_list():
+    """Somebody looks at an item that is sold out: neither our list nor those it is compared with could have shown it."""
+    state, _ = folded(*[view(user, name) for user in "ab" for name in "xyz"], item("x", available=False))
+    state, info = pipeline.step(state, [view("c", "x"), view("d", "y")])
+    for ranks in (info.outcomes.rank, info.outcomes.rank_trending, info.outcomes.rank_popularity):
+        assert ranks[0] == 0
+        assert ranks[1] > 0
+
+
 def test_repeats_decide_whether_taken_items_come_again():
     """With repeats off a taken item never comes again, with repeats on it may."""
     events = [view(user, name, n) for n, name in enumerate("xyz") for user in "ab"]

@@ -9,7 +9,7 @@ from whole_model import MODEL, SETTINGS, a_log, embedded, new_state
 from streamer import paths, pipeline
 from streamer.errors import ConfigError
 from streamer.events import CatalogItem, Interaction, Profile, TextDropped, TextEmbedded, UserErased
-from streamer.graph.state import CONTEXT_NODES, NO_VALUE, PROFILE_NODES, VALUE_UNIT
+from streamer.graph.state import CONTEXT_NODES, NO_VALUE, NODES, PROFILE_NODES, VALUE_UNIT
 from streamer.texts import content_key
 
 PLAIN = SETTINGS._replace(without=("vectors",), explore_share=0.0)
@@ -71,6 +71,36 @@ def test_a_context_counts_from_the_next_list_on():
     state, _ = pipeline.step(state, [view("a", "z", device="desk", place="home")])
     assert segments_of(state, "a")[1] == ["context:device=desk", "context:place=home"]
     assert state.graph.nodes[node]["n_top"] == 2  # z came while it was the phone
+
+
+def test_a_context_replaces_the_one_before():
+    """All of it: what the last event does not say does not stay, and no value stands there twice."""
+    state = folded(view("a", "x", place="home", device="phone"), view("a", "y", device="phone"))
+    assert segments_of(state, "a")[1] == ["context:device=phone", None]
+    state, _ = pipeline.step(state, [view("a", "z")])
+    assert segments_of(state, "a")[1] == ["context:device=phone", None]  # it said nothing
+    node = state.ids.nodes.row("context:device=phone")
+    assert state.graph.nodes[node]["mass"] == pytest.approx(2.0, rel=1e-2)
+
+
+def test_names_that_are_not_used_take_no_rows():
+    """A row of the table of nodes is never given back: an item's nodes, and a user's, are cut before they get theirs."""
+    title = " ".join(f"word{n}" for n in range(12))
+    kinds = {"kind": [f"k{n}" for n in range(7)]}
+    state = folded(
+        *[CatalogItem(item_id="i", title=title, categorical=kinds, numerical={"p": 1.0}, timestamp_ms=1)],
+        Profile(user_id="a", categorical={f"field{n}": ["v"] for n in range(9)}, timestamp_ms=1),
+        view("a", "i", **{f"c{n}": "v" for n in range(4)}),
+        settings=PLAIN._replace(max_users=64),
+    )
+    items, users = state.graph.items[:1], state.graph.users[: state.ids.users.n_rows]
+    used = {
+        *items["nodes"][0, : items["n_nodes"][0]].tolist(),
+        *(users["nodes"][users["nodes"] > 0] - 1).tolist(),
+    }
+    assert used == set(range(state.ids.nodes.n_rows))
+    assert items["n_nodes"][0] == NODES
+    assert {state.ids.nodes.id(row) for row in state.segments} == {f"profile:field{n}=v" for n in range(6)}
 
 
 def test_a_context_belongs_to_its_own_event():

@@ -65,10 +65,20 @@ def test_there_are_at_most_so_many(monkeypatch):
     state = folded(*[profile("ann", country=[f"c{n}"]) for n in range(5)])
     assert len(state.segments) == 3
     full = folded(
-        *[profile("ann", country=[f"c{n}"]) for n in range(5)], settings=SIZES._replace(max_users=2)
+        *[Interaction(f"u{n}", "i", "view", n) for n in range(7)],
+        *[profile("u1", country=[f"c{n}"]) for n in range(5)],
+        settings=SIZES._replace(max_users=8),
     )
     assert len(full.segments) == 1
-    assert len(full.ids.users) == 2
+    assert len(full.ids.users) == 8
+
+
+def test_segments_leave_room_for_users():
+    """A segment's row is never given back: a small table keeps one in eight for them, and seven for whoever acts."""
+    profiles = [profile("ann", country=[f"c{n}"]) for n in range(300)]
+    state = folded(*profiles, *[Interaction(f"u{n}", "i", "view", n) for n in range(50)])
+    assert len(state.segments) == SIZES.max_users // segments.ONE_IN
+    assert all(state.ids.users.row(f"u{n}") >= 0 for n in range(50))
 
 
 def test_the_list_shows_what_users_of_the_segment_take():
@@ -103,7 +113,7 @@ def test_segments_outlive_their_users_and_are_part_of_the_state():
 def test_a_worker_makes_fifty_lists_of_segments_at_a_time_in_turn():
     """Beside each anonymous list; after three times every one of 120 has been made, and the turn begins again."""
     model = Model(
-        Settings(text_model="none", without=("vectors",), max_users=200, max_items=50, max_nodes=200)
+        Settings(text_model="none", without=("vectors",), max_users=1000, max_items=50, max_nodes=200)
     )
     values = [f"v{n}" for n in range(120)]
     model.fold([Interaction("u", "i", "view", 1), *[profile("u", x=[v]) for v in values]], 1, is_serving=True)
