@@ -82,7 +82,12 @@ def sentences(receipt: Mapping[str, Any]) -> list[str]:
     removed, where = receipt["removed"], receipt["position"]
     there_was = [name for name in ("profile", "list", "vector") if removed[name]]
     counts = f"{removed['history']} events of his history, {removed['taken']} items he took"
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(receipt["erased_at"] / 1000))
+    if not any(removed.values()):
+        what = "nothing was removed: nobody of this id was known, or what was removed is longer ago than receipts are kept"
+    else:
+        what = f"removed {when}: {', '.join([counts, *there_was])}"
     return [
         f"user {receipt['user_id']} is erased, by {where['topic']}[{where['partition']}]@{where['offset']}",
-        f"removed: {', '.join([counts, *there_was])}",
+        what,
     ]

@@ -1,6 +1,6 @@
 """Receipts of erased users: where the tombstone lay, and what there was to remove."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ from streamer.pipeline import Erased
 from streamer.ports import Clock, Lists, Receipts, Record, Vectors
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True):
     """Where a tombstone lies on the log."""
 
     topic: str
@@ -77,14 +77,19 @@ class Erasures:
         """
         if self._receipts is None or not self._pending:
             return
-        due = self._due(self._clock.now_ms())
+        due = self._due(self._found(), self._clock.now_ms())
         self._had_list |= lists.held(list(due))
         self._had_vector |= vectors.held_users(list(due)) if vectors is not None else set()
         for user_id, note in self._receipts.begun(list(due)).items():
             self._recall(user_id, note)
         notes = [
-            (user_id, _Note(*one.position, user_id in self._had_list, user_id in self._had_vector))
-            for user_id, one in due.items()
+            (
+                user_id,
+                _Note(
+                    at.topic, at.partition, at.offset, user_id in self._had_list, user_id in self._had_vector
+                ),
+            )
+            for user_id, at in ((user_id, one.position) for user_id, one in due.items())
         ]
         encoded = [(user_id, msgspec.json.encode(note)) for user_id, note in notes]
         self._receipts.begin(encoded, self._settings.receipt_ttl_s)
@@ -95,15 +100,16 @@ class Erasures:
             note = _NOTE.decode(value)
         except msgspec.DecodeError:
             return  # none of ours
-        topic, partition, offset = self._pending[user_id].position
-        if (note.topic, note.partition) == (topic, partition) and note.offset >= offset:
+        ours = self._pending[user_id].position
+        if (note.topic, note.partition) == (ours.topic, ours.partition) and note.offset >= ours.offset:
             self._had_list |= {user_id} if note.had_list else set()
             self._had_vector |= {user_id} if note.had_vector else set()
 
     def write(self) -> None:
         """Write the receipts of all whose keys are deleted by now.
 
-        A tombstone that is read again leaves the receipt that it has, and none once receipts of its time have expired.
+        A tombstone that is read again leaves the receipt that it has, and none once receipts of its time have expired. One that
+        finds nothing to remove takes over what the receipt before it says, so that nobody loses it by erasing a user twice.
 
         Raises:
             Unavailable: the store is away; the call may be repeated.
@@ -111,51 +117,59 @@ class Erasures:
         if self._receipts is None or not self._pending:
             return
         now_ms = self._clock.now_ms()
-        entries = [(user_id, self._receipt(one, now_ms)) for user_id, one in self._due(now_ms).items()]
+        found = self._found()
+        due = self._due(found, now_ms)
+        entries = [(user_id, self._receipt(one, found.get(user_id), now_ms)) for user_id, one in due.items()]
         self._receipts.write(entries, self._settings.receipt_ttl_s)
         self._pending.clear()
         self._had_list.clear()
         self._had_vector.clear()
 
-    def _due(self, now_ms: int) -> dict[str, _Pending]:
-        """Those whose receipt is to be written: they have none of this tombstone, and it would not have expired by now."""
+    def _found(self) -> "dict[str, _Receipt]":
+        """The receipts that they have already."""
         assert self._receipts is not None  # noqa: S101  the callers have seen to it
-        found = self._receipts.read(list(self._pending))
+        values = self._receipts.read(list(self._pending)).items()
+        return {user_id: found for user_id, value in values if (found := _receipt_of(value)) is not None}
+
+    def _due(self, found: "Mapping[str, _Receipt]", now_ms: int) -> dict[str, _Pending]:
+        """Those whose receipt is to be written: they have none of this tombstone, and it would not have expired by now."""
         since_ms = now_ms - self._settings.receipt_ttl_s * 1000
         return {
             user_id: one
             for user_id, one in self._pending.items()
             if (one.timestamp_ms < 0 or one.timestamp_ms > since_ms)
-            and _position_of(found.get(user_id)) != one.position
+            and (user_id not in found or found[user_id].position != one.position)
         }
 
-    def _receipt(self, one: _Pending, now_ms: int) -> bytes:
-        user_id = one.erased.user_id
-        return msgspec.json.encode(
-            {
-                "version": "receipt.v1",
-                "user_id": user_id,
-                "erased_at": now_ms,
-                "position": one.position._asdict(),
-                "removed": {
-                    "history": one.erased.n_history,
-                    "taken": one.erased.n_taken,
-                    "profile": one.erased.has_profile,
-                    "list": user_id in self._had_list,
-                    "vector": user_id in self._had_vector,
-                },
-            }
-        )
+    def _receipt(self, one: _Pending, before: "_Receipt | None", now_ms: int) -> bytes:
+        """Where nothing was left to remove it says what the one before says: what was removed, and when."""
+        user_id, erased = one.erased.user_id, one.erased
+        had_list, had_vector = user_id in self._had_list, user_id in self._had_vector
+        removed = _Removed(erased.n_history, erased.n_taken, erased.has_profile, had_list, had_vector)
+        if before is not None and removed == _NOTHING:
+            now_ms, removed = before.erased_at, before.removed
+        return msgspec.json.encode(_Receipt("receipt.v1", user_id, now_ms, one.position, removed))
 
 
-class _Place(msgspec.Struct):
-    topic: str
-    partition: int
-    offset: int
+class _Removed(msgspec.Struct, frozen=True):
+    history: int
+    taken: int
+    profile: bool
+    list: bool
+    vector: bool
 
 
-class _Written(msgspec.Struct):
-    position: _Place
+_NOTHING = _Removed(0, 0, profile=False, list=False, vector=False)
+
+
+class _Receipt(msgspec.Struct, frozen=True):
+    """`schemas/receipt.v1.schema.json`."""
+
+    version: str
+    user_id: str
+    erased_at: int
+    position: Position
+    removed: _Removed
 
 
 class _Note(msgspec.Struct):
@@ -169,13 +183,11 @@ class _Note(msgspec.Struct):
 
 
 _NOTE = msgspec.json.Decoder(_Note)
-_WRITTEN = msgspec.json.Decoder(_Written)
+_RECEIPT = msgspec.json.Decoder(_Receipt)
 
 
-def _position_of(receipt: bytes | None) -> Position | None:
+def _receipt_of(value: bytes) -> _Receipt | None:
     try:
-        return (
-            None if receipt is None else Position(*msgspec.structs.astuple(_WRITTEN.decode(receipt).position))
-        )
+        return _RECEIPT.decode(value)
     except msgspec.DecodeError:
         return None  # whatever stands there, it is no receipt

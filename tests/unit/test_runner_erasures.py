@@ -1,6 +1,7 @@
 """Erased users: what is gone, and the receipt; against the memory twins."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from streamer.runner import Runner
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "receipt.v1.schema.json").read_text())
 CAUGHT_UP = 18  # polls: by then all is published
 TOMBSTONE = (b"u1", None)
+PROFILE = (b"u1", b'{"user_id": "u1", "categorical": {"country": ["France"]}, "timestamp": 1}')
 
 
 class Office(World):
@@ -31,8 +33,7 @@ class Office(World):
         self.log._clock = self.clock  # tombstones grow old with it
         self.receipts = MemoryReceipts(clock=self.clock)
         self.vectors = MemoryVectors(clock=self.clock)
-        profile = {"user_id": "u1", "categorical": {"country": ["France"]}, "timestamp": 1}
-        self.append((b"u1", json.dumps(profile).encode()), topic="profiles")
+        self.append(PROFILE, topic="profiles")
         self.append(*(interaction("u1", f"i{n % 3}", 1000 * n) for n in range(30)))
         self.append(interaction("u2", "i7", 50_000))
 
@@ -170,14 +171,34 @@ def test_a_restart_leaves_receipts_as_they_are(office: Office) -> None:
 
 
 def test_a_receipt_speaks_of_its_own_time_alone(office: Office) -> None:
-    """Who had a list and a vector when he was erased first, and comes back to nothing, had neither the second time."""
+    """Who had a history and a vector when he was erased first, and comes back with a profile alone, had neither then."""
     office.at_poll[CAUGHT_UP] = office.erase
-    office.at_poll[CAUGHT_UP + 7] = lambda: office.append(TOMBSTONE, topic="profiles")
+    office.at_poll[CAUGHT_UP + 7] = lambda: office.append(PROFILE, topic="profiles")
+    office.at_poll[CAUGHT_UP + 14] = lambda: office.append(TOMBSTONE, topic="profiles")
     office.worker().run()
     receipt = office.receipt()
     assert receipt is not None
-    assert receipt["position"]["offset"] == 2
-    assert receipt["removed"] == {"history": 0, "taken": 0, "profile": False, "list": False, "vector": False}
+    assert receipt["position"]["offset"] == 3
+    removed = receipt["removed"]
+    assert (removed["history"], removed["profile"], removed["vector"]) == (0, True, False)
+
+
+def test_a_second_tombstone_with_nothing_to_remove_keeps_what_the_receipt_says(office: Office) -> None:
+    """What was removed, and when; its place on the log is the second's, so that whoever waits for that one is answered."""
+    found: list[dict[str, Any]] = []
+
+    def again() -> None:
+        found.append(office.receipt() or {})
+        office.clock.advance(60)
+        office.append(TOMBSTONE, topic="profiles")
+
+    office.at_poll[CAUGHT_UP] = office.erase
+    office.at_poll[CAUGHT_UP + 7] = again
+    office.worker().run()
+    (first,) = found
+    assert first["removed"]["history"] == 20
+    assert office.receipt() == {**first, "position": {"topic": "profiles", "partition": 0, "offset": 2}}
+    assert office.receipts.begun(["u1"]) == {}
 
 
 def test_unknown_users_get_a_receipt_too(office: Office) -> None:
@@ -211,6 +232,19 @@ def test_erase_waits_for_its_own_receipt(office: Office) -> None:
     assert first is not None
     assert (first["position"]["offset"], found["position"]["offset"]) == (1, 2)
     assert "u1 is erased, by profiles[0]@2" in sentences(found)[0]
+
+
+def test_erase_says_when_nobody_of_this_id_was_known(office: Office) -> None:
+    """A mistyped id gets a receipt as well: its words say that there was nothing to remove, and those of others what and when."""
+    office.append(TOMBSTONE, topic="profiles")
+    office.worker().run()
+    known, stranger = (
+        asked(office, user, lambda _: office.worker().run() and None) for user in ("u1", "u11")
+    )
+    assert re.match(
+        r"removed [0-9]{4}-.* UTC: 0 events of his history, 0 items he took, profile$", sentences(known)[1]
+    )
+    assert sentences(stranger)[1].startswith("nothing was removed: nobody of this id was known")
 
 
 def test_erase_says_when_nobody_does_it(office: Office) -> None:
