@@ -64,6 +64,7 @@ def run(
             state, info = pipeline.step(state, events, settings.measure_share)
             scoreboard.forget(np.array(info.evicted_item_rows, np.int64))
             scoreboard.update(info.outcomes)
+            scoreboard.forget(pipeline.rows_of_nobody(state, info))  # lists of this batch may show them
             if observe is not None:
                 observe(info.outcomes)
             if progress is not None:

@@ -19,6 +19,7 @@ with the one that comes back.
 
 from streamer.pipeline.batch import step, warm_up
 from streamer.pipeline.info import Erased, StepInfo
+from streamer.pipeline.items import rows_of_nobody
 from streamer.pipeline.lists import (
     Ranking,
     gaps_ms,
@@ -55,6 +56,7 @@ __all__ = [
     "new_state",
     "path_weights",
     "rank_users",
+    "rows_of_nobody",
     "state_hash",
     "step",
     "switchable",

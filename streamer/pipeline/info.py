@@ -31,7 +31,7 @@ class StepInfo(NamedTuple):
     n_profiles: int
     n_items_retired: int
     n_users_erased: int
-    n_refused: int  # events of items for which the table had no room: not learned
+    n_refused: int  # events of all kinds for whose item or user a table had no room: not learned
     n_late: int  # interactions that happened before one of the same user that had been learned
     n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
     touched_users: NDArray[

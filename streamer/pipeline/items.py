@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamer.graph.removal import clear_neighbours, leave_clocks, leave_counts, leave_nodes, new_scratch
 from streamer.graph.state import EVENTS, POOLED, RING, ROUND
 from streamer.graph.vectors import Tables
+from streamer.pipeline.info import StepInfo
 from streamer.pipeline.leaving import by_coldness, choose, pass_on, pass_rest, who_goes
 from streamer.pipeline.state import State
 from streamer.propagate.settings import Examples, take, without_items
@@ -76,6 +77,12 @@ def evict_items(state: State) -> tuple[State, EvictedItems]:
         state.evicted.update(rows.tolist())
     vectors = without_vectors(state.graph.vectors, rows)
     return state._replace(graph=state.graph._replace(vectors=vectors)), evicted
+
+
+def rows_of_nobody(state: State, info: StepInfo) -> Rows:
+    """Rows of items that were evicted in this batch, and that no newcomer has got since."""
+    id_of = state.ids.items.id
+    return np.array([row for row in info.evicted_item_rows if id_of(row) is None], np.int64)
 
 
 def is_used(state: State, row: int) -> bool:

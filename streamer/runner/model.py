@@ -136,7 +136,6 @@ class Model:
             self.trainer.plan(chances.rounds)
         share, most = self._settings.measure_share, chances.max_measured or None
         self.state, info = pipeline.step(self.state, events, share, log_ms, most)
-        self._note(info, now_ms)
         self._forget(info)
         if self.trainer is not None:
             self.trainer.plan("")
@@ -144,6 +143,7 @@ class Model:
         served = np.frombuffer(chances.served, np.uint8).astype(np.int32)
         was_serving = served.size == info.n_interactions
         self.scoreboard.update(info.outcomes, served if was_serving else None, share)
+        self._note(info, now_ms)
         return info
 
     def room(self) -> Callable[[], checkpoint.Room]:
@@ -184,6 +184,7 @@ class Model:
 
     def _note(self, info: pipeline.StepInfo, now_ms: int) -> None:
         """Remember whose lists must be made, marked or deleted."""
+        self.scoreboard.forget(pipeline.rows_of_nobody(self.state, info))  # lists of this batch may show them
         if info.n_interactions:
             user_rows, time_ms = np.unique(info.outcomes.user_row), int(info.outcomes.time_ms.max())
             self._returning.touch(user_rows, min(time_ms, now_ms))

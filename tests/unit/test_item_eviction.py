@@ -8,6 +8,7 @@ from whole_model import MODEL, SETTINGS, DrawnTables, a_log, embedded
 
 from streamer import checkpoint, pipeline
 from streamer.adapters.memory import ManualClock, SystemClock
+from streamer.config import Settings
 from streamer.events import CatalogItem, Interaction, ItemRetired
 from streamer.graph.rates import COLD, _age_bin, _bin_of
 from streamer.graph.state import (
@@ -28,6 +29,7 @@ from streamer.pipeline.items import evict_items, is_used, reuse_row
 from streamer.publish import ANONYMOUS_ROW, Publisher
 from streamer.runner.figures import Figures
 from streamer.runner.first_listing import FirstListings
+from streamer.runner.model import Model
 from streamer.runner.retirement import Retirement
 from streamer.telemetry import Telemetry
 
@@ -475,6 +477,17 @@ def test_metrics_count_what_went():
     figures.folded(info, 0.0, is_serving=False, is_live=False)
     assert telemetry.registry.get_sample_value("streamer_evicted_total", {"table": "items"}) == 8.0
     assert telemetry.registry.get_sample_value("streamer_refused_total") == 0.0
+
+
+def test_coverage_is_a_share_however_items_come_and_go():
+    """A catalog drifts through a small table, all in one batch: who left was listed, and counts no more."""
+    rng = np.random.default_rng(0)
+    log = [view(f"u{rng.integers(40)}", f"i{n // 8 + int(rng.integers(40))}", n) for n in range(3_000)]
+    sizes = {"max_items": 128, "max_users": 64, "max_nodes": 256, "max_taken": 40_000}
+    model = Model(Settings(**sizes, text_model="none", without=("vectors",)))
+    model.fold(log, 3_000, is_serving=False)
+    coverage = model.scoreboard.beyond(len(model.state.ids.items))["coverage"]
+    assert 0.3 < coverage <= 1.0
 
 
 def test_a_newcomer_on_a_used_row_is_timed():
