@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamer.config.addresses import check_redis_url, check_servers
+from streamer.config.parts import check_parts
 from streamer.config.redis import redis_options
 from streamer.config.secret import mask_entries, mask_url
 from streamer.errors import ConfigError
@@ -119,7 +120,9 @@ class Settings(BaseSettings):
         0.02, description="Share of lists whose tenth place goes to an item that was hardly taken yet"
     )
     without: Names = Field(
-        (), description="Paths and kinds of evidence switched off, names with commas between"
+        (),
+        description="Paths and kinds of evidence switched off, names with commas between; a wrong one is told with all there "
+        "are. content: likeness to what the user took last, for the ranker; context: that of interactions",
     )
     training_interval: Annotated[int, Field(ge=64, le=1_000_000)] = Field(
         512, description="Events between two rounds of training of the attention network"
@@ -225,6 +228,12 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(name for part in value.split(",") if (name := part.strip()))
+
+    @field_validator("without")
+    @classmethod
+    def _parts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_parts(value)
+        return value
 
     @field_validator("*", mode="before")
     @classmethod

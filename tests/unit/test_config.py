@@ -7,7 +7,9 @@ import pytest
 
 from streamer.cli.commands import load_settings
 from streamer.config import Settings, load, mask_url, parse_assignments
+from streamer.config.parts import PARTS
 from streamer.errors import ConfigError
+from streamer.pipeline import switchable
 
 
 @pytest.fixture(autouse=True)
@@ -278,6 +280,17 @@ def test_what_is_switched_off_is_a_list_everywhere(tmp_path: Path, monkeypatch: 
     assert load({"without": ""}).settings.without == ()
     monkeypatch.setenv("STREAMER_WITHOUT", "vectors,text")
     assert load().settings.without == expected
+
+
+def test_a_part_that_there_is_not_is_told_with_what_was_meant() -> None:
+    """Before anything is loaded or connected; the parts are those that the model has, each once."""
+    assert len(set(PARTS)) == len(PARTS)
+    assert set(PARTS) == set(switchable())
+    assert load({"without": ",".join(PARTS)}).settings.without == PARTS
+    with pytest.raises(
+        ConfigError, match=r"without: expected some of sequence, .*; got rankr; did you mean ranker\?"
+    ):
+        load({"without": "vectors,rankr"})
 
 
 def test_options_of_redis_come_from_all_layers_and_get_their_types(
