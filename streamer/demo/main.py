@@ -73,9 +73,8 @@ def run(options: DemoOptions, console: Console | None = None) -> int:
         raise DataError(f"{options.report}: expected a path in a directory that exists")
     dataset = load(options.data or _default_data(), catalog_first=True, max_events=options.max_events)
     if options.max_events == 0:
-        dataset = replace(
-            dataset, catalog={}, profiles={}
-        )  # whoever brings his own events has items of his own
+        # whoever brings his own events has items of his own
+        dataset = replace(dataset, name="empty", catalog={}, profiles={})
     try:
         with _sigterm_as_ctrl_c():
             _Demo(options, dataset, console, started_s).run()

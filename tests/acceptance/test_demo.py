@@ -101,6 +101,26 @@ def test_progress_without_a_terminal_is_plain_lines(demo: tuple[str, dict[str, A
     assert "--keep" in printed
 
 
+def test_without_events_the_servers_are_empty(tmp_path: Path) -> None:
+    """`--events 0` publishes no catalog either: whoever brings his own events has items of his own."""
+    arguments = ("--data", str(DATA), "--events", "0")
+    done = subprocess.run(
+        command("demo", *arguments),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    schema = json.loads((ROOT / "schemas/report.v1.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(report)
+    assert (report["data"], report["events"], report["users"]) == ("empty", 0, [])
+    assert "texts to go" not in done.stdout  # those of a catalog
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A demo with --keep, in a process of its own."""
