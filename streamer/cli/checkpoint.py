@@ -18,6 +18,7 @@ from streamer.log import printable
 from streamer.ports import Checkpoints
 
 _N_ARRAYS = 10  # shown, the largest
+_FILE_WIDTH = 160  # columns where there is no terminal to ask
 
 
 def show_all(settings: Settings) -> None:
@@ -34,7 +35,10 @@ def show_all(settings: Settings) -> None:
             table.add_row(*map(text, (one.name, f"{_age(one.made_ms)} ago", *figures, one.made_by)))
         typer.echo(f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {printable(store.where)}")
         if kept:
-            Console().print(table)
+            console = Console()
+            if not console.is_terminal:
+                console.width = _FILE_WIDTH
+            console.print(table)
 
 
 def show_one(settings: Settings, name: str | None) -> None:

@@ -54,14 +54,14 @@ def hashes(tmp_path: Path) -> list[str]:
 def cli(tmp_path: Path) -> Cli:
     """Run `streamer checkpoint ...` on that directory."""
 
-    def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, columns: str = "120", **settings: str) -> "subprocess.CompletedProcess[str]":
         own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMER_")}
         given = {"checkpoint_url": str(tmp_path / "kept"), "without": "vectors", **SIZES, **settings}
         environment = {f"STREAMER_{name.upper()}": value for name, value in given.items()}
         return subprocess.run(
             [sys.executable, "-m", "streamer", "checkpoint", *arguments],
             cwd=tmp_path,
-            env={**own, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "TERM": "dumb", **environment},
+            env={**own, "PYTHONPATH": str(ROOT), "COLUMNS": columns, "TERM": "dumb", **environment},
             capture_output=True,
             text=True,
             timeout=110,
@@ -81,6 +81,14 @@ def test_they_are_listed_and_shown(cli: Cli, hashes: list[str]) -> None:
     assert "max_items = 100\n" in shown.stdout
     assert "\x1b" not in listed.stdout + shown.stdout
     assert cli("show").stdout.startswith(NEWEST)
+
+
+def test_a_list_in_a_file_is_as_wide_as_it_is(cli: Cli, hashes: list[str]) -> None:
+    """Whatever COLUMNS says of a terminal that is not there: names are whole, for `show` and `verify`, and so are figures."""
+    lines = cli("list", columns="40").stdout.splitlines()
+    heading, _, *rows = [line.split() for line in lines[1:] if line.strip()]
+    assert heading == ["checkpoint", "taken", "interactions", "batches", "MB", "by"]
+    assert [row[0] for row in rows] == [NEWEST, OLDER]
 
 
 def test_a_good_one_is_verified_and_a_bad_one_is_not(cli: Cli, hashes: list[str], tmp_path: Path) -> None:
