@@ -244,7 +244,11 @@ def replay(
 def inspect(
     *,
     user: Annotated[
-        str | None, typer.Argument(metavar="[USER]", help="User id; none for the anonymous list")
+        str | None,
+        typer.Argument(
+            metavar="[USER]",
+            help="User id; none for the anonymous list; after --, where it begins with a dash",
+        ),
     ] = None,
     item: Annotated[str | None, typer.Option(metavar="ID", help="Say whether this item is retired")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Print the list as Redis holds it")] = False,

@@ -11,7 +11,7 @@ from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.redis_receipts import RedisReceipts
 from streamer.cli.connect import on_redis
 from streamer.config import Settings
-from streamer.errors import DataError, Unavailable
+from streamer.errors import ConfigError, Unavailable
 from streamer.events import user_id_problem
 from streamer.ports import Receipts, Sink, Source, TopicPartition
 
@@ -23,7 +23,7 @@ def erase(settings: Settings, user_id: str, wait_s: float) -> dict[str, Any]:
     """Publish the tombstone, and wait until a worker has removed everything; its receipt, as `receipt.v1`.
 
     Raises:
-        DataError: this is no id of a user.
+        ConfigError: this is no id of a user.
         Unavailable: Kafka or Redis is away, or no receipt came in time.
     """
     bootstrap, config = settings.require_kafka(), settings.kafka_config
@@ -48,7 +48,7 @@ def erase_by(
     """As `erase`, over these ports; the source reads the topic of profiles."""
     problem = user_id_problem(user_id)
     if problem is not None:
-        raise DataError(f"erase: expected a user id, got {problem}; nothing was sent")
+        raise ConfigError(f"erase: expected a user id, got {problem}; nothing was sent")
     receipts.read([user_id])  # better now than after the user is gone
     end = source.end_offsets()
     sink.send(settings.topic_profiles, user_id.encode(), None)

@@ -23,7 +23,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="For programs")]
 
 @app.command(cls=SettingsCommand)
 def erase(
-    user: Annotated[str, typer.Argument(metavar="USER", help="User id")],
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="User id; after --, where it begins with a dash")
+    ],
     *,
     wait: Annotated[
         float, typer.Option(min=0.0, max=86_400.0, metavar="SECONDS", help="For the receipt, at most")

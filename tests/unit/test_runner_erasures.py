@@ -15,7 +15,7 @@ from streamer.adapters.memory.receipts import MemoryReceipts
 from streamer.adapters.memory.vectors import MemoryVectors
 from streamer.cli.erase import erase_by, sentences
 from streamer.config import Settings
-from streamer.errors import DataError, Unavailable
+from streamer.errors import ConfigError, Unavailable
 from streamer.ports import VectorEntry
 from streamer.runner import Runner
 
@@ -253,6 +253,6 @@ def test_erase_says_when_nobody_does_it(office: Office) -> None:
     with pytest.raises(Unavailable, match=r"no receipt within 0 s.*profiles.*streamer:receipt:u1"):
         erase_by(Settings(), source, MemorySink(office.log), office.receipts, "u1", 0.0)
     assert office.log.records("profiles")[-1][4:6] == TOMBSTONE
-    with pytest.raises(DataError, match="reserved"):
+    with pytest.raises(ConfigError, match="reserved"):
         asked(office, "__streamer_anonymous__", lambda _: None)
     assert len(office.log.records("profiles")) == 2
