@@ -323,6 +323,26 @@ def test_wrong_credentials_are_a_config_error_until_kafka_answered_once() -> Non
         kafka.fail("reading", refused)
 
 
+def test_missing_rights_are_a_config_error_until_kafka_let_us_do_it_once() -> None:
+    """For each thing by itself: what was allowed once is waited for; what was not, while others are, is not."""
+    for code in (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    ):
+        kafka, refused = Connection("h:1"), KafkaError(code)
+        kafka.answered = True
+        kafka.passed.add("reading topic 'b'")
+        with pytest.raises(ConfigError, match=r"h:1: reading topic 'a': .*; check the ACLs of the user"):
+            kafka.fail("reading topic 'a'", refused)
+        with pytest.raises(ConfigError, match="ACLs"):
+            kafka.fail("the end of a", refused, right="reading topic 'a'")
+        with pytest.raises(Unavailable, match="Kafka at h:1: reading topic 'b'"):
+            kafka.fail("reading topic 'b'", refused)
+        with pytest.raises(Unavailable, match="the end of b"):
+            kafka.fail("the end of b", refused, right="reading topic 'b'")
+
+
 def test_the_first_broken_connection_says_why() -> None:
     """After it librdkafka tells that all brokers are down, which says nothing."""
     kafka = Connection("h:1")

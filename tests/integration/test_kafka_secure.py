@@ -10,6 +10,17 @@ from pathlib import Path
 
 import pytest
 from certificates import Certificates, make_certificates
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.errors import ConfigError, Unavailable
@@ -36,7 +47,9 @@ inter.broker.listener.name=SASL_SSL
 sasl.enabled.mechanisms=PLAIN
 sasl.mechanism.inter.broker.protocol=PLAIN
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-username="broker" password="secret" user_broker="secret" user_streamer="{password}";
+username="broker" password="secret" user_broker="secret" user_streamer="{password}" user_guest="{password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:broker;User:streamer;User:ANONYMOUS
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 ssl.truststore.type=PEM
@@ -82,16 +95,25 @@ def bootstrap(certificates: Certificates, tmp_path_factory: pytest.TempPathFacto
     guard.communicate(timeout=30)
 
 
-@pytest.fixture
-def config(certificates: Certificates) -> dict[str, str]:
-    """What lets us in."""
+def _way_in(certificates: Certificates) -> dict[str, str]:
     return {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "PLAIN",
-        "sasl.username": "streamer",
         "sasl.password": PASSWORD,
         "ssl.ca.location": str(certificates.ca),
     }
+
+
+@pytest.fixture
+def config(certificates: Certificates) -> dict[str, str]:
+    """What lets us in."""
+    return {**_way_in(certificates), "sasl.username": "streamer"}
+
+
+@pytest.fixture
+def guest(certificates: Certificates) -> dict[str, str]:
+    """What lets in somebody who may do little."""
+    return {**_way_in(certificates), "sasl.username": "guest"}
 
 
 def test_records_go_through_tls_with_user_and_password(bootstrap: str, config: dict[str, str]) -> None:
@@ -137,6 +159,108 @@ def test_who_is_not_let_in_gets_a_sentence(
     source.close()
 
 
+@pytest.fixture(scope="module")
+def admin(bootstrap: str, certificates: Certificates) -> AdminClient:
+    """Of somebody who may do everything; there are topics that the guest may know, read and write, or nothing."""
+    config = {**_way_in(certificates), "sasl.username": "streamer"}
+    client = _admin(bootstrap, config)
+    for topic in ("none", "known", "free"):
+        _create_topic(bootstrap, config, topic)
+    for kind, name, rights in (
+        (ResourceType.TOPIC, "known", [AclOperation.DESCRIBE]),
+        (ResourceType.TOPIC, "free", [AclOperation.READ, AclOperation.WRITE]),
+        (ResourceType.GROUP, "known", [AclOperation.DESCRIBE]),
+        (ResourceType.GROUP, "free", [AclOperation.READ]),
+    ):
+        _allow(client, kind, name, rights)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("topic", "group", "do", "words"),
+    [
+        ("none", "free", lambda source, _: source.end_offsets(), "topic 'none'.*opic auth"),
+        ("known", "free", lambda source, _: _until_told(source.poll), "reading topic 'known'.*opic auth"),
+        ("free", "none", lambda source, _: source.committed(), "group 'none'.*roup auth"),
+        (
+            "free",
+            "known",
+            lambda source, _: _until_told(lambda *_: _commit(source)),
+            "group 'known'.*roup auth",
+        ),
+        ("free", "free", lambda _, sink: _send(sink, "known"), "sending to 'known'.*auth"),
+    ],
+)
+def test_who_lacks_a_right_gets_a_sentence(
+    bootstrap: str,
+    admin: AdminClient,  # made the topics
+    guest: dict[str, str],
+    topic: str,
+    group: str,
+    do: Callable[[KafkaSource, KafkaSink], object],
+    words: str,
+) -> None:
+    """No waiting heals a missing right: a ConfigError that names the topic or the group, and ACLs."""
+    source = KafkaSource(bootstrap, [topic], group, config=guest)
+    sink = KafkaSink(bootstrap, config=guest, timeout_s=10.0)
+    with pytest.raises(ConfigError, match=f"{words}.*check the ACLs"):
+        do(source, sink)
+    source.close()
+
+
+def test_a_right_that_is_taken_is_waited_for(
+    bootstrap: str, admin: AdminClient, guest: dict[str, str]
+) -> None:
+    """What worked once is the server's to give back: Unavailable, and then it works again."""
+    source = KafkaSource(bootstrap, ["free"], "free", config=guest)
+    _until_taken(lambda: _commit(source))
+    own = AclBindingFilter(
+        ResourceType.GROUP,
+        "free",
+        ResourcePatternType.LITERAL,
+        "User:guest",
+        None,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    for done in admin.delete_acls([own]).values():
+        done.result(timeout=10)
+    with pytest.raises(Unavailable, match=r"group 'free'.*roup auth"):
+        _until_told(lambda *_: _commit(source))
+    _allow(admin, ResourceType.GROUP, "free", [AclOperation.READ])
+    _until_taken(lambda: _commit(source))
+    source.close()
+
+
+def _allow(admin: AdminClient, kind: ResourceType, name: str, rights: list[AclOperation]) -> None:
+    acls = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, "User:guest", "*", right, AclPermissionType.ALLOW)
+        for right in rights
+    ]
+    for done in admin.create_acls(acls).values():
+        done.result(timeout=10)
+
+
+def _commit(source: KafkaSource) -> None:
+    source.commit({TopicPartition("free", 0): 0})
+
+
+def _send(sink: KafkaSink, topic: str) -> None:
+    sink.send(topic, b"k", b"v")
+    sink.flush(20)
+
+
+def _until_told(action: Callable[[int, float], object]) -> None:
+    """Some answers take a while, and a new broker has to make its own topics first."""
+    for n_left in reversed(range(TRIES)):
+        try:
+            action(1, 0.5)
+        except Unavailable as exc:
+            if "auth" in str(exc) or not n_left:
+                raise
+            time.sleep(0.1)
+
+
 def _until_taken(action: Callable[[], None]) -> None:
     for n_left in reversed(range(TRIES)):
         try:
@@ -148,17 +272,18 @@ def _until_taken(action: Callable[[], None]) -> None:
     return None
 
 
-def _create_topic(bootstrap: str, config: dict[str, str]) -> None:
-    """Make the topic, as soon as the broker is up."""
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient(
+def _admin(bootstrap: str, config: dict[str, str]) -> AdminClient:
+    return AdminClient(
         {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 200, **config}, logger=_Quiet()
     )
+
+
+def _create_topic(bootstrap: str, config: dict[str, str], topic: str = "t") -> None:
+    """Make the topic, as soon as the broker is up."""
+    admin = _admin(bootstrap, config)
     for n_left in reversed(range(TRIES)):
         try:
-            admin.create_topics([NewTopic("t", 1, 1)], request_timeout=2)["t"].result(timeout=5)
+            admin.create_topics([NewTopic(topic, 1, 1)], request_timeout=2)[topic].result(timeout=5)
         except KafkaException as exc:
             if exc.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return

@@ -19,6 +19,11 @@ _COMMON = {
     "socket.timeout.ms": 10_000,
 }
 _WRONG_CREDENTIALS = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
+_NO_RIGHT = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
 
 
 class _LibrdkafkaLog:
@@ -59,6 +64,7 @@ class Connection:
         self.bootstrap = bootstrap
         self.last_error: KafkaError | None = None
         self.answered = False
+        self.passed: set[str] = set()  # what Kafka once let us do, as `fail` names it
 
     def on_error(self, error: KafkaError) -> None:
         """What the client calls: remembers why the connection broke."""
@@ -66,11 +72,24 @@ class Connection:
         if self.last_error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
             self.last_error = error
 
-    def fail(self, what: str, error: KafkaError | None, cause: BaseException | None = None) -> NoReturn:
+    def fail(
+        self,
+        what: str,
+        error: KafkaError | None,
+        cause: BaseException | None = None,
+        *,
+        right: str | None = None,
+    ) -> NoReturn:
         """Raise the error of this connection that fits.
 
-        Wrong credentials are a `ConfigError` until Kafka first answers, since no waiting heals them; later
-        they are `Unavailable`, since then it is the server that changed.
+        Wrong credentials are a `ConfigError` until Kafka first answers, and missing rights until it first let us do the same,
+        since no waiting heals them; later they are `Unavailable`, since then it is the server that changed.
+
+        Args:
+            what: What failed.
+            error: Why, where that is known.
+            cause: The exception it came by.
+            right: What `passed` holds once it worked; None: `what`.
         """
         # A broker's own words (codes above 0) say more than a connection that broke some time ago, and that
         # more than librdkafka's "timed out".
@@ -78,6 +97,8 @@ class Connection:
         text = f"Kafka at {self.bootstrap}: {what}: {reason.str() if reason else 'no answer'}"
         if reason and reason.code() in _WRONG_CREDENTIALS and not self.answered:
             raise ConfigError(f"{text}; check mechanism, user name and password") from cause
+        if reason and reason.code() in _NO_RIGHT and (right or what) not in self.passed:
+            raise ConfigError(f"{text}; check the ACLs of the user") from cause
         if "certificate verify failed" in text and not self.answered:
             raise ConfigError(f"{text}; check ssl.ca.location of the setting kafka_config") from cause
         raise Unavailable(text) from cause

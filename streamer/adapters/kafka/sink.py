@@ -20,6 +20,7 @@ _SINK = {
     # a dead letter with its headers could be too large where its message was not.
     "message.max.bytes": 8_000_000,
 }
+_SENDING = "sending"
 _SINK_FIXED = {"delivery.report.only.error": True}
 
 
@@ -43,6 +44,7 @@ class KafkaSink:
         self._timeout_s = timeout_s
         self._failed: tuple[str, KafkaError] | None = None
         self._closed = False
+        self._sent: set[str] = set()  # topics, since the last good flush
         self._kafka = Connection(bootstrap)
         defaults = {**_SINK, "message.timeout.ms": round(timeout_s * 1000)}
         merged = {**merged_config(bootstrap, defaults, config, _SINK_FIXED), "on_delivery": self._on_failure}
@@ -61,6 +63,7 @@ class KafkaSink:
             InvalidEvent: this message, or an earlier one, is larger than Kafka takes.
         """
         self._check()
+        self._sent.add(topic)
         give_up_at_s = time.monotonic() + self._timeout_s
         while True:
             try:
@@ -69,7 +72,8 @@ class KafkaSink:
                 self._producer.poll(0.05)
                 self._check()
                 if time.monotonic() > give_up_at_s:
-                    self._kafka.fail(f"queue full for {self._timeout_s:g} s, sending to {topic!r}", None, exc)
+                    what = f"queue full for {self._timeout_s:g} s, sending to {topic!r}"
+                    self._kafka.fail(what, None, exc, right=_sending(topic))
             except KafkaException as exc:
                 self._refuse(topic, exc.args[0], exc)
             else:
@@ -89,10 +93,13 @@ class KafkaSink:
             self._producer.purge(in_queue=True, in_flight=False, blocking=True)
             self._producer.poll(0)
             self._failed = None  # those that were purged: told right here
-            self._kafka.fail(f"{n_left} messages not acknowledged within {timeout_s:g} s", None)
+            what = f"{n_left} messages not acknowledged within {timeout_s:g} s"
+            self._kafka.fail(what, None, right=_SENDING)
         self._check()
         self._kafka.last_error = None
         self._kafka.answered = True
+        self._kafka.passed.update([_SENDING, *map(_sending, self._sent)])
+        self._sent.clear()
 
     def close(self) -> None:
         """Flush and leave. Idempotent.
@@ -130,4 +137,8 @@ class KafkaSink:
         if error.code() == KafkaError._FATAL:
             # An idempotent producer that lost its place refuses everything from now on: begin anew.
             self._producer = self._make_producer()
-        self._kafka.fail(f"sending to {topic!r}", error, cause)
+        self._kafka.fail(_sending(topic), error, cause)
+
+
+def _sending(topic: str) -> str:
+    return f"{_SENDING} to {topic!r}"

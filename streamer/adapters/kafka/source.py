@@ -86,7 +86,11 @@ class KafkaSource:
         self._sought: dict[TopicPartition, int] = {}  # the offset that is due, for a while after a seek
         self._came: set[TopicPartition] = set()  # of these, where a record came from since
         self._settled_at_s = 0.0  # monotonic: from then on those need no watching
-        self._trouble: KafkaError | None = None  # came among records: told when there are none
+        # of a topic, if of any; it came among records: told when there are none
+        self._trouble: tuple[str | None, KafkaError] | None = None
+        self._unread = set(self._topics)  # no record of these came yet
+        self._asking = f"asking for committed offsets of group {group!r}"
+        self._committing = f"committing as group {group!r}"
         self._closed = False
         self._kafka = Connection(bootstrap)
         merged = merged_config(bootstrap, _SOURCE, config, {**_SOURCE_FIXED, "group.id": group})
@@ -122,6 +126,8 @@ class KafkaSource:
                     self._on_message_error(message)
         if n_read:
             self._kafka.last_error = None
+            if self._unread:
+                self._note_read(records)
         else:
             self._tell_trouble(timeout_s)
         return records
@@ -141,7 +147,7 @@ class KafkaSource:
         """
         self._look_for_partitions()
         prober, unknown = self._make_consumer({"enable.partition.eof": True}), set(offsets)
-        until_s, error = time.monotonic() + self._timeout_s, None
+        until_s, errors = time.monotonic() + self._timeout_s, dict[TopicPartition, KafkaError]()
         try:
             prober.assign([KafkaPartition(*tp, offset) for tp, offset in offsets.items()])
             while unknown and time.monotonic() < until_s:
@@ -151,22 +157,23 @@ class KafkaSource:
                 error = message.error()
                 if error is None or error.code() in _POSITION_LOST:
                     return True
+                tp = TopicPartition(str(message.topic()), int(message.partition() or 0))
+                errors[tp] = error
                 if error.code() == KafkaError._PARTITION_EOF:
-                    unknown.discard(TopicPartition(str(message.topic()), int(message.partition() or 0)))
+                    unknown.discard(tp)
         finally:
             prober.close()
         if unknown:
-            topic, partition = min(unknown)
-            self._kafka.fail(f"looking for the end of {topic}[{partition}]", error)
+            tp = min(unknown & errors.keys() or unknown)
+            what = f"looking for the end of {tp.topic}[{tp.partition}]"
+            self._kafka.fail(what, errors.get(tp), right=_reading(tp.topic))
         return False
 
     def committed(self) -> dict[TopicPartition, int]:
         """Committed positions of our group; partitions without one are left out."""
         self._look_for_partitions()
         asked = [KafkaPartition(*tp) for tp in self._assigned]
-        found = self._call(
-            "asking for committed offsets", lambda: self._consumer.committed(asked, self._timeout_s)
-        )
+        found = self._call(self._asking, lambda: self._committer.committed(asked, self._timeout_s))
         return {tp: offset for tp, offset in found.items() if offset >= 0}
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -174,7 +181,7 @@ class KafkaSource:
         self._look_for_partitions()
         if positions:
             offsets = [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in positions.items()]
-            self._call("committing", lambda: self._committer.commit(offsets, self._timeout_s))
+            self._call(self._committing, lambda: self._committer.commit(offsets, self._timeout_s))
 
     def pause(self, topics: Sequence[str]) -> None:
         """Stop delivering records of these topics until `resume`; what was fetched already waits, too."""
@@ -196,6 +203,11 @@ class KafkaSource:
         self._came.difference_update(known)
         self._settled_at_s = time.monotonic() + self._timeout_s
         self._go_to(known)
+
+    def _note_read(self, records: Sequence[Record]) -> None:
+        read = self._unread.intersection(record.topic for record in records)
+        self._unread -= read
+        self._kafka.passed.update(map(_reading, read))
 
     def _go_to(self, positions: Mapping[TopicPartition, int]) -> None:
         self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in positions])
@@ -299,6 +311,8 @@ class KafkaSource:
                 missing.append(topic)
             elif metadata.error is not None and not metadata.partitions:
                 self._kafka.fail(f"topic {topic!r}", metadata.error)
+            else:
+                self._kafka.passed.add(f"topic {topic!r}")
             present.update(TopicPartition(topic, partition) for partition in metadata.partitions)
         return present, missing
 
@@ -329,8 +343,9 @@ class KafkaSource:
             self._kafka.fail(doing, exc.args[0], exc)
         for answer in answers:
             if answer.error is not None:
-                self._kafka.fail(f"{doing} of {answer.topic}[{answer.partition}]", answer.error)
+                self._kafka.fail(f"{doing}, {answer.topic}[{answer.partition}]", answer.error, right=doing)
         self._kafka.last_error = None  # it answers
+        self._kafka.passed.add(doing)
         return {TopicPartition(answer.topic, answer.partition): answer.offset for answer in answers}
 
     def _on_message_error(self, message: Message) -> None:
@@ -349,14 +364,21 @@ class KafkaSource:
                 _log.warning(
                     "kafka_read_error", extra={"topic": topic, "partition": partition, "error": error.str()}
                 )
-            self._trouble = error
+            self._trouble = topic, error
 
     def _tell_trouble(self, timeout_s: float) -> None:
         """Raise `Unavailable` if there is a reason why nothing came."""
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
-            self._kafka.fail("reading", trouble)
+            topic, error = trouble
+            if topic is None:  # of the group: the client looks for its coordinator all the time
+                self._kafka.fail("reading", error, right=self._asking)
+            self._kafka.fail(_reading(topic), error)
         if self._kafka.last_error is not None:
             # A connection broke at some time since the last record. Only asking tells whether Kafka is away
             # now.
             self._metadata(self._topics[0], max(timeout_s, _MIN_PROBE_S))
+
+
+def _reading(topic: str) -> str:
+    return f"reading topic {topic!r}"
