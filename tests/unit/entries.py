@@ -10,6 +10,7 @@ from streamer import mixture, rank
 from streamer.compiled import entry_kernel
 from streamer.graph import candidates, clocks, histories, vectors
 from streamer.graph.rates import log_lift, rate_of, settle_node
+from streamer.graph.scratch import N_ALL
 from streamer.ranker import memory, network, taste
 from streamer.ranker.company import compare_company, weigh_company
 from streamer.ranker.guard import watch
@@ -45,6 +46,16 @@ def rates_of(graph, rows, rates, lifts):
     for n in range(rows.size):
         rates[n] = rate_of(graph, rows[n])
         lifts[n] = log_lift(graph, graph.items[rows[n]])
+
+
+@entry_kernel
+def admit_and_clear(graph, cands, rows):
+    """Admit these items as candidates, then forget them; returns how many there were."""
+    for n in range(rows.size):
+        candidates.admit(graph, cands, rows[n])
+    n_admitted = cands.n[N_ALL]
+    candidates.clear(cands)
+    return n_admitted
 
 
 @entry_kernel

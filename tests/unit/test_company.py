@@ -1,6 +1,7 @@
 """Company: sketches against sums of random directions by hand, and that they tell who keeps the same company."""
 
 import numpy as np
+import pytest
 from entries import company_of
 from twins import learn_all
 
@@ -39,6 +40,15 @@ def test_an_item_keeps_no_company_with_itself():
     learn_all(graph, [0, 0, 0], [1, 2, 2], range(3))
     by_hand = 0.999 * direction(1) + 0.9 * direction(1)
     np.testing.assert_allclose(graph.company.sum[2], by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pair_window", [1, 10])
+def test_a_late_item_keeps_company_with_what_came_before_it_in_time(pair_window):
+    """Item 4 came last, and happened between 2 and 3: 3 is not in its company, 2 in full, and 1 where the window reaches."""
+    graph = new_graph(SIZES._replace(pair_window=pair_window), 1, ["one"])
+    learn_all(graph, [0] * 4, [1, 2, 3, 4], [0, 10_000, 30_000, 20_000])
+    by_hand = direction(2) + (0.9 * direction(1) if pair_window > 1 else 0.0)
+    np.testing.assert_allclose(graph.company.sum[4], by_hand, rtol=1e-5)
 
 
 def test_without_the_ranker_nobody_pays_for_it():

@@ -189,6 +189,14 @@ def test_a_late_event_is_paired_with_its_neighbours_in_time():
     assert channels(graph, b, a) == [0.5, 1.0, 0.0]
 
 
+def test_a_late_event_reaches_as_far_as_the_window_both_ways():
+    """Of two items before it and two after it, a late one is paired with the next on each side where the window is one."""
+    graph = empty_graph(SIZES._replace(pair_window=1))
+    learn_all(graph, [0] * 5, [1, 2, 4, 5, 3], [0, 10_000, 30_000, 40_000, 20_000])
+    assert set(row_of(graph, 3)) == {2, 4}
+    assert channels(graph, 2, 3) == channels(graph, 3, 4) == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_neighbours_in_time_are_found_in_any_order(order):
     """Three events of one user: who follows whom at once does not depend on who came first."""

@@ -100,16 +100,27 @@ def test_five_events_are_no_longer_cold():
     ]
 
 
+BY_HAND = (
+    *[view("a", name) for name in ("x", "y", "z")],
+    view("b", "x"),  # x y z tie: every other one ranks before it
+    view("b", "y"),  # x is taken, y ties with z
+    view("c", "x"),  # 2 2 1
+    view("c", "z"),  # y 2, z 1; x is taken
+)
+
+
 def test_trending_ranks_by_hand():
     """The baselines rank by count before the event, ties against the item, what the user took left out."""
-    _, info = folded(
-        *[view("a", name) for name in ("x", "y", "z")],
-        view("b", "x"),  # x y z tie: every other one ranks before it
-        view("b", "y"),  # x is taken, y ties with z
-        view("c", "x"),  # 2 2 1
-        view("c", "z"),  # y 2, z 1; x is taken
-    )
+    _, info = folded(*BY_HAND)
     assert info.outcomes.rank_popularity.tolist() == [0, 0, 0, 3, 2, 2, 2]
+
+
+def test_ties_on_the_list_rank_against_it_too():
+    """Where popularity is the only path, the list is popularity's: every item has the rank that it has on the baseline."""
+    others = tuple(name for name in (*paths.NAMES, "ranker", "content") if name != "popularity")
+    _, info = folded(*BY_HAND, settings=SIZES._replace(without=others))
+    for ranks in (info.outcomes.rank, info.outcomes.rank_mixture):
+        assert ranks.tolist() == info.outcomes.rank_popularity.tolist() == [0, 0, 0, 3, 2, 2, 2]
 
 
 def test_no_interaction_of_unmeasured_users_is_ranked():

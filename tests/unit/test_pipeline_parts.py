@@ -183,19 +183,33 @@ def test_values_are_standardised_by_what_came_before():
     values = [3.0, 1.0, None, 0.0, -2.0, 1e308]
     state = folded(*(view("u", f"i{n}", n, value) for n, value in enumerate(values)))
     ring = state.graph.users[0]["ring_value"][:6].tolist()
-    seen, expected = [], []
+    seen, expected, of_items = [], [], []
     for value in values:
         if value is None:
             expected.append(NO_VALUE)
+            of_items.append(0.0)
             continue
         squashed = np.sign(value) * np.log1p(min(abs(value), 1e30))
         standard = (squashed - np.mean(seen)) / np.std(seen) if len(seen) > 1 else 0.0
-        expected.append(int(np.clip(standard, -3.0, 3.0) * VALUE_UNIT))
+        of_items.append(np.clip(standard, -3.0, 3.0))
+        expected.append(int(of_items[-1] * VALUE_UNIT))
         seen.append(squashed)
     assert ring == pytest.approx(expected, abs=1)
     assert ring[5] == 3 * VALUE_UNIT
+    assert state.graph.items["value_sum"][:6] == pytest.approx(of_items, rel=1e-4, abs=1e-6)
     assert state.graph.values == pytest.approx([5, np.sum(seen), np.sum(np.square(seen))], rel=1e-5)
     assert np.isfinite(state.graph.items["value_sum"]).all()
+
+
+def test_an_item_that_the_catalog_did_not_name_has_no_numbers():
+    """No number is not zero, which would be near other numbers; those of a record stay when the first event comes."""
+    record = CatalogItem(item_id="named", numerical={"price": 3.0}, timestamp_ms=1)
+    state = folded(record, view("a", "unnamed"))
+    numbers = [state.graph.items["number"][state.ids.items.row(item)].copy() for item in ("unnamed", "named")]
+    assert np.isnan(numbers[0]).all()
+    state, _ = pipeline.step(state, [view("a", "named")])
+    np.testing.assert_array_equal(state.graph.items["number"][state.ids.items.row("named")], numbers[1])
+    assert not np.isnan(numbers[1]).all()
 
 
 def test_without_ratings_values_are_as_if_they_had_not_come():

@@ -11,7 +11,7 @@ from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import N_PROPOSED, new_candidates
-from streamer.prequential import COUNTED
+from streamer.prequential import COUNTED, FIRST_EVENT, MEASURED
 from streamer.ranker import features, new_ranker
 from streamer.ranker.guard import IS_ON
 from streamer.ranker.state import N_COLD, N_RANKED, SHORT
@@ -221,6 +221,32 @@ def test_calibration_counts_what_was_foretold_and_what_came():
     np.testing.assert_allclose(graph.items["expected"][rows], expected, rtol=1e-5)
     np.testing.assert_allclose(graph.items["hits"][rows], hits, rtol=1e-5)
     assert graph.items["expected"].sum() == pytest.approx(expected.sum(), rel=1e-5)
+
+
+def test_first_events_do_not_calibrate():
+    """An item's first event, measured though it is, says nothing of how often what was foretold comes; the next one does."""
+    state, _ = pipeline.step(new_state(SETTINGS._replace(repeats=True)), a_log(46))
+    item = CatalogItem(item_id="new", categorical={"kind": ["k"]}, timestamp_ms=0)
+    state, _ = pipeline.step(state, [item])
+    for flag, n_calibrated in ((FIRST_EVENT, 0), (COUNTED, 1)):
+        before = state.graph.items["expected"].sum(), state.graph.items["hits"].sum()
+        state, info = pipeline.step(state, [Interaction("u1", "new", "view", 2_000_000_000_000)])
+        after = state.graph.items["expected"].sum(), state.graph.items["hits"].sum()
+        assert info.outcomes.flags[0] & (FIRST_EVENT | COUNTED | MEASURED) == flag | MEASURED
+        assert info.outcomes.rank_mixture[0] > 0
+        assert (after[0] > before[0], after[1] - before[1]) == (n_calibrated > 0, n_calibrated)
+
+
+def test_a_list_that_teaches_is_kept_and_looked_at_again():
+    """With fewer items than are kept of a list: every event that was foretold is a list in memory and two steps."""
+    log = [Interaction(f"u{n % 5}", f"i{n * n % 7}", "view", n * 10_000) for n in range(60)]
+    settings = SETTINGS._replace(repeats=True, without=("vectors",))
+    state, info = pipeline.step(pipeline.new_state(settings), log)
+    n_foretold = int((info.outcomes.rank_mixture > 0).sum())
+    assert n_foretold > 40
+    assert state.ranker.memory.n_kept[0] == n_foretold
+    assert state.ranker.n_updates[0] == 2 * n_foretold
+    assert state.ranker.scaling.n[0] >= 0.99 * n_foretold  # each list showed one candidate at least
 
 
 def test_the_ranker_finds_what_no_path_says():

@@ -1,18 +1,24 @@
 """Lists against a dense twin that scores every item: paths are distributions, the mixture adds up, top k is a full sort."""
 
+from itertools import combinations
+from math import log2, sqrt
+
 import numpy as np
 import pytest
-from entries import choose_best, context_of, top_k
+from content_twin import nodes_of
+from entries import admit_and_clear, choose_best, context_of, top_k
 from twins import COUNTING, NOT_COUNTING, dense_mixture, events_of, fold_all, taken_of
 from whole_model import SETTINGS as WHOLE
 from whole_model import a_log, new_state
 
 from streamer import paths, pipeline
-from streamer.events import CatalogItem, Interaction, ItemRetired
+from streamer.events import CatalogItem, Interaction, ItemRetired, Profile
 from streamer.graph import FoldSettings
-from streamer.graph.scratch import DEPTH, N_ALL, N_CHOSEN, N_FINAL, N_PROPOSED, new_candidates
-from streamer.graph.state import KNOWN, LANES
+from streamer.graph.scratch import DEPTH, N_ALL, N_CHOSEN, N_FINAL, N_PROPOSED, N_SLOTS, new_candidates
+from streamer.graph.state import EVENTS, KNOWN, LANES
 from streamer.paths import LIST_PATHS
+from streamer.prequential import N_LISTED
+from streamer.ranker.guard import IS_ON
 
 SMALL = FoldSettings(
     max_items=64,
@@ -178,6 +184,28 @@ def test_lists_do_not_depend_on_who_was_ranked_before():
             )
 
 
+def test_nothing_is_left_of_candidates_that_met_in_one_slot():
+    """Rows drawn at random meet in some slots; taken out one by one, they leave every slot free."""
+    rows = np.random.default_rng(12).choice(2**20, N_SLOTS // 16, replace=False)
+    graph = pipeline.new_state(SMALL).graph._replace(unlistable=np.zeros(2**20, np.bool_))
+    cands = new_candidates(1, 1)
+    assert admit_and_clear(graph, cands, rows) == rows.size
+    assert not cands.slot.any()
+
+
+def test_nothing_of_the_last_list_reaches_who_has_no_history():
+    """Whoever was ranked before, with every path and the ranker on, the unknown user and a user without events get the same."""
+    state, _ = pipeline.step(new_state(WHOLE._replace(explore_share=0.0)), a_log(11, n_views=400))
+    state, _ = pipeline.step(state, [Profile(user_id="idle", categorical={"sex": ["f"]}, timestamp_ms=0)])
+    state.ranker.guard[IS_ON] = 1.0
+    for user_row in (-1, state.ids.users.row("idle")):
+        lists = set()
+        for before in rows_of(state):
+            ranked(state, before)
+            lists.add(b"".join(column.tobytes() for column in ranked(state, user_row)))
+        assert len(lists) == 1
+
+
 def test_ranks_of_measured_events_are_places_on_the_list():
     """The rank of an event is where its item stands on the list ranked right before it: 0 when it is not on it."""
     state = world(LARGE, 300, 9, n_events=2_000)
@@ -198,6 +226,39 @@ def test_ranks_of_measured_events_are_places_on_the_list():
         else:
             assert rank == 0 or rank > N_FINAL or -1 not in listed
     assert n_found > 20
+
+
+@pytest.mark.parametrize("is_on", [0.0, 1.0])
+def test_a_sampled_list_is_described_by_plain_arithmetic(is_on):
+    """One measured event in 16 has the list of its user written down as he would get it, and what it is like; no other has."""
+    state = world(SMALL._replace(repeats=True), 60, 10, n_events=150)
+    graph, rng, seen = state.graph, np.random.default_rng(10), []
+    for _ in range(200):
+        user = int(rng.integers(0, 20))
+        state.ranker.guard[IS_ON] = is_on
+        listed = ranked(state, user, N_LISTED).items[0]
+        nodes, n_events = [set(nodes_of(graph, row)) for row in listed], graph.items["n_events"][listed]
+        is_sampled = int(graph.counters[EVENTS]) % 16 == 0
+        bits = [log2((int(graph.counters[EVENTS]) + 1) / max(int(n), 1)) for n in n_events]
+        likeness = [
+            len(one & other) / sqrt(len(one) * len(other)) if one & other else 0.0
+            for one, other in combinations(nodes, 2)
+        ]
+        out = fold_all(state, [user], [rng.choice(listed)], [int(graph.users[user]["last_time_ms"])])
+        if not is_sampled:
+            assert out.n_cold_listed[0] == out.listed[0].max() == -1
+            assert np.isnan([out.novelty[0], out.similarity[0]]).all()
+            continue
+        assert out.listed[0].tolist() == listed.tolist()
+        assert out.n_cold_listed[0] == (n_events < 5).sum()
+        assert out.novelty[0] == pytest.approx(sum(bits) / N_LISTED, rel=1e-5)
+        assert out.similarity[0] == pytest.approx(sum(likeness) / len(likeness), rel=1e-5)
+        seen.append((set(likeness), set(n_events.tolist())))
+    assert len(seen) >= 200 // 16
+    counts = set.union(*(counts for _, counts in seen))
+    assert min(counts) < 5
+    assert 5 in counts
+    assert len(set.union(*(values for values, _ in seen))) > 2  # none, some and all nodes shared
 
 
 def _with_values(values):

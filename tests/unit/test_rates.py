@@ -160,6 +160,14 @@ def test_lifts_by_hand():
     assert read(state, "e")[1][0] == pytest.approx(expected.sum() / 2**0.7, abs=1e-3)
 
 
+def test_lifts_are_bounded():
+    """However much more or less than by chance the items of a node are taken: the logarithm stays within 3."""
+    state, _ = pipeline.step(pipeline.new_state(SIZES), kinds(a=["k"], b=["z"]), 0.0)
+    of_k, of_z = (state.graph.nodes[state.graph.items[row]["nodes"][0]] for row in range(2))
+    of_k["cold_taken"] = of_z["cold_expected"] = 1_000.0
+    assert read(state, "a", "b")[1].tolist() == [3.0, -3.0]
+
+
 def test_only_cold_items_inherit():
     """The rate is hazard times lift below five events, from five on the hazard alone; both take from the table what is theirs."""
     state, _ = pipeline.step(pipeline.new_state(SIZES), kinds(a=["k"], b=["k"], c=["z"]), 0.0)

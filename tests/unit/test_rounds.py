@@ -71,6 +71,19 @@ def test_examples_are_first_takes_with_the_history_before(interval, size):
     assert max(len(takes) for takes in expected) == (ROUND if interval == 1_000 else max(map(len, expected)))
 
 
+def test_what_comes_late_is_no_example():
+    """The history that a late event came after is not there any more: it stands in the next example's, and is none itself."""
+    log = [
+        Interaction("u", item, "view", at_s * 10_000)
+        for item, at_s in (("a", 1), ("c", 3), ("b", 2), ("d", 4))
+    ]
+    trainer = DrawnTables()
+    state = folded(log, trainer, VIEWS._replace(training_interval=4))
+    examples = trainer.rounds[0].examples
+    assert [state.ids.items.id(row) for row in examples.target.tolist()] == ["c", "d"]
+    assert [state.ids.items.id(row) for row in examples.items[1, :3].tolist()] == ["c", "b", "a"]
+
+
 def test_values_come_with_the_history():
     """What the network is told of a rating is what the history keeps: standardised by what came before, in steps of 1/32."""
     values = [1.0, 5.0, None, 1e308, -1e308, 3.0]
