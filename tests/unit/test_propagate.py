@@ -183,6 +183,7 @@ def test_sampled_negatives_teach_the_same_popularity_as_all_items() -> None:
     assert 0.7 < slope < 1.3
 
 
+@pytest.mark.timeout(300)  # twelve rounds of training, where others use the cores, too
 @pytest.mark.parametrize(
     "architecture",
     [

@@ -20,13 +20,11 @@ from streamer.adapters.memory import (
 )
 from streamer.adapters.memory.vectors import MemoryVectors
 from streamer.config import Settings
-from streamer.errors import ConfigError
 from streamer.events import CatalogItem, Interaction, ItemRetired, Profile, UserErased
 from streamer.pipeline import State
 from streamer.ports import Record, VectorEntry
 from streamer.propagate.learner import Learner
 from streamer.runner import Runner
-from streamer.runner.model import Model
 from streamer.runner.patience import Patience
 from streamer.runner.vectors import ENCODERS_INTERVAL_S, INTERVAL_S, VectorWriter
 from streamer.telemetry import Telemetry
@@ -415,9 +413,3 @@ def test_without_vectors_a_worker_works_as_before() -> None:
     source = _Source(log, stop, lambda: lists.read("u") is not None)
     Runner(settings, source, MemorySink(log), lists, clock=clock, telemetry=Telemetry(clock)).run(stop)
     assert json.loads(lists.read("u") or b"")["model"].endswith("+v0")
-
-
-def test_what_there_is_not_cannot_be_switched_off() -> None:
-    """A typo is an error of the settings, with the names that there are; before anything is connected to."""
-    with pytest.raises(ConfigError, match=r"without: expected some of .*vectors.*; got vectorz"):
-        Model(Settings(**SIZES, without=("vectorz",)))

@@ -76,8 +76,8 @@ def fuzz(target: str, n: int, seed: int, corpus: Path) -> None:
 
 def _our_functions() -> Iterator[FunctionType]:
     """Every function of the package that is imported by now; without kernels, whose source a compiler may have to read yet."""
-    things = gc.get_objects()
-    kernels = {thing.py_func for thing in things if isinstance(thing, CPUDispatcher)}
+    things = gc.get_objects()  # asked for their types, not for their classes: a weak reference may be dead
+    kernels = {thing.py_func for thing in things if issubclass(type(thing), CPUDispatcher)}
     for thing in things:
         is_ours = type(thing) is FunctionType and (thing.__module__ or "").startswith("streamer.")
         if is_ours and thing not in kernels:
