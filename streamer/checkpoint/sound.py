@@ -1,6 +1,6 @@
 """Rows that tables name must be rows that there are: kernels look nothing up twice."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,7 @@ def check_rows(state: State) -> None:
     Raises:
         ValueError: which table, what was expected, what came.
     """
-    for name, array, least, most in (
-        *_of_items(state),
-        *_of_users(state),
-        *_of_nodes(state),
-        *_of_the_rest(state),
-    ):
-        if array.size and not (least <= array.min() and array.max() <= most):
-            got = f"{array.min()} to {array.max()}"
-            raise ValueError(f"{name}: expected {least} to {most}, got {got}")
+    _check((*_of_items(state), *_of_users(state), *_of_nodes(state), *_of_the_rest(state)))
     _check_taken(state)
 
 
@@ -49,16 +41,18 @@ def check_trainer(arrays: Mapping[str, NDArray[Any]], n_items: int, n_nodes: int
         "network.buffer.target": (0, n_items - 1),
         "network.buffer.items": (-1, n_items - 1),
     }
-    for name, (least, most) in bounds.items():
-        array = arrays.get(name, np.zeros(0, np.int32))
-        if array.size and not (least <= array.min() and array.max() <= most):
-            raise ValueError(
-                f"trainer.{name}: expected {least} to {most}, got {array.min()} to {array.max()}"
-            )
+    _check((f"trainer.{name}", arrays[name], *bounds[name]) for name in bounds if name in arrays)
     for names in (["inputs.known"], ["tables.x", "tables.h", "tables.bias"]):
         lengths = {len(arrays[name]) for name in names if name in arrays}
         if len(lengths) > 1 or max(lengths, default=0) > n_items:
             raise ValueError(f"trainer.{names[0]}: expected at most {n_items} rows, the same everywhere")
+
+
+def _check(bounds: Iterable[Bounds]) -> None:
+    for name, array, least, most in bounds:
+        if array.size and not (least <= array.min() and array.max() <= most):
+            got = f"{array.min()} to {array.max()}"
+            raise ValueError(f"{name}: expected {least} to {most}, got {got}")
 
 
 def _check_taken(state: State) -> None:
