@@ -88,7 +88,7 @@ def _run(stage: Stage, users: list[str], rate: float, rows: dict[tuple[str, str]
     stage.wait_until_read()
     after_s = stage.cpu_s()
     grown = sorted((le, n - buckets_before.get(le, 0.0)) for le, n in _latency_buckets(stage).items())
-    wall_s = stage.metrics().total("streamer_last_batch_timestamp_seconds") - stage.progress.began_s.value
+    wall_s = stage.wall_s(stage.metrics())
     is_behind = wall_s > BEHIND * len(users) / rate + 0.5
     cpu_s = {name: after_s[name] - before_s[name] for name in after_s}
     for row in rows.values():

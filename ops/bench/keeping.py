@@ -53,5 +53,5 @@ def _run(stage: Stage) -> tuple[float, float]:
     stage.go()
     stage.wait_until_read()
     after = stage.metrics()
-    wall_s = after.total("streamer_last_batch_timestamp_seconds") - stage.progress.began_s.value
+    wall_s = stage.wall_s(after)
     return after.total(f"{TAKEN}_count") - n_before, wall_s

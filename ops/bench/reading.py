@@ -42,7 +42,7 @@ def _run(stage: Stage, log: Log, pipe: Connection, rows: dict[tuple[str, str], R
     stage.go()
     stage.wait_until_read()
     pipe.send("stop")
-    wall_s = stage.metrics().total("streamer_last_batch_timestamp_seconds") - stage.progress.began_s.value
+    wall_s = stage.wall_s(stage.metrics())
     after_s = stage.cpu_s()
     _add(
         rows, "under full write load", pipe.recv(), {name: after_s[name] - before_s[name] for name in after_s}

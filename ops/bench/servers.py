@@ -192,6 +192,10 @@ class Stage:
         """Whether the producer has more to send."""
         return not self._pipe.poll()
 
+    def wall_s(self, metrics: Metrics) -> float:
+        """From the first interaction sent to the last batch written, by the worker's own clock: not when we asked."""
+        return metrics.total("streamer_last_batch_timestamp_seconds") - self.progress.began_s.value
+
     def wait_until_read(self) -> None:
         """Return when every interaction has been read and its list written."""
         self._until("reading", lambda: self._n_to_read("interactions") == 0)

@@ -67,8 +67,7 @@ class _Case:
         stage.go()
         stage.wait_until_read()
         after_s, after = stage.cpu_s(), stage.metrics()
-        # The worker's own clock: when its last batch was written, not when we asked.
-        wall_s = after.total("streamer_last_batch_timestamp_seconds") - stage.progress.began_s.value
+        wall_s = stage.wall_s(after)
         cpu_s = {name: after_s[name] - before_s[name] for name in after_s}
         n_events = log.n_interactions
         self.speed.note = f"{stage.broker.kind} Kafka"

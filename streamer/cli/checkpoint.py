@@ -5,12 +5,11 @@ from contextlib import closing
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from streamer import checkpoint, pipeline
 from streamer.checkpoint import Header, Kept, Reader, pointer
-from streamer.cli.views import ago, text
+from streamer.cli.views import ago, text, wide_console
 from streamer.cli.worker import checkpoint_store, new_trainer
 from streamer.config import Settings
 from streamer.errors import CheckpointRefused, DataError
@@ -18,7 +17,6 @@ from streamer.log import printable
 from streamer.ports import Checkpoints
 
 _N_ARRAYS = 10  # shown, the largest
-_FILE_WIDTH = 160  # columns where there is no terminal to ask
 
 
 def show_all(settings: Settings) -> None:
@@ -35,10 +33,7 @@ def show_all(settings: Settings) -> None:
             table.add_row(*map(text, (one.name, f"{_age(one.made_ms)} ago", *figures, one.made_by)))
         typer.echo(f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {printable(store.where)}")
         if kept:
-            console = Console()
-            if not console.is_terminal:
-                console.width = _FILE_WIDTH
-            console.print(table)
+            wide_console().print(table)
 
 
 def show_one(settings: Settings, name: str | None) -> None:

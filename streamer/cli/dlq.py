@@ -12,12 +12,11 @@ from typing import NamedTuple
 import msgspec
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from streamer.adapters.kafka import KafkaSource
 from streamer.cli.log_reading import records_until
-from streamer.cli.views import ago, text
+from streamer.cli.views import ago, text, wide_console
 from streamer.config import Settings
 from streamer.errors import ConfigError, DataError
 from streamer.letters import Letter, Place, Replays, letter_of
@@ -88,7 +87,7 @@ def show_all(settings: Settings, wanted: Wanted, n_shown: int) -> None:
     for line in head(settings.topic_dead_letters, counts, wanted):
         typer.echo(printable(line))
     if rows:
-        _console().print(_table(rows))
+        wide_console(_FILE_WIDTH).print(_table(rows))
 
 
 class Counts(NamedTuple):
@@ -237,10 +236,3 @@ def _age(letter: Letter) -> str:
     if letter.timestamp_ms < 0:
         return "at an unknown time"
     return f"{ago(time.time_ns() // 1_000_000 - letter.timestamp_ms)} ago"
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    return console

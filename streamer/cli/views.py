@@ -25,6 +25,14 @@ from streamer.ports import Lists, VectorEntry
 _FILE_WIDTH = 160  # columns where there is no terminal to ask
 
 
+def wide_console(file_width: int = _FILE_WIDTH) -> Console:
+    """A console for a table; so many columns wide where there is no terminal to ask."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = file_width
+    return console
+
+
 class _Item(msgspec.Struct):
     id: str
     score: float
@@ -43,9 +51,7 @@ class _Published(msgspec.Struct):
 
 def show_settings(loaded: Loaded) -> None:
     """All settings with their values, where each came from, and what it means; secrets are masked."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
+    console = wide_console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting", no_wrap=True)
     for heading in ("value", "from", "meaning"):
