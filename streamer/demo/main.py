@@ -1,15 +1,11 @@
 """The demo from start to end."""
 
 import json
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from redis import Redis
@@ -20,6 +16,7 @@ from streamer.client import RecommendationList, Recommendations
 from streamer.datasets import Dataset, load
 from streamer.demo import ending
 from streamer.demo.feed import Feed
+from streamer.demo.interruption import Interruption, interruptible
 from streamer.demo.view import Progress, Speed, View, WatchedUser
 from streamer.demo.worker import HOST, USUAL_PORT, Worker, flags
 from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
@@ -76,8 +73,8 @@ def run(options: DemoOptions, console: Console | None = None) -> int:
         # whoever brings his own events has items of his own
         dataset = replace(dataset, name="empty", catalog={}, profiles={})
     try:
-        with _sigterm_as_ctrl_c():
-            _Demo(options, dataset, console, started_s).run()
+        with interruptible() as interruption:
+            _Demo(options, dataset, console, interruption, started_s).run()
     except KeyboardInterrupt:
         console.print("stopped")
         return EXIT_INTERRUPTED
@@ -87,10 +84,18 @@ def run(options: DemoOptions, console: Console | None = None) -> int:
 class _Demo:
     """One run, all on the calling thread; what was started is always stopped, in reverse order."""
 
-    def __init__(self, options: DemoOptions, dataset: Dataset, console: Console, started_s: float) -> None:
+    def __init__(
+        self,
+        options: DemoOptions,
+        dataset: Dataset,
+        console: Console,
+        interruption: Interruption,
+        started_s: float,
+    ) -> None:
         self._options = options
         self._dataset = dataset
         self._console = console
+        self._interruption = interruption
         self._started_s = started_s
         self._progress = Progress(title=dataset.name, n_events=dataset.n_interactions)
         self._speed = Speed()
@@ -144,6 +149,7 @@ class _Demo:
         while not self._worker.is_ready():
             if time.monotonic() > give_up_at_s:
                 raise Unavailable(f"the worker was not ready within {START_TIMEOUT_S:g} s")
+            self._interruption.check()
             self._view.draw()
             time.sleep(0.05)
 
@@ -166,6 +172,7 @@ class _Demo:
         self._stage("done")
 
     def _tick(self) -> None:
+        self._interruption.check()
         now_s = time.monotonic()
         if now_s >= self._ask_due_s:
             self._ask()
@@ -233,6 +240,7 @@ class _Demo:
     def _stay(self) -> None:
         """Until Ctrl-C, or the worker's end."""
         while True:
+            self._interruption.check()
             self._worker.is_ready()
             time.sleep(0.5)
 
@@ -250,20 +258,3 @@ def _default_data() -> Path:
     raise DataError(
         f"expected {DEFAULT_DATA} here or in the repo, found neither; name a data set with --data DIR"
     )
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: in order, nothing left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; who runs us elsewhere has to stop us otherwise
-        return
-
-    def interrupt(_signum: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)
