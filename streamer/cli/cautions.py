@@ -1,17 +1,19 @@
 """What works now and will hurt later: sentences about what servers say of themselves. Pure: facts in, sentences out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from streamer.adapters.kafka import KEPT_FOR_EVER, Keeping
+from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
 from streamer.adapters.redis_checkpoints import MAX_BYTES
 from streamer.adapters.redis_server import ServerFacts
 from streamer.config import Settings
-from streamer.ports import TopicPartition
+from streamer.ports import Record, TopicPartition
 
 # A hundred years: Kafka adds it to the time of day, so the largest number there is would overflow.
 NULL_VALUES_MS: Final = 3_153_600_000_000
 MAX_SKEW_MS: Final = 10_000  # between two clocks that are set by the network
+_MOST_SHOWN = 40  # bytes of a key
 
 # Of Redis' memory, measured with MEMORY USAGE on ids of 10 bytes.
 _BYTES_A_PLACE = 70  # on a list
@@ -95,6 +97,51 @@ def of_log(begin: Mapping[TopicPartition, int], settings: Settings) -> Iterator[
             f"{tp.topic}[{tp.partition}] begins at offset {lost[tp]}{more}: what lay before is gone, and a rebuild from "
             "nothing does not know it"
         )
+
+
+def of_keys(records: Iterable[Record], n_partitions: Mapping[str, int], settings: Settings) -> Iterator[str]:
+    """Keys in other partitions than those that our own messages under them go to, null values above all.
+
+    Args:
+        records: The newest ones of topics that have keys.
+        n_partitions: Topic -> its partitions.
+    """
+    ours = settings.kafka_config.get("partitioner", JAVA)
+    keyed = [record for record in records if record.key]
+    for topic in sorted({record.topic for record in keyed}):
+        of_topic = [record for record in keyed if record.topic == topic]
+        strays = _strays(of_topic, n_partitions[topic], ours)
+        if not strays:
+            continue
+        stray, there = strays[0], partition_of(strays[0].key or b"", n_partitions[topic], ours)
+        theirs = JAVA if ours in _OF_LIBRDKAFKA else LIBRDKAFKA
+        why = (
+            f"their producer has partitioner={theirs}: set ours to it, --set kafka_config.partitioner={theirs}"
+            if not _strays(of_topic, n_partitions[topic], theirs)
+            else f"producers have different partitioners, or partitions were added: set partitioner={ours} in all of them"
+        )
+        yield (
+            f"topic {topic}: {len(strays)} of the newest {len(of_topic)} messages lie where our messages under the same key do "
+            f"not go ({_shown(stray.key)} in partition {stray.partition}, ours in {there}), so an erasure or a retirement may be "
+            f"read before what it ends; {why}"
+        )
+
+
+_OF_LIBRDKAFKA = ("consistent", LIBRDKAFKA)
+
+
+def _strays(records: Iterable[Record], n_partitions: int, partitioner: str) -> list[Record]:
+    """Those that lie elsewhere than this partitioner would have sent them."""
+    return [
+        record
+        for record in records
+        if partition_of(record.key or b"", n_partitions, partitioner) not in (None, record.partition)
+    ]
+
+
+def _shown(key: bytes | None) -> str:
+    """A key as a terminal may show it."""
+    return ascii((key or b"")[:_MOST_SHOWN].decode(errors="replace"))
 
 
 def of_redis(facts: ServerFacts, settings: Settings, now_ms: int) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -20,11 +21,14 @@ from streamer.cli.connect import on_redis
 from streamer.cli.worker import checkpoint_store
 from streamer.config import Settings
 from streamer.errors import CheckpointRefused, ConfigError, StreamerError
-from streamer.ports import Checkpoints, TopicPartition
+from streamer.ports import Checkpoints, Record, TopicPartition
 from streamer.telemetry import MetricsServer, Telemetry
 
 _PROBE = "probe"  # name of a checkpoint that is written to see whether one can be
 _PORT_TIMEOUT_S = 2.0
+_N_NEWEST = 100  # records of a partition whose keys are looked at
+_NEWEST_TIMEOUT_S = 3.0
+_POLL_S = 0.2
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -78,9 +82,35 @@ class _Log:
         with closing(KafkaSource(bootstrap, topics, settings.group, config=config)) as source:
             end = source.end_offsets()  # asks every partition; a topic that does not exist is told
             self.begin = source.begin_offsets()
+            keyed = {
+                topic for topic, kind in settings.kinds().items() if kind != "texts"
+            }  # those are our own
+            newest = _newest_records(source, self.begin, end, keyed)
         self.end = {tp: offset for tp, offset in end.items() if tp.topic in settings.kinds()}
         yield from cautions.of_topics(how_kept(bootstrap, topics, config), settings)
         yield from cautions.of_log(self.begin, settings)
+        yield from cautions.of_keys(newest, Counter(tp.topic for tp in end), settings)
+
+
+def _newest_records(
+    source: KafkaSource,
+    begin: Mapping[TopicPartition, int],
+    end: Mapping[TopicPartition, int],
+    topics: Container[str],
+) -> list[Record]:
+    """Some of each partition of these topics, as far as they come in a moment."""
+    due = {tp: offset for tp, offset in end.items() if tp.topic in topics and offset > begin.get(tp, 0)}
+    source.hold(end.keys() - due.keys())
+    source.seek({tp: max(begin.get(tp, 0), offset - _N_NEWEST) for tp, offset in due.items()})
+    records: list[Record] = []
+    until_s = time.monotonic() + _NEWEST_TIMEOUT_S
+    while due and time.monotonic() < until_s:
+        for record in source.poll(_N_NEWEST, _POLL_S):
+            tp = TopicPartition(record.topic, record.partition)
+            records.append(record)
+            if record.offset + 1 >= due.get(tp, 0):
+                due.pop(tp, None)
+    return records
 
 
 def _try_redis(settings: Settings) -> Iterator[str]:

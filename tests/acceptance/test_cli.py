@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from streamer.adapters.kafka import KafkaSink
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis_vectors import RedisVectors
@@ -246,6 +247,38 @@ def test_check_shows_settings_and_their_origin(
     assert "hunter2" not in done.stdout + done.stderr
     for name in ("kafka", "redis", "metrics port", "text model"):
         assert f"{name}: ok\n" in done.stdout
+
+
+def test_check_sees_keys_that_lie_elsewhere(
+    cli: Cli, mock_kafka: str, redis_url: str, make_topic: MakeTopic
+) -> None:
+    """Of producers with the default of librdkafka it says so, with the setting that mends it; with that, nothing."""
+    names = ("interactions", "catalog", "profiles", "dead_letters")
+    topics = {name: make_topic(mock_kafka, name, n_partitions=4) for name in names}
+    for name, partitioner in (("interactions", "consistent_random"), ("profiles", "murmur2_random")):
+        sink = KafkaSink(mock_kafka, config={"partitioner": partitioner})
+        for n in range(40):
+            sink.send(topics[name], f"u{n}".encode(), b"{}")
+        sink.close()
+    common = [
+        "check",
+        "--kafka",
+        mock_kafka,
+        "--redis",
+        redis_url,
+        "--metrics-port",
+        "0",
+        "--set",
+        "text_model=none",
+    ]
+    common += [part for name, topic in topics.items() for part in ("--set", f"topic_{name}={topic}")]
+    told = cli(*common).stdout
+    assert f"kafka: careful: topic {topics['interactions']}: " in told
+    assert "--set kafka_config.partitioner=consistent_random" in told
+    assert f"topic {topics['profiles']}: " not in told
+    told = cli(*common, "--set", "kafka_config.partitioner=consistent_random").stdout
+    assert f"topic {topics['interactions']}: " not in told
+    assert f"topic {topics['profiles']}: " in told  # now those
 
 
 def test_check_is_careful_with_redis(cli: Cli, closed_port: int) -> None:

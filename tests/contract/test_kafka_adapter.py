@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from streamer.adapters.kafka import KafkaSink, KafkaSource, Keeping, headers, how_kept
 from streamer.adapters.kafka.committer import Committer
 from streamer.adapters.kafka.connection import Connection
+from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
 from streamer.embedded import EmbeddedKafka
 from streamer.errors import ConfigError, InvalidEvent, Unavailable
 from streamer.ports import TopicPartition
@@ -99,6 +101,24 @@ def test_which_partition_a_key_has_can_be_set(
         records = read(source, 4)
         source.close()
         assert [partition for _, partition in sorted((r.key, r.partition) for r in records)] == expected
+
+
+@pytest.mark.parametrize("partitioner", [JAVA, LIBRDKAFKA])
+def test_we_know_where_a_key_goes(
+    mock_cluster: EmbeddedKafka, make_topic: Callable[..., str], partitioner: str
+) -> None:
+    """`partition_of` says what librdkafka does, for keys of any length and bytes."""
+    draw = random.Random(7)
+    keys = {draw.randbytes(n_bytes) for n_bytes in range(1, 40) for _ in range(5)}
+    topic = make_topic(mock_cluster.bootstrap, n_partitions=7)
+    sink = KafkaSink(mock_cluster.bootstrap, config={"partitioner": partitioner})
+    source = KafkaSource(mock_cluster.bootstrap, [topic], "g")
+    for key in sorted(keys):
+        sink.send(topic, key, b"x")
+    sink.close()
+    found = {record.key: record.partition for record in read(source, len(keys))}
+    source.close()
+    assert found == {key: partition_of(key, 7, partitioner) for key in keys}
 
 
 @pytest.mark.kafka

@@ -3,10 +3,11 @@
 import pytest
 
 from streamer.adapters.kafka import Keeping
+from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
 from streamer.adapters.redis_server import ServerFacts
 from streamer.cli import cautions
 from streamer.config import Settings
-from streamer.ports import TopicPartition
+from streamer.ports import Record, TopicPartition
 
 DAY_MS = 86_400_000
 LOG = Keeping(
@@ -84,6 +85,49 @@ def test_events_that_are_gone_already() -> None:
     assert list(cautions.of_log({TP: 0, TopicPartition("catalog", 0): 9}, SETTINGS)) == []
     (sentence,) = cautions.of_log({TP: 4, TopicPartition("interactions", 1): 7}, SETTINGS)
     assert sentence.startswith("interactions[0] begins at offset 4, and 1 more partitions")
+
+
+def placed(partitioner: str, topic: str = "profiles", n_partitions: int = 4) -> list[Record]:
+    """Messages under forty keys and one without, where this partitioner puts them."""
+    keys = [*(f"u{n}".encode() for n in range(40)), None]
+    places = [partition_of(key or b"", n_partitions, partitioner) or 0 for key in keys]
+    return [
+        Record(topic, place, n, -1, key, b"") for n, (place, key) in enumerate(zip(places, keys, strict=True))
+    ]
+
+
+def test_keys_that_lie_elsewhere() -> None:
+    """Told once a topic, with the setting that mends it; producers that differ among themselves have to be set themselves."""
+    n_partitions = {"profiles": 4, "interactions": 4}
+    assert list(cautions.of_keys([], n_partitions, SETTINGS)) == []
+    assert list(cautions.of_keys(placed(JAVA), n_partitions, SETTINGS)) == []
+    (sentence,) = cautions.of_keys(
+        [*placed(LIBRDKAFKA), *placed(JAVA, "interactions")], n_partitions, SETTINGS
+    )
+    assert sentence.startswith("topic profiles: ")
+    assert "of the newest 40 messages" in sentence
+    assert f"--set kafka_config.partitioner={LIBRDKAFKA}" in sentence
+    (sentence,) = cautions.of_keys([*placed(LIBRDKAFKA), *placed(JAVA)], n_partitions, SETTINGS)
+    assert f"set partitioner={JAVA} in all of them" in sentence
+
+
+def test_the_partitioner_that_is_set_is_ours() -> None:
+    """Then Java's keys are the strays; where a key alone does not decide, nothing is said."""
+    for name, expected in ((LIBRDKAFKA, JAVA), ("random", None)):
+        settings = Settings(kafka_config={"partitioner": name})
+        told = list(cautions.of_keys(placed(JAVA), {"profiles": 4}, settings))
+        assert [f"partitioner={expected}" in sentence for sentence in told] == [True] * (expected is not None)
+
+
+def test_a_hostile_key_is_shown_harmless() -> None:
+    """Neither escapes nor lines of its own, and not the whole of it."""
+    key = b"\x1b[2J\n\xff" + b"x" * 9_000
+    elsewhere = ((partition_of(key, 4, JAVA) or 0) + 1) % 4
+    (sentence,) = cautions.of_keys(
+        [Record("profiles", elsewhere, 0, -1, key, b"")], {"profiles": 4}, SETTINGS
+    )
+    assert sentence.isprintable()
+    assert len(sentence) < 600
 
 
 def test_a_redis_that_is_well() -> None:

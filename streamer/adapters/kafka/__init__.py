@@ -6,6 +6,7 @@ committer   commits on a client of its own
 connection  what they share: settings, the last error, and how to tell of it
 records     messages of the client -> records
 topics      how Kafka keeps topics
+partitioner which partition a key goes to
 """
 
 from streamer.adapters.kafka.records import headers

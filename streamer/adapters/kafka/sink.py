@@ -7,6 +7,7 @@ from typing import NoReturn
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streamer.adapters.kafka.connection import Connection, make_client, merged_config
+from streamer.adapters.kafka.partitioner import JAVA
 from streamer.errors import InvalidEvent, Unavailable
 
 _SINK = {
@@ -15,7 +16,7 @@ _SINK = {
     "compression.type": "zstd",
     "linger.ms": 5,
     "topic.metadata.propagation.max.ms": 5000,  # how long a topic may be missing before its messages fail
-    "partitioner": "murmur2_random",  # as in Java clients: one key, one partition, whoever writes
+    "partitioner": JAVA,  # one key, one partition, whoever writes
     # The broker's limit is the one that counts (on compressed batches). Ours must not be the tighter one, or
     # a dead letter with its headers could be too large where its message was not.
     "message.max.bytes": 8_000_000,
