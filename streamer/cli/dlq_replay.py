@@ -48,6 +48,14 @@ class Repair(NamedTuple):
     key: bytes | None  # None: the key as it came
 
 
+class _Outgoing(NamedTuple):
+    """A message as it would be sent."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+
+
 def replay(
     settings: Settings, wanted: Wanted, repair: Repair | None, n_most: int, *, again: bool
 ) -> Replayed:
@@ -87,7 +95,7 @@ def erased_by(settings: Settings, profiles: Source) -> ErasedUsers:
     erased = ErasedUsers(settings.max_erased)
     for record in records_until(profiles, profiles.end_offsets()):
         if is_null(record.value):
-            event = _decoded(settings, record.topic, record.key, record.value)
+            event = _read(settings, record.topic, record.key, record.value)
             if isinstance(event, UserErased):
                 erased.note(event.user_id, record.timestamp_ms)
     return erased
@@ -125,14 +133,16 @@ def replay_from(
             n_before += 1
             continue
         why = replays.why_not(letter, settings.kinds(), is_repaired=repair is not None, again=again)
-        if why is None and _is_of_erased(settings, letter, repair, erased):
-            why = "its user was erased after it was written"
-        refused = _refusal(settings, letter, repair, now_ms())
-        if why is None and refused is not None:
+        if why is None:
+            outgoing = _outgoing(letter, repair)
+            event = _read(settings, *outgoing)
+            refused = _refusal(settings, event, now_ms())
             will = f"this version of streamer will refuse it: {refused}"
-            if not wanted.places:
+            if _is_of_erased(settings, outgoing, event, letter.log_ms, erased):
+                why = "its user was erased after it was written"
+            elif refused is not None and not wanted.places:
                 why = f"{will}; repair it, or name it to send it all the same"
-            else:
+            elif refused is not None:
                 tell(f"letter {letter.place}: {will}")
         if why is not None:
             n_left += 1
@@ -181,40 +191,35 @@ def _send(
     sink.flush(_TIMEOUT_S)
 
 
-def _refusal(settings: Settings, letter: Letter, repair: Repair | None, now_ms: int) -> InvalidEvent | None:
-    """Why a worker of this version will not take it; None: it will, or it is not for us to send."""
-    if letter.origin is None or letter.origin.topic not in settings.kinds():
-        return None
-    topic, key, value = _outgoing(letter, repair)
-    try:
-        event = decode(settings.kinds()[topic], key, value)
-    except InvalidEvent as exc:
-        return exc
+def _refusal(settings: Settings, event: Event | InvalidEvent, now_ms: int) -> InvalidEvent | None:
+    """Why a worker of this version will not take it; None: it will."""
+    if isinstance(event, InvalidEvent):
+        return event
     # its time on the log is about now: what came too early may have become true
     return too_early(event, now_ms, settings.max_skew_s * 1000)
 
 
-def _outgoing(letter: Letter, repair: Repair | None) -> tuple[str, bytes | None, bytes | None]:
-    """Topic, key and value as they would be sent."""
+def _outgoing(letter: Letter, repair: Repair | None) -> _Outgoing:
     assert letter.origin is not None  # noqa: S101  `why_not` has seen to it
     if repair is None:
-        return letter.origin.topic, letter.key, letter.value
-    return letter.origin.topic, repair.key if repair.key is not None else letter.key, repair.value
+        return _Outgoing(letter.origin.topic, letter.key, letter.value)
+    return _Outgoing(letter.origin.topic, repair.key if repair.key is not None else letter.key, repair.value)
 
 
-def _is_of_erased(settings: Settings, letter: Letter, repair: Repair | None, erased: ErasedUsers) -> bool:
+def _is_of_erased(
+    settings: Settings, message: _Outgoing, event: Event | InvalidEvent, log_ms: int, erased: ErasedUsers
+) -> bool:
     """Whether this is about a user who was erased since: by what it says, and by its key where it says nothing."""
-    topic, key, value = _outgoing(letter, repair)
-    event = _decoded(settings, topic, key, value)
-    if event is not None:
-        return isinstance(event, Interaction | Profile) and erased.covers(event.user_id, letter.log_ms)
-    if settings.kinds()[topic] not in ("interactions", "profiles") or key is None:
+    if not isinstance(event, InvalidEvent):
+        return isinstance(event, Interaction | Profile) and erased.covers(event.user_id, log_ms)
+    if settings.kinds()[message.topic] not in ("interactions", "profiles") or message.key is None:
         return False
-    return erased.covers(key.decode("utf-8", "replace"), letter.log_ms)
+    return erased.covers(message.key.decode("utf-8", "replace"), log_ms)
 
 
-def _decoded(settings: Settings, topic: str, key: bytes | None, value: bytes | None) -> Event | None:
+def _read(settings: Settings, topic: str, key: bytes | None, value: bytes | None) -> Event | InvalidEvent:
+    """What a worker makes of a message."""
     try:
         return decode(settings.kinds()[topic], key, value)
-    except InvalidEvent:
-        return None
+    except InvalidEvent as exc:
+        return exc
