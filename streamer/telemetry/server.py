@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.exposition import choose_encoder
 
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, Unavailable
 from streamer.telemetry.metrics import Telemetry
 
 _REQUEST_TIMEOUT_S = 5.0
@@ -23,7 +23,8 @@ class MetricsServer:
     Args:
         telemetry: What is shown.
         host, port: Where to listen; port 0 takes a free one, see `port`.
-        report: Makes the report as it stands; must be safe to call from another thread.
+        report: Makes the report as it stands, one at a time; must be safe to call from another thread. What it raises as
+            `Unavailable` is answered with 503.
 
     Raises:
         ConfigError: the address cannot be had.
@@ -74,6 +75,7 @@ class _Server(ThreadingHTTPServer):
     ) -> None:
         self.telemetry = telemetry
         self.report = report
+        self.reporting = threading.Lock()
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -98,12 +100,25 @@ class _Handler(BaseHTTPRequestHandler):
             case "/ready":
                 self._verdict(telemetry.health.why_not_ready())
             case "/report" if report is not None:
-                body = json.dumps(report(), indent=2).encode()
-                self._answer(HTTPStatus.OK, body, "application/json")
+                self._report(report)
             case _:
                 self._answer(
                     HTTPStatus.NOT_FOUND, b"expected /metrics, /live, /ready or /report\n", "text/plain"
                 )
+
+    def _report(self, report: Callable[[], Mapping[str, Any]]) -> None:
+        """One at a time: the work stands still while it is made."""
+        if not self.server.reporting.acquire(blocking=False):
+            self._verdict(["another report is being made; ask again"])
+            return
+        try:
+            body = json.dumps(report(), indent=2).encode()
+        except Unavailable as exc:
+            self._verdict([str(exc)])
+            return
+        finally:
+            self.server.reporting.release()
+        self._answer(HTTPStatus.OK, body, "application/json")
 
     def _verdict(self, problems: list[str]) -> None:
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK

@@ -641,6 +641,24 @@ def test_nothing_goes_to_the_topic_by_default(world: World) -> None:
     assert world.log.records("recommendations") == []
 
 
+def test_who_wants_a_report_does_not_wait_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a batch is at work there is none; after it there is."""
+    monkeypatch.setattr("streamer.runner.loop.REPORT_TIMEOUT_S", 0.01)
+    world.append_many(50)
+    worker, refused = world.worker(), []
+
+    def write(entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
+        with pytest.raises(Unavailable, match="ask again") as told:
+            worker.runner.report()
+        refused.append(told)
+        _Lists.write(world.lists, entries, ttl_s)
+
+    monkeypatch.setattr(world.lists, "write", write)
+    worker.run()
+    assert refused
+    assert worker.runner.report()["events"] == 50
+
+
 def test_the_report_is_one(world: World) -> None:
     """It keeps the contract of `schemas/report.v1.schema.json`."""
     from pathlib import Path

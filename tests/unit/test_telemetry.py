@@ -12,7 +12,7 @@ from prometheus_client.core import Sample
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.adapters.memory import ManualClock
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, Unavailable
 from streamer.telemetry import BatchHistogram, MetricsServer, Telemetry, describe, server
 
 Get = Callable[[str], tuple[int, str]]
@@ -126,6 +126,33 @@ def test_report_and_unknown_paths(get: Get) -> None:
     assert (status, json.loads(body)) == (200, {"k": 10})
     for path in ("/", "/metricsx", "/../etc/passwd", "/" + "x" * 10_000):
         assert get(path)[0] == 404
+
+
+def test_reports_are_made_one_at_a_time(telemetry: Telemetry) -> None:
+    """Who asks meanwhile, and who asks a worker that cannot make one, is told why; the next is answered."""
+    asked: list[tuple[int, bytes]] = []
+
+    def ask() -> tuple[int, bytes]:
+        connection = HTTPConnection("127.0.0.1", server_.port, timeout=5)
+        connection.request("GET", "/report")
+        response = connection.getresponse()
+        answer = response.status, response.read()
+        connection.close()
+        return answer
+
+    def report() -> dict[str, int]:
+        if not asked:
+            asked.append(ask())
+        elif len(asked) == 1:
+            raise Unavailable("no batch ended")
+        return {"k": 10}
+
+    with MetricsServer(telemetry, "127.0.0.1", 0, report) as server_:
+        assert ask()[0] == 200
+        assert asked == [(503, b"another report is being made; ask again\n")]
+        assert ask() == (503, b"no batch ended\n")
+        asked *= 2
+        assert ask()[0] == 200
 
 
 def test_without_a_report_there_is_none(telemetry: Telemetry) -> None:
