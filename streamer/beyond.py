@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.prequential import Outcomes
+from streamer.outcomes import Outcomes
 
 # Means are summed in whole units: whole numbers add up to the same sum in any order, so no cut of the log can show.
 _UNIT = 2.0**-24

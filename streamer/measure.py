@@ -16,16 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.beyond import Beyond
+from streamer.outcomes import COLD_ITEM, COLD_USER, COUNTED, FIRST_EVENT, MEASURED, NEW_SESSION, Outcomes
 from streamer.paths import NAMES
-from streamer.prequential import (
-    COLD_ITEM,
-    COLD_USER,
-    COUNTED,
-    FIRST_EVENT,
-    MEASURED,
-    NEW_SESSION,
-    Outcomes,
-)
 
 K = 10  # length of the lists that are measured
 LISTS = ("streamer", "mixture", "trending", "popularity", "served")

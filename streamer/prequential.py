@@ -4,10 +4,7 @@ One kernel call a batch, but event by event inside: whatever the batch size, an 
 nothing after.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.candidates import find, may_list
@@ -26,6 +23,17 @@ from streamer.graph.state import (
     WITH_VECTORS,
 )
 from streamer.mixture import learn_weights, mix
+from streamer.outcomes import (
+    COLD,
+    COLD_ITEM,
+    COLD_USER,
+    COUNTED,
+    FIRST_EVENT,
+    LATE,
+    MEASURED,
+    N_LISTED,
+    NEW_SESSION,
+)
 from streamer.rank import EXPLORED_PLACE, deal_out, draw_unshown, order_shortlist, top_k
 from streamer.ranker.guard import is_on, watch
 from streamer.ranker.memory import keep, learn_again
@@ -34,73 +42,7 @@ from streamer.ranker.scaling import watch_features
 from streamer.ranker.shortlist import calibrate, place_of
 from streamer.ranker.state import SHORT
 
-# Bits of Outcomes.flags.
-COUNTED, MEASURED, COLD_ITEM, COLD_USER, NEW_SESSION, FIRST_EVENT, LATE = (1 << n for n in range(7))
-COLD = 5  # events: an item or user with fewer is cold
 SAMPLED = 16  # one event in so many has its list looked at
-N_LISTED = 10  # items kept of a sampled list
-
-
-class Outcomes(NamedTuple):
-    """What became of every interaction of a batch, in log order; ranks are from 1, 0 = not listed.
-
-    An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by
-    this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had
-    announced (never COUNTED); a LATE one happened before an event of its user that was folded before it.
-
-    The last four columns are filled in for a sample of the MEASURED events, chosen by event number, and say what the list
-    was like (see `beyond`).
-    """
-
-    user_row: NDArray[np.int32]
-    item_row: NDArray[np.int32]
-    time_ms: NDArray[np.int64]
-    value: NDArray[np.float32]  # as the events gave it; nan = none
-    context: NDArray[np.int32]  # (n, CONTEXT_NODES) segment rows + 1 of the event's context; 0 = none
-    flags: NDArray[np.uint8]
-    rank: NDArray[np.int32]  # in the list ranked right before the event
-    rank_mixture: NDArray[np.int32]  # as it would be without the ranker
-    rank_trending: NDArray[np.int32]
-    rank_popularity: NDArray[np.int32]
-    path: NDArray[np.int8]  # most responsible for the taken item; -1 = nothing saw it coming
-    listed: NDArray[
-        np.int32
-    ]  # (n, N_LISTED) item rows, best first; -1 where the list ends, or was not sampled
-    novelty: NDArray[
-        np.float32
-    ]  # mean -log2 of the items' shares of all events, bits; nan = not sampled, or no items
-    similarity: NDArray[
-        np.float32
-    ]  # mean cosine of feature-node sets over pairs; nan = not sampled, or no pairs
-    n_cold_listed: NDArray[np.int8]  # items with fewer than COLD events among `listed`; -1 = not sampled
-
-
-def new_outcomes(
-    user_row: NDArray[np.int32],
-    item_row: NDArray[np.int32],
-    time_ms: NDArray[np.int64],
-    value: NDArray[np.float32] | None = None,
-    context: NDArray[np.int32] | None = None,
-) -> Outcomes:
-    """Outcomes to be filled by `fold`, one a row."""
-    n = user_row.size
-    return Outcomes(
-        user_row,
-        item_row,
-        time_ms,
-        np.full(n, np.nan, np.float32) if value is None else value,
-        np.zeros((n, CONTEXT_NODES), np.int32) if context is None else context,
-        flags=np.zeros(n, np.uint8),
-        rank=np.zeros(n, np.int32),
-        rank_mixture=np.zeros(n, np.int32),
-        rank_trending=np.zeros(n, np.int32),
-        rank_popularity=np.zeros(n, np.int32),
-        path=np.full(n, -1, np.int8),
-        listed=np.full((n, N_LISTED), -1, np.int32),
-        novelty=np.full(n, np.nan, np.float32),
-        similarity=np.full(n, np.nan, np.float32),
-        n_cold_listed=np.full(n, -1, np.int8),
-    )
 
 
 @kernel

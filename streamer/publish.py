@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from streamer import __version__
 from streamer.events import ANONYMOUS
+from streamer.outcomes import Outcomes
 from streamer.paths import NAMES
 from streamer.pipeline import Ranking, State
-from streamer.prequential import Outcomes
 
 ANONYMOUS_ROW = -1
 _FORGOTTEN = -1  # in a published list: an item whose row is somebody else's by now

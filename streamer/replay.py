@@ -16,7 +16,7 @@ from streamer.datasets import Dataset, load
 from streamer.embedding import InlineTexts
 from streamer.events import CatalogItem, Event, decode
 from streamer.measure import Scoreboard
-from streamer.prequential import Outcomes
+from streamer.outcomes import Outcomes
 from streamer.propagate.learner import Learner
 from streamer.training import ThreadTrainer
 

@@ -12,7 +12,8 @@ from streamer import pipeline, replay
 from streamer.config import Settings
 from streamer.datasets import Message, load
 from streamer.events import Event, Interaction, decode
-from streamer.prequential import fold_only, new_outcomes
+from streamer.outcomes import new_outcomes
+from streamer.prequential import fold_only
 from streamer.publish import Publisher
 
 BATCH_SIZE = 2048

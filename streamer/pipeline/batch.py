@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer import nearest, packed_ids
 from streamer.events import (
@@ -25,14 +24,13 @@ from streamer.graph import FoldSettings
 from streamer.graph.catalog import arrive_as_news, erase_user, stock
 from streamer.graph.state import (
     CATALOGUED,
-    CONTEXT_NODES,
     EVENTS,
     HISTORY,
     KNOWN,
     POOLED,
     PROFILE_NODES,
-    WITH_VECTORS,
 )
+from streamer.outcomes import LATE, Outcomes, joined
 from streamer.pipeline.delivery import Skipped, content_hash, to_be_folded
 from streamer.pipeline.description import give_features, hear_of, put_text, segment_rows
 from streamer.pipeline.eviction import evict_users
@@ -40,13 +38,9 @@ from streamer.pipeline.info import Erased, StepInfo
 from streamer.pipeline.items import evict_items, is_used, make_room, reuse_row
 from streamer.pipeline.leaving import n_until_due, stay
 from streamer.pipeline.lists import rank_users, user_vectors
-from streamer.pipeline.measuring import Measuring
-from streamer.pipeline.rounds import next_round
+from streamer.pipeline.run import Run
 from streamer.pipeline.segments import admit_segments
 from streamer.pipeline.state import State, new_state
-from streamer.prequential import LATE, Outcomes, fold, fold_only, new_outcomes
-
-_LARGEST = 1e30  # values beyond are taken for this: they would be infinite in float32
 
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
@@ -97,21 +91,14 @@ def step(
 
 
 class _Batch:
-    """Gathers runs of interactions for the kernel; anything else first lets them be folded."""
+    """Finds rows for whom the events name, gathers runs of interactions, and brings all else to the state between them."""
 
     def __init__(self, state: State, measure_share: float, max_measured: int | None) -> None:
         self.state = state
         self._ids = state.ids
-        self._measure_share = measure_share
-        self._measuring = Measuring(measure_share, max_measured)
-        self._users: list[int] = []
-        self._items: list[int] = []
-        self._times: list[int] = []
-        self._values: list[float | None] = []
-        self._contexts: dict[int, list[int]] = {}  # number in the run -> segment rows + 1
-        self._n_items_before = 0  # item rows in use when the run began
+        self._run = Run(measure_share, max_measured)
         self._outcomes: list[Outcomes] = []
-        self._n = dict.fromkeys(("catalog", "profiles", "refused", "evicted"), 0)
+        self._n = dict.fromkeys(("catalog", "profiles", "retired", "evicted"), 0)
         self.skipped: Skipped = Counter()
         self._retired: dict[str, bool] = {}  # item id -> retired (True) or restored (False) last
         self._erased: list[str] = []
@@ -121,7 +108,6 @@ class _Batch:
         self._removed: list[Erased] = []
         self._described: set[int] = set()
         self._profiled: set[int] = set()  # user rows
-        self._n_items_retired = 0
 
     def take_interactions(self, events: Sequence[Interaction]) -> None:
         """A run of them: all at once, where nobody has to make room."""
@@ -132,30 +118,14 @@ class _Batch:
             users.n_free >= len(events)
             or users.n_free >= users.n_unknown([event.user_id for event in events])
         ):
-            self._admit(events)
+            self._run.admit(self.state, events)
             return
         for event in events:
             # asked before anyone is admitted: what is refused takes no row, and no user goes for it
             if self._has_room_for_item(event.item_id) and self._has_room_for(event.user_id):
-                self._admit([event])
+                self._run.admit(self.state, [event])
             else:
-                self._n["refused"] += 1
-
-    def _admit(self, events: Sequence[Interaction]) -> None:
-        """Put them on the run, column by column: their users and items have rows, or find room."""
-        if not self._users:
-            self._n_items_before = self._ids.items.n_rows
-        contexts = [event.context for event in events]
-        if any(contexts):
-            for n, context in enumerate(contexts, len(self._users)):
-                if context:
-                    self._contexts[n] = segment_rows(
-                        self.state, self.state.encoders.context(context), CONTEXT_NODES
-                    )
-        self._users += self._ids.users.admit_many([event.user_id for event in events])
-        self._items += self._ids.items.admit_many([event.item_id for event in events])
-        self._times += [event.timestamp_ms for event in events]
-        self._values += [event.value for event in events]
+                self.skipped["interactions", "refused"] += 1
 
     def take(self, event: Event) -> None:
         """Any event but an interaction."""
@@ -163,7 +133,6 @@ class _Batch:
         if isinstance(event, CatalogItem):
             self._describe_item(event)
         elif isinstance(event, ItemRetired):
-            self._n_items_retired += 1
             self._retire(event.item_id)
         elif isinstance(event, Profile):
             self._describe_user(event)
@@ -207,14 +176,13 @@ class _Batch:
 
     def finish(self) -> StepInfo:
         self._fold_run()
-        outcomes = _joined(self._outcomes)
+        outcomes = joined(self._outcomes)
         return StepInfo(
             n_interactions=outcomes.user_row.size,
             n_catalog=self._n["catalog"],
             n_profiles=self._n["profiles"],
-            n_items_retired=self._n_items_retired,
+            n_items_retired=self._n["retired"],
             n_users_erased=len(self._erased),
-            n_refused=self._n["refused"],
             n_late=int(np.count_nonzero(outcomes.flags & LATE)),
             n_skipped=self.skipped,
             touched_users=np.union1d(outcomes.user_row, np.array(list(self._profiled), np.int32)),
@@ -231,41 +199,9 @@ class _Batch:
         )
 
     def _fold_run(self) -> None:
-        if not self._users:
-            return
-        if self.state.nearest is not None and self.state.graph.counters[EVENTS] == 0:
-            self.state.nearest.settle()  # in which order the texts of the inventory came is the text model's whim
-        with_values = "rating" not in self.state.settings.without
-        values = np.clip(np.array(self._values, np.float64), -_LARGEST, _LARGEST)  # None is nan
-        out = new_outcomes(
-            np.array(self._users, np.int32),
-            np.array(self._items, np.int32),
-            np.array(self._times, np.int64),
-            values.astype(np.float32) if with_values else None,
-        )
-        for n, segments in self._contexts.items():
-            out.context[n, : len(segments)] = segments
-        measured = self._measuring.choose(out.user_row)
-        done = 0
-        while done < out.user_row.size:
-            done = self._fold_from(done, measured, out)
-            if self._is_round_over():
-                # rows for the rest of the run are handed out by now: a round must not know, or the cut of the log would show
-                n_items = max(self._n_items_before, int(out.item_row[:done].max()) + 1)
-                self.state = next_round(self.state, n_items)
-        self._outcomes.append(out)
-        self._users, self._items, self._times, self._values, self._contexts = [], [], [], [], {}
-
-    def _fold_from(self, start: int, measured: NDArray[np.bool_], out: Outcomes) -> int:
-        state = self.state
-        if self._measure_share == 0.0:
-            return int(fold_only(state.graph, out, start))
-        return int(fold(state.graph, state.scratch, state.ranker, measured, out, start))
-
-    def _is_round_over(self) -> bool:
-        graph = self.state.graph
-        n_events = int(graph.counters[EVENTS])
-        return bool(graph.switches[WITH_VECTORS]) and n_events % graph.training_interval == 0
+        if len(self._run):
+            self.state, outcomes = self._run.fold(self.state)
+            self._outcomes.append(outcomes)
 
     def _describe_item(self, event: CatalogItem) -> None:
         is_known = self._ids.items.row(event.item_id) >= 0
@@ -273,10 +209,10 @@ class _Batch:
         if item_row >= 0 and self.state.contents.items[item_row] == content:
             self.skipped["catalog", "duplicate"] += 1
             return
-        self._n["catalog"] += 1
         if item_row < 0:
-            self._n["refused"] += 1
+            self.skipped["catalog", "refused"] += 1
             return
+        self._n["catalog"] += 1
         self.state.contents.items[item_row] = content
         flags = int(self.state.graph.items["flags"][item_row]) | CATALOGUED
         self.state.graph.items["flags"][item_row] = flags
@@ -304,8 +240,7 @@ class _Batch:
 
     def _describe_user(self, event: Profile) -> None:
         if not self._has_room_for(event.user_id):
-            self._n["profiles"] += 1
-            self._n["refused"] += 1
+            self.skipped["profiles", "refused"] += 1
             return
         user_row, content = self._ids.users.admit(event.user_id), content_hash(event)
         if self.state.contents.users[user_row] == content:
@@ -324,8 +259,9 @@ class _Batch:
     def _retire(self, item_id: str) -> None:
         item_row = self._admit_item(item_id)  # also one nobody knows yet: its events may still come
         if item_row < 0:
-            self._n["refused"] += 1
+            self.skipped["catalog", "refused"] += 1
         else:
+            self._n["retired"] += 1
             self.state.graph.unlistable[item_row] = True
             hear_of(self.state, item_row)
             self.state.contents.items[item_row] = 0  # the same record once more brings it back
@@ -344,11 +280,3 @@ class _Batch:
             self._erased_rows.append(user_row)
         self._erased.append(user_id)
         self._removed.append(removed)
-
-
-def _joined(outcomes: list[Outcomes]) -> Outcomes:
-    if not outcomes:
-        return new_outcomes(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
-    if len(outcomes) == 1:
-        return outcomes[0]
-    return Outcomes(*(np.concatenate(columns) for columns in zip(*outcomes, strict=True)))

@@ -1,4 +1,4 @@
-"""What comes twice, and what erased users did before: told apart before it is folded."""
+"""What is left out of the fold: what comes twice and what erased users did before is told apart before it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from streamer.events import CatalogItem, Event, Interaction, Kind, Profile, User
 from streamer.pipeline.state import State
 from streamer.window import hashes_of, recognise
 
-Why = Literal["duplicate", "erased"]
+Why = Literal["duplicate", "erased", "refused"]  # refused: a table had no room for its user or item
 Skipped = Counter[tuple[Kind, Why]]
 
 

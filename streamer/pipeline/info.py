@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.outcomes import Outcomes
 from streamer.pipeline.delivery import Skipped
-from streamer.prequential import Outcomes
 
 
 class Erased(NamedTuple):
@@ -31,9 +31,8 @@ class StepInfo(NamedTuple):
     n_profiles: int
     n_items_retired: int
     n_users_erased: int
-    n_refused: int  # events of all kinds for whose item or user a table had no room: not learned
     n_late: int  # interactions that happened before one of the same user that had been learned
-    n_skipped: Skipped  # (kind, why) -> events not folded: they were before, or are those of erased users
+    n_skipped: Skipped  # (kind, why) -> events not folded
     touched_users: NDArray[
         np.int32
     ]  # rows, ascending: of interactions and profiles, so whose list may have changed
@@ -49,3 +48,8 @@ class StepInfo(NamedTuple):
     evicted_retired_rows: list[int]  # of these, the rows of items that might not be listed any more
     described_item_rows: NDArray[np.int32]  # that the catalog brought as available, ascending
     erased: list[Erased]  # one for each of `erased_user_ids`
+
+    @property
+    def n_refused(self) -> int:
+        """Events of all kinds for whose item or user a table had no room."""
+        return sum(n for (_, why), n in self.n_skipped.items() if why == "refused")

@@ -85,24 +85,18 @@ class Intake:
         self._outgoing.send()
         return n_usable
 
-    def count(self, n_usable: Mapping[str, int], n_skipped: Skipped, n_interactions: int) -> None:
+    def count(self, n_usable: Mapping[str, int], n_skipped: Skipped) -> None:
         """Count what became of a batch that was folded.
 
         Args:
             n_usable: As `take` gave it.
             n_skipped: (kind, why) -> events that the fold left out.
-            n_interactions: Those that it learned; for the rest there was no room.
         """
         n_learned = dict(n_usable)
         for (kind, why), n_events in n_skipped.items():
             topic = self._topics[kind]
             n_learned[topic] -= n_events
             self._telemetry.events.labels(topic, why).inc(n_events)
-        interactions = self._topics["interactions"]
-        n_refused = n_learned.get(interactions, 0) - n_interactions
-        if n_refused > 0:
-            n_learned[interactions] -= n_refused
-            self._telemetry.events.labels(interactions, "refused").inc(n_refused)
         for topic, n_records in n_learned.items():
             self._telemetry.events.labels(topic, "learned").inc(n_records)
 

@@ -40,6 +40,7 @@ _log = logging.getLogger("streamer.runner")
 COMMIT_INTERVAL_S = 0.5
 GAUGES_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 5.0
+REPORT_TIMEOUT_S = 5.0
 
 
 class Runner:
@@ -159,10 +160,20 @@ class Runner:
         self._drain()
 
     def report(self) -> dict[str, Any]:
-        """What was measured so far; may be called from any thread."""
-        with self._lock:
+        """What was measured so far; may be called from any thread. The work stands still while it is made.
+
+        Raises:
+            Unavailable: a batch is at work all the time: Redis or Kafka is away, or it catches up.
+        """
+        if not self._lock.acquire(timeout=REPORT_TIMEOUT_S):
+            raise Unavailable(
+                f"no batch ended within {REPORT_TIMEOUT_S} s: see /ready for what is away; ask again"
+            )
+        try:
             took_s = round(self._clock.monotonic_s() - self._began_s, 3)
             return {**self._model.report(), "timing": {"worker_s": took_s}}
+        finally:
+            self._lock.release()
 
     # --- from the start to live ---
 
@@ -286,7 +297,7 @@ class Runner:
         if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
             self._checkpointer.turn()
         if info is not None:
-            self._intake.count(n_usable, info.n_skipped, info.n_interactions)
+            self._intake.count(n_usable, info.n_skipped)
         if records:
             self._telemetry.batch_size.observe(len(records))
             self._telemetry.last_batch.set(self._clock.now_ms() / 1000)

@@ -84,8 +84,7 @@ class Telemetry:
         self.events = c(
             "events_total",
             "Records read, by what became of them: learned, invalid, duplicate (learned before), erased (of a user who "
-            "was erased after it), or refused (an interaction, since a table was full; such records of catalog and "
-            "profiles are among the learned)",
+            "was erased after it), or refused (a table was full)",
             "topic",
             "outcome",
         )
@@ -105,9 +104,7 @@ class Telemetry:
         self.late = c(
             "late_total", "Interactions learned that happened before one of the same user learned earlier"
         )
-        self.refused = c(
-            "refused_total", "Interactions, items and profiles not learned, since a table was full"
-        )
+        self.refused = c("refused_total", "Events not learned, since a table was full")
         self.ranks_skipped = c(
             "ranks_skipped_total",
             "Interactions without a ranking of their own: another of their user was in the batch, or a log was still read",

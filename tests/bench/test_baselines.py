@@ -14,7 +14,7 @@ from baselines.sasrec import MAX_LENGTH, Network, Sasrec, _windows
 from streamer import pipeline
 from streamer.events import Interaction
 from streamer.graph import FoldSettings
-from streamer.prequential import COLD_ITEM, COLD_USER, COUNTED, NEW_SESSION
+from streamer.outcomes import COLD_ITEM, COLD_USER, COUNTED, NEW_SESSION
 
 GAP_MS = 1_800_000
 SMALL = FoldSettings(max_items=512, max_users=512, max_nodes=64, max_taken=65_536)

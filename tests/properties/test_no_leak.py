@@ -8,7 +8,7 @@ from whole_model import SETTINGS, DrawnTables, a_log, embedded, new_state, recor
 
 from streamer import pipeline
 from streamer.events import Interaction, ItemRetired, Profile, UserErased
-from streamer.prequential import COUNTED, MEASURED
+from streamer.outcomes import COUNTED, MEASURED
 from streamer.ranker.guard import IS_ON
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from streamer.beyond import Beyond
 from streamer.measure import BLOCK, Scoreboard
-from streamer.prequential import N_LISTED, Outcomes, new_outcomes
+from streamer.outcomes import N_LISTED, Outcomes, new_outcomes
 
 NAN = float("nan")
 

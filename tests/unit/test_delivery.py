@@ -11,7 +11,7 @@ from streamer.events import CatalogItem, Interaction, ItemRetired, Profile, User
 from streamer.graph import FoldSettings
 from streamer.graph.state import CO, HISTORY, LAG, SEQ, TICK_MS
 from streamer.measure import Scoreboard
-from streamer.prequential import LATE, NEW_SESSION
+from streamer.outcomes import LATE, NEW_SESSION
 
 SIZES = FoldSettings(max_items=64, max_users=16, max_nodes=16, max_taken=2_048, n_neighbours=16)
 DAY_MS = 86_400_000

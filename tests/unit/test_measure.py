@@ -7,8 +7,7 @@ import pytest
 
 from streamer import measure
 from streamer.measure import BLOCK, LISTS, SLICES, WINDOWS, Scoreboard
-from streamer.paths import NAMES
-from streamer.prequential import (
+from streamer.outcomes import (
     COLD_ITEM,
     COLD_USER,
     COUNTED,
@@ -18,6 +17,7 @@ from streamer.prequential import (
     Outcomes,
     new_outcomes,
 )
+from streamer.paths import NAMES
 
 BOTH = COUNTED | MEASURED
 

@@ -11,7 +11,7 @@ from streamer.events import CatalogItem, Interaction
 from streamer.graph import FoldSettings
 from streamer.graph.scratch import N_CHOSEN
 from streamer.graph.state import KNOWN, LANES, WITH_RANKER
-from streamer.prequential import COUNTED, MEASURED
+from streamer.outcomes import COUNTED, MEASURED
 
 SIZES = FoldSettings(max_items=64, max_users=64, max_nodes=8, max_taken=16_384, n_neighbours=8 * LANES)
 COUNTING = SIZES._replace(without=NOT_COUNTING, explore_share=0.0)

@@ -7,7 +7,7 @@ from streamer import paths, pipeline
 from streamer.events import CatalogItem, Interaction, ItemRetired, Profile, UserErased
 from streamer.graph import FoldSettings
 from streamer.graph.state import N_FRESH, TOP
-from streamer.prequential import COLD_ITEM, COLD_USER, COUNTED, FIRST_EVENT, MEASURED, NEW_SESSION
+from streamer.outcomes import COLD_ITEM, COLD_USER, COUNTED, FIRST_EVENT, MEASURED, NEW_SESSION
 
 SIZES = FoldSettings(max_items=64, max_users=16, max_nodes=8, max_taken=2_048, n_neighbours=16)
 

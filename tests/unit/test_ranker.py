@@ -11,7 +11,7 @@ from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import N_PROPOSED, new_candidates
-from streamer.prequential import COUNTED, FIRST_EVENT, MEASURED
+from streamer.outcomes import COUNTED, FIRST_EVENT, MEASURED
 from streamer.ranker import features, new_ranker
 from streamer.ranker.guard import IS_ON
 from streamer.ranker.state import N_COLD, N_RANKED, SHORT

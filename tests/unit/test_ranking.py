@@ -16,8 +16,8 @@ from streamer.events import CatalogItem, Interaction, ItemRetired, Profile
 from streamer.graph import FoldSettings
 from streamer.graph.scratch import DEPTH, N_ALL, N_CHOSEN, N_FINAL, N_PROPOSED, N_SLOTS, new_candidates
 from streamer.graph.state import EVENTS, KNOWN, LANES
+from streamer.outcomes import N_LISTED
 from streamer.paths import LIST_PATHS
-from streamer.prequential import N_LISTED
 from streamer.ranker.guard import IS_ON
 
 SMALL = FoldSettings(

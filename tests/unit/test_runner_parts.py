@@ -16,6 +16,7 @@ from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid, Unavailable
 from streamer.events import UserErased
 from streamer.letters import LOG_MS
+from streamer.pipeline.delivery import Skipped
 from streamer.ports import Record, TopicPartition
 from streamer.runner.admission import admit, admit_all
 from streamer.runner.intake import Intake
@@ -382,15 +383,18 @@ def test_a_stop_for_too_many_commits_what_got_its_letter(telemetry: Telemetry) -
 
 
 def test_what_a_full_table_refused_is_not_counted_as_learned(telemetry: Telemetry) -> None:
-    """Of seven interactions one was a duplicate, and four were learned: there was no room for two."""
+    """Of seven interactions one was a duplicate and there was no room for two: four were learned. So of every topic."""
     intake, _ = make_intake(telemetry)
-    intake.count({"interactions": 7, "catalog": 2}, Counter({("interactions", "duplicate"): 1}), 4)
-    intake.count({"catalog": 1}, Counter(), 0)
+    skipped: Skipped = Counter(
+        {("interactions", "duplicate"): 1, ("interactions", "refused"): 2, ("catalog", "refused"): 1}
+    )
+    intake.count({"interactions": 7, "catalog": 3}, skipped)
+    intake.count({"catalog": 1}, Counter())
     value = lambda topic, outcome: telemetry.registry.get_sample_value(  # noqa: E731
         "streamer_events_total", {"topic": topic, "outcome": outcome}
     )
     assert [value("interactions", outcome) for outcome in ("duplicate", "refused", "learned")] == [1, 2, 4]
-    assert [value("catalog", outcome) for outcome in ("refused", "learned")] == [None, 3]
+    assert [value("catalog", outcome) for outcome in ("refused", "learned")] == [1, 3]
 
 
 def test_a_gap_is_counted_and_the_stream_goes_on(telemetry: Telemetry) -> None:

@@ -27,10 +27,11 @@ from streamer.graph.state import (
     TOP,
     TRENDING,
 )
+from streamer.outcomes import new_outcomes
 from streamer.paths import fresh as fresh_path
 from streamer.paths import repeat as repeat_path
 from streamer.paths import trending
-from streamer.prequential import fold, fold_only, new_outcomes
+from streamer.prequential import fold, fold_only
 
 f32 = np.float32
 

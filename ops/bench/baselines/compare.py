@@ -13,7 +13,7 @@ from baselines.protocol import NO_CANDIDATE, Log, figures, ranks, read
 from baselines.sasrec import Sasrec
 from streamer import replay
 from streamer.config import Settings
-from streamer.prequential import Outcomes
+from streamer.outcomes import Outcomes
 
 RETRAIN_EVERY = 10_000  # events, or a tenth of the second half where that is less
 _CHUNK = 512  # events scored at once

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from streamer.datasets import load
 from streamer.events import Interaction, decode
 from streamer.measure import SLICES, Scoreboard
-from streamer.prequential import COLD, COLD_ITEM, COLD_USER, COUNTED, MEASURED, NEW_SESSION, new_outcomes
+from streamer.outcomes import COLD, COLD_ITEM, COLD_USER, COUNTED, MEASURED, NEW_SESSION, new_outcomes
 
 NO_CANDIDATE = np.float32(-np.inf)
 

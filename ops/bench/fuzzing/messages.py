@@ -194,27 +194,23 @@ class Folding:
 
     def _count(self, events: list[Event], info: pipeline.StepInfo) -> None:
         n = Counter(type(event) for event in events)
-        n_without_room, skipped = info.n_refused, Counter[str]()
+        skipped = Counter[str]()
         for (kind, why), n_events in info.n_skipped.items():
             skipped[kind] += n_events
             self.verdict.outcomes[why] += n_events
         expected = (
-            n[CatalogItem] - skipped["catalog"],
+            n[Interaction] - skipped["interactions"],
+            n[CatalogItem] + n[ItemRetired] - skipped["catalog"],
             n[Profile] - skipped["profiles"],
-            n[ItemRetired],
             n[UserErased],
         )
-        got = (info.n_catalog, info.n_profiles, info.n_items_retired, info.n_users_erased)
-        if expected != got or not (
-            0 <= n[Interaction] - skipped["interactions"] - info.n_interactions <= n_without_room
-        ):
-            raise AssertionError(f"expected {expected} and {n[Interaction]} interactions, got {info}")
+        n_of_catalog = info.n_catalog + info.n_items_retired
+        got = (info.n_interactions, n_of_catalog, info.n_profiles, info.n_users_erased)
+        if expected != got:
+            raise AssertionError(f"expected {expected}, got {info}")
         outcomes = self.verdict.outcomes
         outcomes["interactions learned"] += info.n_interactions
-        outcomes["no room in a full table"] += n_without_room
-        outcomes["other events folded"] += (
-            len(events) - info.n_interactions - n_without_room - skipped.total()
-        )
+        outcomes["other events folded"] += len(events) - info.n_interactions - skipped.total()
         notes = self.verdict.notes
         n_bytes = sum(pipeline.table_bytes(self.state).values())
         n_evicted = len(info.evicted_item_rows)
