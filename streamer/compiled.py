@@ -14,7 +14,7 @@ from numba.core.registry import CPUDispatcher
 
 numba_config: Any = numba.config  # it fills itself from the environment, so it has no static attributes
 _PACKAGE = Path(__file__).parent
-_KERNEL_SOURCES = (
+KERNEL_SOURCES = (
     "compiled.py",
     "cachelines.py",
     "fastmath.py",
@@ -25,13 +25,14 @@ _KERNEL_SOURCES = (
     "mixture.py",
     "ranker/*.py",
     "rank.py",
+    "outcomes.py",  # its constants are compiled in
     "prequential.py",
 )
 
 
 def _source_hash() -> str:
     digest = xxhash.xxh3_64()
-    for pattern in _KERNEL_SOURCES:
+    for pattern in KERNEL_SOURCES:
         for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())

@@ -34,6 +34,7 @@ CORE = (
     "mixture",
     "ranker",
     "rank",
+    "outcomes",
     "prequential",
     "beyond",
     "measure",
