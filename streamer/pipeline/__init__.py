@@ -6,6 +6,7 @@ with the one that comes back.
     state.py        what there is, its bytes and its hash
     delivery.py     what comes twice, and what erased users did before, is left out
     batch.py        one batch into the state
+    run.py          interactions that follow each other: gathered, measured, learned
     description.py  what the catalog says of an item, into the tables
     measuring.py    which interactions are ranked before they are learned
     info.py         what a batch did
