@@ -6,7 +6,7 @@ First those that are called as they are, then those that need a few lines around
 from collections.abc import Callable
 from typing import Any
 
-from streamer import mixture, rank
+from streamer import fastmath, mixture, rank
 from streamer.compiled import entry_kernel
 from streamer.graph import candidates, clocks, histories, vectors
 from streamer.graph.rates import log_lift, rate_of, settle_node
@@ -28,6 +28,7 @@ clock_weight = _open(clocks.clock_weight)
 compare_taste = _open(taste.compare_taste)
 context_of = _open(mixture.context_of)
 copy_history = _open(histories.copy_history)
+draw_unshown = _open(rank.draw_unshown)
 gap_bucket = _open(vectors.gap_bucket)
 has_taken = _open(histories.has_taken)
 is_new_session = _open(histories.is_new_session)
@@ -35,9 +36,24 @@ keep = _open(memory.keep)
 learn = _open(network.learn)
 learn_again = _open(memory.learn_again)
 score = _open(network.score)
+scramble = _open(fastmath.scramble)
 top_k = _open(rank.top_k)
 weigh_taste = _open(taste.weigh_taste)
 weigh_traits = _open(taste.weigh_traits)
+
+
+@entry_kernel
+def logarithms(x, found):
+    """Logarithm of each number."""
+    for n in range(x.size):
+        found[n] = fastmath.log(x[n])
+
+
+@entry_kernel
+def exponentials(x, found):
+    """Exponential of each number."""
+    for n in range(x.size):
+        found[n] = fastmath.exp(x[n])
 
 
 @entry_kernel

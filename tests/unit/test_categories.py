@@ -105,6 +105,8 @@ def test_mass_and_order_survive_epochs():
     assert mass_of(graph, 3) == pytest.approx(expected, rel=1e-5)
     learn_all(graph, [0], [1], [n + 6])
     assert top_of(graph, 3) == [1, 2]
+    expected = clock_weight_of(graph, TRENDING, 1) + clock_weight_of(graph, TRENDING, 2)
+    assert mass_of(graph, 3) == pytest.approx(expected, rel=1e-5)  # in units of now
 
 
 def test_a_full_list_holds_the_heaviest():
@@ -136,6 +138,16 @@ def test_moving_an_item_moves_its_weight():
     before = graph.nodes.tobytes()
     move(graph, 1, [1, 2])
     assert graph.nodes.tobytes() == before
+
+
+def test_numbers_are_those_of_the_last_record():
+    """Also where an item keeps its categories: a price may change within its kind, or go."""
+    graph = empty_graph(SIZES)
+    for price in (0.5, 0.75, np.nan):
+        numbers = np.full(N_NUMBERS, np.nan, np.float32)
+        numbers[1] = price
+        move_to_nodes(graph, 1, np.array([3], np.int32), 1, numbers)
+        np.testing.assert_array_equal(graph.items["number"][1], numbers)
 
 
 def test_mass_is_never_negative():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from entries import clock_weight
 from twins import ClockTwin, empty_graph, events_of, learn_all
 
 from streamer.graph import FoldSettings
@@ -54,6 +55,16 @@ def test_weights_are_the_decayed_counts(after_many_events, clock):
         n_behind = epoch - int(graph.items[item]["epoch"][clock])
         got = float(graph.items[item]["weight"][clock]) * RENORMALISE ** -float(n_behind)
         assert got == expected / RENORMALISE ** float(epoch)
+
+
+def test_what_was_written_eight_epochs_ago_weighs_nothing(after_many_events):
+    """Before that, what plain halving says."""
+    graph, _ = after_many_events
+    n_behind = int(graph.clocks.epoch[0]) - graph.items["epoch"][:, 0].astype(int)
+    assert {0, 7, 8} <= set(n_behind.tolist())
+    for item, n in enumerate(n_behind.tolist()):
+        expected = float(graph.items["weight"][item, 0]) * RENORMALISE ** -float(n) if n < 8 else 0.0
+        assert clock_weight(graph, 0, item) == np.float32(expected)
 
 
 @pytest.mark.parametrize("clock", range(N_CLOCKS))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from entries import company_of
-from twins import learn_all
+from twins import events_of, history_of, learn_all
 
 from streamer.graph import FoldSettings, new_graph
 from streamer.graph.state import COMPANY, WITH_RANKER
@@ -82,3 +82,19 @@ def test_an_item_without_company_is_like_nothing():
     assert not x.any()
     company_of(graph, new_ranker(8), 1, 2, np.array([1]), x)
     assert not x.any()
+
+
+def test_the_company_of_a_user_is_that_of_his_last_items():
+    """Fading by .7, by .95, and of the last item alone: an item's features are its cosines with the three sums."""
+    graph = new_graph(SIZES._replace(without=("vectors",)), 1, ["one"])
+    users, items, times = events_of(np.random.default_rng(3), 900, 6, 60)
+    learn_all(graph, users, items, times)
+    code, rows, x = graph.company.code / 127.0, np.arange(60), np.zeros((len(NAMES), 60), np.float32)
+    for user in range(6):
+        past = history_of(graph, user)
+        company_of(graph, new_ranker(8), user, len(past), rows, x)
+        for got, kept in zip(x, (0.7, 0.95, 0.0), strict=True):
+            total = sum(kept**k * code[row] for k, row in enumerate(past))
+            unit = np.trunc(127.0 * total / np.linalg.norm(total)) / 127.0
+            np.testing.assert_allclose(got, np.minimum(code[rows] @ unit, 1.0), atol=0.01)
+    assert x.std() > 0.1

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from entries import draw_unshown
 from twins import taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
@@ -114,6 +115,24 @@ def test_measured_ranks_are_places_on_the_explored_list(is_on):
         elif unlisted:
             assert rank == 0
     assert n_explored > 10
+
+
+@pytest.mark.parametrize(("path", "n_items"), [("fresh", 12), ("popularity", 12), ("popularity", 5)])
+def test_an_item_that_may_be_explored_has_the_rank_that_was_shown(path, n_items):
+    """One of nine that nobody took: where they head the list it stays there, else it is the tenth, or none of a short list."""
+    others = (*(name for name in paths.NAMES if name != path), "ranker", "content")
+    views = [Interaction(f"u{n % 3}", f"i{n % n_items}", "view", n) for n in range(6 * n_items)]
+    news = [CatalogItem(item_id=f"new{n}", timestamp_ms=0) for n in range(9)]
+    settings = SETTINGS._replace(explore_share=1.0, repeats=True, without=others)
+    state, _ = pipeline.step(new_state(settings), [*views, *news])
+    drawn = {user: int(draw_unshown(state.graph, user)) for user in range(3)}
+    user, row = next((user, row) for user, row in drawn.items() if row >= 0)
+    place = plain(state, user, 200).items[0].tolist().index(row) + 1 if path == "fresh" else 0
+    expected = place or (EXPLORED_PLACE if n_items > EXPLORED_PLACE else 0)
+    event = Interaction(state.ids.users.id(user), state.ids.items.id(row), "view", 1_000)
+    state, info = pipeline.step(state, [event])
+    assert info.outcomes.rank.tolist() == [expected]
+    assert place < EXPLORED_PLACE
 
 
 def _is_tied(ranking, row):

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from entries import is_new_session
+from entries import copy_history, is_new_session
 from twins import empty_graph, events_of, history_of, learn_all, taken_of
 
 from streamer.graph import FoldSettings
@@ -50,6 +50,32 @@ def test_taken_sets_are_exact_through_every_growth(repeats):
             if repeats:
                 assert all(graph.taken.times[slot] == times_taken[user, item] for item, slot in slots.items())
                 assert all(graph.taken.last[slot] == last[user, item] for item, slot in slots.items())
+
+
+def test_a_late_take_has_its_place_in_time():
+    """Item 4 came fourth and happened second; that 3 was taken before, too, does not make its last take an older one."""
+    graph = empty_graph(SIZES._replace(repeats=True))
+    learn_all(graph, [0] * 4, [1, 2, 3, 4], [0, 10_000, 20_000, 5_000])
+    assert {item: graph.taken.last[slot] for item, slot in taken_of(graph, 0).items()} == {
+        1: 1,
+        2: 2,
+        3: 3,
+        4: 2,
+    }
+    learn_all(graph, [0], [3], [0])
+    slot = taken_of(graph, 0)[3]
+    assert (graph.taken.times[slot], graph.taken.last[slot]) == (2, 3)
+
+
+def test_gaps_to_past_items_are_seconds_and_never_negative():
+    """Seen from ten seconds later, two items are 10 and 30 seconds away; from between them, 0 and 10."""
+    graph = empty_graph(SIZES)
+    learn_all(graph, [0, 0], [1, 2], [100_000, 120_000])
+    items, gap_s, z_score = np.zeros(HISTORY, np.int32), *np.zeros((2, HISTORY), np.float32)
+    for now_ms, expected in ((130_000, [10.0, 30.0]), (110_000, [0.0, 10.0])):
+        copy_history(graph, 0, now_ms, items, gap_s, z_score)
+        assert items[:3].tolist() == [2, 1, -1]
+        assert gap_s[:2].tolist() == expected
 
 
 def test_blocks_never_overlap():
@@ -97,9 +123,10 @@ def test_an_erased_user_leaves_an_empty_row():
     assert all(graph.users[user].tobytes() == before[user] for user in (0, 1, 3))
 
 
-def test_freed_blocks_are_handed_on():
-    """User after user through the same row needs no more of the pool than the largest of them."""
-    graph = empty_graph(SIZES)
+@pytest.mark.parametrize("repeats", [False, True])
+def test_freed_blocks_are_handed_on(repeats):
+    """User after user through the same row needs no more of the pool than the largest of them, and finds no counts in it."""
+    graph = empty_graph(SIZES._replace(repeats=repeats))
     used = []
     for n in range(20):
         learn_all(graph, [0] * 50, range(n, n + 50), range(50))
@@ -110,6 +137,7 @@ def test_freed_blocks_are_handed_on():
     )  # 50 items: 8, 16, 32, 64 and 128 slots
     assert used[-1] == used[0]
     assert not graph.taken.times.any()
+    assert not graph.taken.last.any()
 
 
 def test_a_full_pool_is_counted_and_what_was_known_stays_exact():

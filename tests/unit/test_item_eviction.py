@@ -2,21 +2,24 @@
 
 import numpy as np
 import pytest
-from entries import has_taken
-from twins import clock_weight_of, history_of, taken_of
+from entries import has_taken, settle
+from twins import clock_weight_of, empty_graph, history_of, learn_all, taken_of
 from whole_model import MODEL, SETTINGS, DrawnTables, a_log, embedded
 
 from streamer import checkpoint, pipeline
 from streamer.adapters.memory import ManualClock, SystemClock
 from streamer.config import Settings
 from streamer.events import CatalogItem, Interaction, ItemRetired
-from streamer.graph.rates import COLD, _age_bin, _bin_of
+from streamer.graph import removal
+from streamer.graph.rates import ALL_ITEMS, COLD, _age_bin, _bin_of
 from streamer.graph.state import (
     ALL_TIME,
     DESCRIBED,
     EVENTS,
+    HISTORY,
     KNOWN,
     KNOWN_ITEMS,
+    MEASURED_AT,
     N_AGES,
     N_CLOCKS,
     N_COUNTS,
@@ -61,6 +64,12 @@ def full_state(seed=3, settings=SIZES, **kinds):
         if state.ids.items.is_full and state.graph.counters[EVENTS] > 250:
             return state
     raise AssertionError("the table is not full")
+
+
+def let_go(state, rows):
+    """Choose who leaves."""
+    state.leaving.is_gone[np.array(rows) + 1] = True
+    state.leaving.progress[:] = 0, state.ids.users.n_rows, state.graph.counters[EVENTS]
 
 
 class Mentions:
@@ -158,12 +167,54 @@ def test_rows_that_everything_names_go_from_everywhere():
     rows = sorted(before, key=lambda row: -len(before[row]))[:6]
     kinds = set().union(*(before[row] for row in rows))
     assert {"takes", "rates.ring", "history", "taken", "clock", "arrived", "node.top", "node.recent"} <= kinds
-    state.leaving.is_gone[np.array(rows) + 1] = True
-    state.leaving.progress[:] = 0, state.ids.users.n_rows, state.graph.counters[EVENTS]
+    let_go(state, rows)
     state, _ = evict_items(state)
     after = Mentions(state).where
     assert not after.keys() & set(rows)
     assert {row for row in before if row not in rows} <= after.keys()
+
+
+def kept_beside(state):
+    """What stands beside each item of a history, its time and value, and of a segment's list, its weight."""
+    graph, beside = state.graph, []
+    for user in graph.users[: state.ids.users.n_rows]:
+        n = int(user["n_events"])
+        ats = [(n - 1 - k) % HISTORY for k in range(min(n, HISTORY))]
+        beside.append([(user["ring"][at], user["ring_time"][at], user["ring_value"][at]) for at in ats])
+    for node in graph.nodes[: state.ids.nodes.n_rows]:
+        n = int(node["n_top"])
+        beside.append(list(zip(node["top"][:n].tolist(), node["top_weight"][:n].tolist(), strict=True)))
+    return beside
+
+
+def test_who_is_left_keeps_what_stood_beside_him():
+    """Rows are thinned in place: times and values of a history, and weights of a segment, move up with their items."""
+    state = full_state(6, SIZES._replace(max_items=45))
+    before, mentions = kept_beside(state), Mentions(state).where
+    rows = set(sorted(mentions, key=lambda row: -len(mentions[row]))[:6])
+    let_go(state, list(rows))
+    state, _ = evict_items(state)
+    after = kept_beside(state)
+    assert after == [[entry for entry in entries if entry[0] not in rows] for entries in before]
+    assert sum(map(len, after)) < sum(map(len, before))
+
+
+@pytest.mark.parametrize("n_events", [COLD - 1, COLD])
+def test_who_leaves_at_the_edge_of_the_cold_is_counted_out_once(n_events):
+    """An item with four events was one of the cold ones, one with five was not any more: counts are of those who are left."""
+    state = full_state(5, PLAIN._replace(max_items=45))
+    graph = state.graph
+    rows = np.flatnonzero((graph.items["n_events"] == n_events) & (graph.items["n_nodes"] > 0))
+    assert rows.size
+    let_go(state, rows)
+    state, evicted = evict_items(state)
+    assert evicted.rows.tolist() == rows.tolist()
+    is_cold = (graph.items["flags"] & POOLED > 0) & (graph.items["n_events"] < COLD)
+    assert graph.rates.n[1] == np.count_nonzero(is_cold)
+    expected = np.zeros(len(graph.nodes), int)
+    for item in graph.items[is_cold]:
+        expected[item["nodes"][: item["n_nodes"]]] += 1
+    assert graph.nodes["n_cold"].tolist() == expected.tolist()
 
 
 def test_sums_are_those_of_who_is_left():
@@ -181,6 +232,7 @@ def test_sums_are_those_of_who_is_left():
         for user, slots in taken.items()
         for row, slot in slots.items()
     }
+    graph.counters[MEASURED_AT] = graph.counters[DESCRIBED]
     rows = set()
     for _ in range(4):
         state, evicted = evict_items(state)
@@ -206,6 +258,8 @@ def test_sums_are_those_of_who_is_left():
         assert graph.node_items[node] == len(carriers)
         assert graph.nodes["n_cold"][node] == len(set(carriers) & set(cold))
     assert graph.counters[DESCRIBED] == np.count_nonzero(items["n_nodes"])
+    assert graph.counters[MEASURED_AT] == graph.counters[DESCRIBED]  # a sixteenth more than are left
+    assert graph.rates.total[ALL_ITEMS] == pytest.approx((graph.rates.hazard * alive).sum(), rel=1e-5)
     assert graph.counters[KNOWN_ITEMS] == np.count_nonzero(items["flags"] & KNOWN)
     for clock in range(N_CLOCKS):
         weights = {row: clock_weight_of(graph, clock, row) for row in range(45) if items["n_events"][row]}
@@ -227,6 +281,45 @@ def test_sums_are_those_of_who_is_left():
             age = int(graph.users["n_events"][user] - graph.taken.last[slot])
             assert (int(graph.taken.times[slot]), age) == numbers[user, row]
     assert any(len(history_of(graph, user)) < len(histories[user]) for user in range(n_users))
+
+
+def test_what_a_node_was_to_expect_counts_those_who_leave():
+    """Until now they had their part in it: a node that waited ends where one does that was brought up to the present before."""
+    ends = []
+    for is_settled in (False, True):
+        state = full_state(5, PLAIN._replace(max_items=45))
+        items = state.graph.items.copy()
+        for node in range(state.ids.nodes.n_rows if is_settled else 0):
+            settle(state.graph, node)
+        state, evicted = evict_items(state)
+        (row,) = evicted.rows.tolist()
+        assert items["n_events"][row] < COLD
+        nodes = items["nodes"][row][: items["n_nodes"][row]]
+        assert nodes.size
+        ends.append(
+            [state.graph.nodes[name][nodes] for name in ("cold_event", "cold_taken", "cold_expected")]
+        )
+    for waited, settled in zip(*ends, strict=True):
+        np.testing.assert_allclose(waited, settled, rtol=1e-4)
+
+
+def test_ages_stay_though_the_one_who_goes_was_never_recorded():
+    """A user's set had no room for his last item: when that leaves his history, the others keep their ages, in his events."""
+    graph = empty_graph(PLAIN._replace(max_taken=16, repeats=True))
+    learn_all(graph, [0] * 6 + [1] * 6 + [0], [*range(6), *range(6), 7], range(13))
+    assert set(taken_of(graph, 0)) == set(range(6))
+
+    def ages():
+        return {
+            item: graph.users["n_events"][0] - graph.taken.last[slot]
+            for item, slot in taken_of(graph, 0).items()
+        }
+
+    before, is_gone = ages(), np.zeros(PLAIN.max_items + 1, np.bool_)
+    is_gone[7 + 1] = True
+    removal.leave_users(graph, is_gone, 0, 2, removal.new_scratch())
+    assert history_of(graph, 0) == [5, 4, 3, 2, 1, 0]
+    assert ages() == before
 
 
 def test_the_heaviest_come_up_from_behind():

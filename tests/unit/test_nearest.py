@@ -204,6 +204,12 @@ def test_masses_count_items_that_were_not_looked_at() -> None:
     assert ratios.mean() == pytest.approx(1.0, abs=0.04)
 
 
+def test_where_all_are_equally_far_a_guessed_mass_is_exact() -> None:
+    """At right angles everyone weighs exp(-1 / .12) for everyone: a row counts each of the others once, and not itself."""
+    nearest = filled(np.eye(120, dtype=np.float32), n_exact=30)
+    assert nearest.table.mass[119] == pytest.approx(119 * np.exp(-1 / 0.12), rel=1e-3)
+
+
 def test_crossing_n_exact_moves_a_few_rows_a_put() -> None:
     """The put that crosses the limit does not build a graph of all; rows not moved yet are still found."""
     vectors = vectors_of(120, seed=12)

@@ -104,7 +104,7 @@ def test_likeness_is_the_cosine_of_feature_vectors(state):
 
 
 def test_likeness_of_an_item_to_itself_is_one():
-    """With lengths of today, the user's only item would be as like his interest as can be, and nothing is more."""
+    """With lengths of today, the user's only item would be as like his interest as can be; nothing is more, ever."""
     state, _ = pipeline.step(pipeline.new_state(WITHOUT._replace(repeats=True)), a_log(2, n_views=100))
     for row in range(state.ids.items.n_rows):
         twin = Interests(state.graph, -1)
@@ -117,6 +117,10 @@ def test_likeness_of_an_item_to_itself_is_one():
     stage = last_stage(state.scratch)
     assert state.scratch.likeness[stage[row], : content.NEWEST + 1] == pytest.approx(1.0, abs=1e-4)
     assert state.scratch.likeness[list(stage.values())].max() <= 1.0 + 1e-4
+    state.graph.items["length"] *= np.float32(0.25)  # as if of a much smaller catalog
+    ranked(state, state.ids.users.row("newcomer"))
+    likeness = state.scratch.likeness[list(last_stage(state.scratch).values()), : content.NEWEST + 1]
+    assert likeness.max(axis=0).tolist() == [1.0] * 3
 
 
 def test_scores_are_squared_likeness_times_rate(state):

@@ -8,7 +8,7 @@ from content_twin import last_stage, of_path
 from twins import empty_graph, learn_all, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
-from streamer import pipeline
+from streamer import paths, pipeline
 from streamer.events import Interaction, Profile
 from streamer.graph import FoldSettings
 from streamer.graph.clocks import RENORMALISE
@@ -106,6 +106,35 @@ def test_the_path_is_the_mean_of_the_user_s_segments():
             assert all(row in expected or row in taken_of(graph, user) for row in proposed)
         assert scores == pytest.approx(expected, rel=1e-3, abs=1e-6)
         n_spoke += len(known) > 2
+    assert n_spoke > 4
+
+
+def test_the_heaviest_of_each_segment_are_proposed():
+    """Where no other path is, the last stage holds the sixteen heaviest items of every node of the user, and no others."""
+    without = (*(name for name in paths.NAMES if name != "segment"), "ranker")
+    settings = SETTINGS._replace(repeats=True, explore_share=0.0, without=without)
+    state, n_most = pipeline.step(new_state(settings), a_log(21, n_views=400))[0], 0
+    for user in rows_of_users(state):
+        pipeline.rank_users(state, np.array([user], np.int32), 20)
+        expected = set()
+        for node in state.graph.users[user]["nodes"]:
+            record = state.graph.nodes[node - 1]
+            expected |= set(record["top"][: min(int(record["n_top"]), 16)].tolist()) if node > 0 else set()
+        assert set(last_stage(state.scratch)) == {row for row in expected if not state.graph.unlistable[row]}
+        n_most = max(n_most, len(expected))
+    assert n_most > 16
+
+
+def test_no_item_has_more_than_all_of_its_segment():
+    """Where rounding left a segment less than one of its items, that item's share of it is 1, not more."""
+    state, _ = pipeline.step(new_state(SETTINGS._replace(repeats=True)), a_log(21, n_views=400))
+    state.graph.nodes["mass"] *= np.float32(1e-3)
+    n_spoke = 0
+    for user in rows_of_users(state):
+        pipeline.rank_users(state, np.array([user], np.int32), 20)
+        scores, mass = of_path(state.scratch, "segment")
+        assert max(scores.values()) <= mass
+        n_spoke += mass > 0.0
     assert n_spoke > 4
 
 

@@ -8,7 +8,7 @@ from content_twin import last_stage, of_path, shares
 from twins import history_of, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
-from streamer import pipeline
+from streamer import paths, pipeline
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
 from streamer.graph.scratch import N_ALL, N_LENDING, NEAR
 from streamer.nearest.table import BANDWIDTH
@@ -102,27 +102,51 @@ def test_cold_neighbours_borrow_sequence_evidence(state):
     assert n_lent > 20
 
 
+def near_the_last(state, user):
+    """Near neighbours of the user's last four items."""
+    return {
+        row
+        for owner in history_of(state.graph, user)[: text._N_PROPOSING]
+        for row, similarity in neighbours(state, owner).items()
+        if similarity > text._LEAST
+    }
+
+
+def cold_near_lenders(state):
+    """Cold neighbours of the lenders."""
+    return {
+        row
+        for _, owner in lenders(state)
+        for row, similarity in neighbours(state, owner).items()
+        if similarity > text._LEAST_LENT and state.graph.items[row]["n_events"] < COLD
+    }
+
+
 def test_neighbours_are_proposed(state):
     """Near neighbours of the last four items, and cold neighbours of the lenders, are in the last stage where they may be."""
     graph, n_proposed = state.graph, 0
     for user in rows_of_users(state):
         ranked(state, user)
         stage = last_stage(state.scratch)
-        wanted = {
-            row
-            for owner in history_of(graph, user)[: text._N_PROPOSING]
-            for row, similarity in neighbours(state, owner).items()
-            if similarity > text._LEAST
-        } | {
-            row
-            for _, owner in lenders(state)
-            for row, similarity in neighbours(state, owner).items()
-            if similarity > text._LEAST_LENT and graph.items[row]["n_events"] < COLD
-        }
         taken = set() if graph.repeats else set(taken_of(graph, user))
-        for row in wanted:
+        for row in near_the_last(state, user) | cold_near_lenders(state):
             assert (row in stage) == (not graph.unlistable[row] and row not in taken)
             n_proposed += row in stage
+    assert n_proposed > 50
+
+
+@pytest.mark.parametrize("names", [("text",), ("text", "transfer")])
+def test_nobody_else_is_proposed(names):
+    """Where these paths are all there are, the last stage holds their neighbours and no others."""
+    without = (*(path for path in paths.NAMES if path not in names), "ranker")
+    settings = SETTINGS._replace(repeats=True, explore_share=0.0, without=without)
+    state, n_proposed = pipeline.step(new_state(settings), a_log(11, n_views=400))[0], 0
+    for user in rows_of_users(state):
+        ranked(state, user)
+        wanted = near_the_last(state, user) | (cold_near_lenders(state) if "transfer" in names else set())
+        expected = {row for row in wanted if not state.graph.unlistable[row]}
+        assert set(last_stage(state.scratch)) == expected
+        n_proposed += len(expected)
     assert n_proposed > 50
 
 

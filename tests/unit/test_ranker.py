@@ -237,6 +237,22 @@ def test_first_events_do_not_calibrate():
         assert (after[0] > before[0], after[1] - before[1]) == (n_calibrated > 0, n_calibrated)
 
 
+def test_a_late_event_is_foretold_as_of_the_user_s_last_one():
+    """Time that runs backwards is no gap: the ranker learns from a late event what it does from one without a gap."""
+    learned = []
+    for late_ms in (0, 500_000):
+        state, _ = pipeline.step(new_state(SETTINGS._replace(repeats=True)), a_log(47, n_views=200))
+        row = state.ids.users.row("u3")
+        best = pipeline.rank_users(state, np.array([row], np.int32), 1).items[0, 0]
+        n_updates, time_ms = int(state.ranker.n_updates[0]), int(state.graph.users["last_time_ms"][row])
+        state, info = pipeline.step(
+            state, [Interaction("u3", state.ids.items.id(best), "view", time_ms - late_ms)]
+        )
+        assert state.ranker.n_updates[0] > n_updates
+        learned.append((info.outcomes.rank_mixture[0], *(part.tobytes() for part in state.ranker.weights)))
+    assert learned[0] == learned[1]
+
+
 def test_a_list_that_teaches_is_kept_and_looked_at_again():
     """With fewer items than are kept of a list: every event that was foretold is a list in memory and two steps."""
     log = [Interaction(f"u{n % 5}", f"i{n * n % 7}", "view", n * 10_000) for n in range(60)]

@@ -1,17 +1,18 @@
 """What the ranker sees of a candidate, against plain arithmetic over the rows of the user's last items."""
 
-from math import isnan, log
+from math import exp, isnan, log
 
 import numpy as np
 import pytest
 from twins import clock_weight_of, events_of, history_of, row_of
+from whole_model import SETTINGS, a_log, drawn_tables, new_state, rows_of_users
 
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import FoldSettings
 from streamer.graph.learning import BACKWARD
 from streamer.graph.state import ALL_TIME, BACK, CO, EVENTS, LAG, SEQ
-from streamer.ranker.content import NUMBER_NAMES
+from streamer.ranker.content import NUMBER_NAMES, TEXT_NAMES, VECTOR_NAMES
 from streamer.ranker.evidence import EVIDENCE_NAMES, ORDER_NAMES
 from streamer.ranker.features import FEATURES
 from streamer.ranker.guard import IS_ON
@@ -34,6 +35,8 @@ def state():
     ]
     for user, item, time_ms in zip(users, items, times, strict=True):
         events.append(Interaction(f"u{user}", f"i{item}", "view", time_ms, float(item % 4)))
+    for user, item in (("once", 1), ("twice", 2), ("twice", 1), ("thrice", 1), ("thrice", 0), ("thrice", 2)):
+        events.append(Interaction(user, f"i{item}", "view", times[-1]))
     state, _ = pipeline.step(pipeline.new_state(SIZES), events, 0.0)
     state.ranker.guard[IS_ON] = 1.0
     return state
@@ -140,3 +143,85 @@ def test_features_are_plain_arithmetic(state):
                 if name in seen:
                     seen[name].add(round(value, 2))
     assert min(len(values) for values in seen.values()) > 3
+
+
+@pytest.mark.parametrize("without", [(), ("time",)])
+def test_the_gap_is_a_feature_unless_time_is_switched_off(without):
+    """Two hours since the last event are log(7201) / 15, for the whole list; without time they are none."""
+    views = [Interaction(f"u{n % 3}", f"i{n % 7}", "view", n * 1_000) for n in range(30)]
+    state, _ = pipeline.step(pipeline.new_state(SIZES._replace(repeats=True, without=without)), views, 0.0)
+    state.ranker.guard[IS_ON] = 1.0
+    pipeline.rank_users(state, np.array([0], np.int32), 5, np.array([GAP_MS], np.int64))
+    got = state.ranker.x[FEATURES.index("log_gap"), : state.ranker.n[SHORT]]
+    assert got.size > 5
+    assert got == pytest.approx(0.0 if without else log(7_201) / 15, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Learned and never measured, with texts and a network; the last items have no vector, two others have the same one."""
+    settings = SETTINGS._replace(explore_share=0.0, repeats=True)
+    state, _ = pipeline.step(new_state(settings), a_log(7), 0.0)
+    tables = drawn_tables(7, state.ids.items.n_rows - 6)
+    tables.h[1::2], tables.bias[1::2] = (
+        tables.h[: tables.h.shape[0] // 2 * 2 : 2],
+        tables.bias[: tables.bias.size // 2 * 2 : 2],
+    )
+    state.ranker.guard[IS_ON] = 1.0
+    return state._replace(graph=state.graph._replace(vectors=tables))
+
+
+def described(state, user):
+    """(index among the candidates, item row, name -> feature) of everything on the user's short list."""
+    pipeline.rank_users(state, np.array([user], np.int32), 20)
+    ranker = state.ranker
+    for c in range(int(ranker.n[SHORT])):
+        yield (
+            int(ranker.candidate[c]),
+            int(ranker.row[c]),
+            dict(zip(FEATURES, ranker.x[:, c].tolist(), strict=False)),
+        )
+
+
+def test_texts_are_compared_with_those_of_the_last_items(whole):
+    """Nearness as the paths have it, twice the cosine with the last item's text, and with the last five, fading by .8."""
+    codes, seen = whole.graph.near.vector / 127.0, {name: set() for name in TEXT_NAMES}
+    for user in rows_of_users(whole):
+        past = history_of(whole.graph, user)
+        recent = sum((0.8**k * codes[row] for k, row in enumerate(past[:5])), np.zeros(codes.shape[1]))
+        recent = np.trunc(127 * recent / max(float(np.linalg.norm(recent)), 1e-9)) / 127
+        for index, row, features in described(whole, user) if past else ():
+            near = float(whole.scratch.text[index])
+            expected = (
+                log(near + 0.01) / 4 + 1,
+                *(2 * min(1.0, codes[row] @ text) for text in (codes[past[0]], recent)),
+            )
+            for name, value in zip(TEXT_NAMES, expected, strict=True):
+                assert features[name] == pytest.approx(value, abs=5e-3), (name, user, row)
+                seen[name].add(round(float(value), 1))
+    assert min(len(values) for values in seen.values()) > 3
+
+
+def test_vectors_are_compared_within_the_short_list(whole):
+    """Log-probability among those that have a vector, how much it is over the mixture's among the same, and the place: equals
+    share the better one. Whoever has no vector says nothing."""
+    n_tied = n_without = 0
+    for user in rows_of_users(whole):
+        listed = list(described(whole, user)) if history_of(whole.graph, user) else []
+        affine = {index: float(whole.scratch.affine[index]) for index, _, _ in listed}
+        mixed = {index: float(whole.scratch.mixed[index]) for index, _, _ in listed}
+        there = [index for index, value in affine.items() if value > -np.inf]
+        mass, mass_mixed = sum(exp(affine[i]) for i in there), sum(mixed[i] for i in there)
+        for index, _, features in listed:
+            got = [features[name] for name in VECTOR_NAMES]
+            if index not in there:
+                assert got == [0.0] * 3
+                n_without += 1
+                continue
+            n_better = sum(affine[i] > affine[index] for i in there)
+            n_tied += sum(affine[i] == affine[index] for i in there) > 1
+            log_p = affine[index] - log(mass)
+            part = (log_p - log(mixed[index] / mass_mixed)) / 2
+            expected = [log_p / 4 + 1, max(-3.0, min(3.0, part)), 1 - log(n_better + 1) / 2]
+            assert got == pytest.approx(expected, abs=2e-3)
+    assert min(n_tied, n_without) > 8

@@ -1,7 +1,10 @@
 """The ranker's memory: what is kept of a list, and that a second look at it is an ordinary step."""
 
+from itertools import count
+
 import numpy as np
 import pytest
+from content_twin import scrambled
 from entries import keep, learn, learn_again, score
 
 from streamer.ranker import new_ranker
@@ -65,3 +68,16 @@ def test_the_oldest_list_makes_room():
         keep(ranker, 0)
     assert ranker.memory.n_kept[0] == N_LISTS + 1
     assert ranker.memory.base[:3, 0].tolist() == [N_LISTS + 10, 11, 12]
+
+
+@pytest.mark.parametrize("place", [0, N_LISTS - 1])
+def test_every_list_of_a_full_memory_may_be_drawn(place):
+    """The first and the last place, too: the step is that of the list there, where only it teaches anything."""
+    ranker = new_ranker(N_FEATURES)
+    memory = ranker.memory
+    memory.n_kept[0], memory.n[:], memory.taken[:] = N_LISTS, 2, 1
+    memory.x[place, 3, 1] = 1.0
+    ranker.n_updates[0] = next(n for n in count() if scrambled(n) % N_LISTS == place)
+    learn_again(ranker)
+    assert np.flatnonzero(ranker.weights.linear).tolist() == [3]
+    assert ranker.weights.linear[3] > 0.0

@@ -83,6 +83,20 @@ def test_the_gradient_is_that_of_the_listwise_loss(seed):
         assert abs(expected).max() > 0.05 or name == "bias"
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_gradient_holds_nothing_of_the_list_before(n):
+    """A short list after a long one: the same gradient, to the last bit, as where it is the first one learned."""
+    used, new = filled(9, 23), new_ranker(N_FEATURES)
+    learn_list(used, 4)
+    for own, other in zip(new.weights, used.weights, strict=True):
+        own[...] = other
+    for ranker in (used, new):
+        describe(ranker, np.random.default_rng(10), n)
+        learn_list(ranker, 0)
+    for name, expected in new.gradient._asdict().items():
+        np.testing.assert_array_equal(getattr(used.gradient, name), expected, err_msg=name)
+
+
 def test_two_steps_of_adam_by_hand():
     """Weights and moments after each of two events are Kingma and Ba's algorithm 1 on the gradients at hand."""
     ranker, rng = filled(5), np.random.default_rng(5)

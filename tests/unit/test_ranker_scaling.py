@@ -1,6 +1,7 @@
 """The ranker's scaling: features of any size come out alike, from what earlier lists showed alone."""
 
 import numpy as np
+import pytest
 from entries import scale_list
 
 from streamer.ranker import new_ranker
@@ -10,10 +11,10 @@ from streamer.ranker.state import N_RANKED, SHORT
 N_FEATURES = 8
 
 
-def fill(ranker, rng, mean, spread):
-    """A list of 128 candidates with features of this mean and spread in the scratch."""
-    ranker.n[SHORT] = N_RANKED
-    ranker.x[:, :N_RANKED] = rng.normal(mean, spread, (N_RANKED, N_FEATURES)).T
+def fill(ranker, rng, mean, spread, n=N_RANKED):
+    """A list of so many candidates with features of this mean and spread in the scratch."""
+    ranker.n[SHORT] = n
+    ranker.x[:, :n] = rng.normal(mean, spread, (n, N_FEATURES)).T
 
 
 def test_the_first_list_is_scaled_by_the_first_guess_alone():
@@ -40,21 +41,35 @@ def test_features_of_any_size_come_out_alike():
     assert x.std(axis=1)[3] < 1e-6
 
 
-def test_sums_are_of_raw_features():
-    """What is counted is what the features were before scaling: one candidate in four of each list."""
+@pytest.mark.parametrize("n", [1, 5, 31, 100, N_RANKED])
+def test_sums_are_of_raw_features(n):
+    """What is counted is what the features were before scaling: one candidate in four of each list, however long it is."""
     ranker, rng = new_ranker(N_FEATURES), np.random.default_rng(2)
     raw = []
     for _ in range(3):
-        fill(ranker, rng, 1.0, 2.0)
-        raw.append(ranker.x[:, :N_RANKED:4].T.astype(np.float64))
+        fill(ranker, rng, 1.0, 2.0, n)
+        raw.append(ranker.x[:, :n:4].T.astype(np.float64))
         scale_list(ranker)
     kept = 1.0 - 1.0 / 10_000.0
-    total = sum(x.sum(axis=0) * kept ** (2 - n) for n, x in enumerate(raw))
+    total = sum(x.sum(axis=0) * kept ** (2 - at) for at, x in enumerate(raw))
     np.testing.assert_allclose(ranker.scaling.total, total, rtol=1e-4)
-    n_seen = sum(32 * kept ** (2 - n) for n in range(3))
+    n_seen = sum(-(-n // 4) * kept**at for at in range(3))
     assert abs(ranker.scaling.n[0] - n_seen) < 1e-9
     mean = total / (n_seen + 1000.0)
-    square = sum((x * x).sum(axis=0) * kept ** (2 - n) for n, x in enumerate(raw))
+    square = sum((x * x).sum(axis=0) * kept ** (2 - at) for at, x in enumerate(raw))
     variance = (square + 1000.0 * GUESSED**2) / (n_seen + 1000.0) - mean**2
     np.testing.assert_allclose(ranker.scaling.centre, mean, rtol=1e-4)
     np.testing.assert_allclose(ranker.scaling.factor, SCALED / np.sqrt(variance), rtol=1e-4)
+
+
+def test_what_was_seen_before_fades_with_every_list():
+    """How many candidates, their sum and the sum of their squares: a ten-thousandth of each is lost."""
+    ranker, rng = new_ranker(N_FEATURES), np.random.default_rng(4)
+    scaling, kept = ranker.scaling, 1.0 - 1.0 / 10_000.0
+    scaling.n[:], scaling.total[:], scaling.square[:] = 1e6, 2e6, 3e7
+    fill(ranker, rng, 1.0, 2.0)
+    raw = ranker.x[:, :N_RANKED:4].astype(np.float64)
+    scale_list(ranker)
+    assert abs(scaling.n[0] - (1e6 * kept + 32)) < 1e-6
+    np.testing.assert_allclose(scaling.total, 2e6 * kept + raw.sum(axis=1), rtol=1e-7)
+    np.testing.assert_allclose(scaling.square, 3e7 * kept + (raw * raw).sum(axis=1), rtol=1e-7)

@@ -5,9 +5,20 @@ from math import log2, sqrt
 
 import numpy as np
 import pytest
-from content_twin import nodes_of
+from content_twin import nodes_of, of_path
 from entries import admit_and_clear, choose_best, context_of, top_k
-from twins import COUNTING, NOT_COUNTING, dense_mixture, events_of, fold_all, taken_of
+from twins import (
+    CLOCKS,
+    COUNTING,
+    NOT_COUNTING,
+    clock_weight_of,
+    dense_mixture,
+    events_of,
+    fold_all,
+    history_of,
+    learn_all,
+    taken_of,
+)
 from whole_model import SETTINGS as WHOLE
 from whole_model import a_log, new_state
 
@@ -15,7 +26,7 @@ from streamer import paths, pipeline
 from streamer.events import CatalogItem, Interaction, ItemRetired, Profile
 from streamer.graph import FoldSettings
 from streamer.graph.scratch import DEPTH, N_ALL, N_CHOSEN, N_FINAL, N_PROPOSED, N_SLOTS, new_candidates
-from streamer.graph.state import EVENTS, KNOWN, LANES
+from streamer.graph.state import ALL_TIME, EVENTS, KNOWN, LANES, N_CLOCKS, TOP
 from streamer.outcomes import N_LISTED
 from streamer.paths import LIST_PATHS
 from streamer.ranker.guard import IS_ON
@@ -343,6 +354,39 @@ def test_what_is_left_of_a_clock_is_a_distribution(n_later):
             total = (state.scratch.score[number, final] / state.scratch.mass[number]).sum()
             assert total <= 1.0 + 1e-3, name
     assert ranking.scores[0].sum() <= 1.0 + 1e-3
+
+
+def test_clocks_say_nothing_to_whoever_took_everything():
+    """What is left then is the rounding of large sums, and no item has a part in it."""
+    state, rng = pipeline.new_state(SMALL), np.random.default_rng(13)
+    users = np.repeat(np.arange(8), 150)
+    items = np.concatenate(
+        [rng.permutation(np.append(np.arange(30), rng.integers(0, 30, 120))) for _ in users[::150]]
+    )
+    order = rng.permutation(users.size)
+    learn_all(state.graph, users[order], items[order], range(users.size))
+    for user in range(8):
+        ranked(state, user)
+        assert {name: of_path(state.scratch, name)[1] for name in CLOCKS} == dict.fromkeys(CLOCKS, 0.0)
+
+
+@pytest.mark.parametrize("n_taken", [200, 300])
+def test_what_a_user_took_is_left_out_of_every_clock(n_taken):
+    """All of it; of a user with more than 256 items, what is on a clock's list and, each once, what is among his last items."""
+    state = pipeline.new_state(LARGE)
+    graph, others = state.graph, list(range(400, 400 + TOP)) * 6
+    own = [*range(400, 410), *range(n_taken - 10), *[n_taken - 11] * 3]
+    users = [1] * len(others) + [0] * len(own)
+    learn_all(graph, users, others + own, range(len(users)))
+    ranked(state, 0)
+    taken, last = set(taken_of(graph, 0)), set(history_of(graph, 0))
+    assert len(taken) == n_taken
+    for clock in range(N_CLOCKS):
+        top = set(graph.clocks.top[clock, : graph.clocks.n_top[clock]].tolist())
+        assert clock != ALL_TIME or not last & top
+        counted = taken if n_taken <= 256 else taken & (top | last)
+        expected = sum(clock_weight_of(graph, clock, item) for item in counted)
+        assert state.scratch.taken_weight[clock] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 3, 50, 200])

@@ -114,6 +114,22 @@ def test_hazards_are_takes_by_exposures_shrunk_to_their_row():
     assert n_fitted == 15
 
 
+def test_rates_of_warm_items_are_those_of_their_bins():
+    """From five events on an item's rate is the hazard of its bin, whatever its features: at every edge of every bin."""
+    state, census, n_five = pipeline.new_state(SIZES), Census(), 0
+    for event in a_stream(np.random.default_rng(6), 400):
+        state, _ = pipeline.step(state, [event], 0.0)
+        if not isinstance(event, Interaction):
+            continue
+        census.take(event.item_id)
+        warm = [item for item in census.last if census.n_events[item] >= COLD]
+        if warm and census.now > 2 * rates._FIT_EVERY:
+            expected = [state.graph.rates.hazard[census.bin_of(item)] for item in warm]
+            assert read(state, *warm)[0].tolist() == expected
+            n_five += sum(census.n_events[item] == COLD for item in warm)
+    assert n_five > 50
+
+
 def test_cold_items_of_a_node_equal_a_count():
     """`n_cold` is how many items of the pool carry the node and have fewer than five events, whatever moved where and when."""
     state = pipeline.new_state(SIZES)

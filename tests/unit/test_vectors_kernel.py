@@ -81,6 +81,19 @@ def test_a_user_vector_worked_out_by_hand() -> None:
     np.testing.assert_allclose(from_tables(by_hand(), histories), [both, nobody, newer], rtol=1e-6)
 
 
+def test_an_item_that_lost_its_vector_sends_nothing() -> None:
+    """An evicted item's row stands in the tables until the next round: its bias says that nobody is there."""
+    tables = by_hand()._replace(bias=np.array([-np.inf, 0], np.float32))
+    histories = Examples(
+        target=np.zeros(2, np.int32),
+        items=np.array([[1, 0], [0, -1]], np.int32),
+        gap_s=np.array([[0, 40], [0, 0]], np.float32),
+        z_score=np.full((2, 2), np.nan, np.float32),
+    )
+    expected = [[1000, 2000 + 10 + 200], [1000, 2000]]
+    np.testing.assert_allclose(from_tables(tables, histories), expected, rtol=1e-6)
+
+
 def test_gap_buckets_are_powers_of_two_of_half_a_minute() -> None:
     """Bucket b begins at 30 s x (2^b - 1); what is shorter than nothing counts as nothing; the last one has no end."""
     for gap_s, bucket in (
