@@ -25,7 +25,7 @@ FUNCTIONS = {
     ("streamer/events/decoding.py", "decode"): "decode",
     ("streamer/ids.py", "admit"): "ids",
     ("streamer/ids.py", "admit_many"): "ids",
-    ("streamer/pipeline/batch.py", "_fold_from"): "kernel: rank before each event, learn, ranker",
+    ("streamer/pipeline/run.py", "_fold_from"): "kernel: rank before each event, learn, ranker",
     ("streamer/pipeline/batch.py", "step"): "step, in Python",
     ("streamer/pipeline/rounds.py", "next_round"): "step, in Python",
     ("streamer/pipeline/lists.py", "rank_users"): "rank",
