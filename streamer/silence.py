@@ -1,8 +1,11 @@
 """Where the log ends, although its last offsets are no records: markers of transactions, or what compaction took."""
 
+import logging
 from collections.abc import Mapping
 
 from streamer.ports import Clock, Source, TopicPartition
+
+_log = logging.getLogger("streamer.silence")
 
 QUIET_S = 3.0
 
@@ -11,7 +14,7 @@ class Silence:
     """Whether a reader who hears nothing has heard all.
 
     That nothing comes does not say so: a broker that is away, or just back, is silent, too. So the log is asked, when nothing
-    came for `QUIET_S`.
+    came for `QUIET_S`. Where it holds more, the reader is put there once more: a client that lost its place says nothing.
 
     Args:
         source: Where the reader listens.
@@ -39,5 +42,9 @@ class Silence:
         if self._clock.monotonic_s() - self._since_s < QUIET_S:
             return False
         has_records = self._source.has_records(positions)
+        if has_records:
+            where = {f"{tp.topic}-{tp.partition}": offset for tp, offset in positions.items()}
+            _log.warning("silent_reader", extra={"put_back_to": where})
+            self._source.seek(positions)
         self.broken()
         return not has_records

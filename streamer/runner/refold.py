@@ -71,6 +71,7 @@ class Refolding:
         self._number = after
         self._next: deque[Fold] = deque()
         self._waiting: dict[TopicPartition, deque[Record]] = {}
+        self._full: set[TopicPartition] = set()
         self.n_gone = 0  # records that were folded then, and are not on the log any more
         self.was_cut = False  # there are batches that cannot be repeated
 
@@ -125,8 +126,13 @@ class Refolding:
 
     def _read(self, wanted: TopicPartition) -> bool:
         # never the one that is waited for: a span may be longer than that
-        full = [tp for tp, records in self._waiting.items() if len(records) > MAX_WAITING and tp != wanted]
-        self._source.hold(full)
+        # and once it is full until half of it is gone: to fetch it again costs a round trip
+        self._full = {
+            tp
+            for tp, records in self._waiting.items()
+            if len(records) > (MAX_WAITING // 2 if tp in self._full else MAX_WAITING) and tp != wanted
+        }
+        self._source.hold(self._full)
         records = self._source.poll(_N_RECORDS, 0.01)
         for record in records:
             self._waiting.setdefault(TopicPartition(record.topic, record.partition), deque()).append(record)

@@ -215,6 +215,28 @@ def test_pause_and_resume_lose_nothing(log: Log, opened: Callable[..., Source]) 
         assert offsets == list(range(510 if partition == 0 else 500))
 
 
+def test_a_pause_right_after_the_first_look_loses_nothing(log: Log, opened: Callable[..., Source]) -> None:
+    """As a start does it: before anything came, moved or not, and resumed at once; every partition is read from its place."""
+    first, later = log.topic(8), log.topic(8)
+    for partition in range(8):
+        log.append(first, partition, numbered(3))
+        log.append(later, partition, numbered(3))
+    for sought in (0, 2):
+        source = opened(first, later)
+        source.end_offsets()
+        source.pause([later])
+        source.seek({TopicPartition(later, partition): sought for partition in range(8)})
+        source.hold([TopicPartition(first, 0)])
+        source.resume([later])
+        source.hold([])
+        records = read(source, 8 * (6 - sought))
+        assert source.poll(1, 0.1) == []
+        for topic, n_skipped in ((first, 0), (later, sought)):
+            for partition in range(8):
+                offsets = [r.offset for r in records if (r.topic, r.partition) == (topic, partition)]
+                assert offsets == list(range(n_skipped, 3))
+
+
 def test_retention_that_overtakes_the_reader_shows_as_a_jump(log: Log, opened: Callable[..., Source]) -> None:
     """When the next record is gone, reading goes on at the oldest: offsets jump, and `begin_offsets` says
     that it is a loss."""

@@ -251,6 +251,19 @@ def test_the_end_is_asked_for_until_the_log_answers(clock: ManualClock) -> None:
     assert not silence.is_the_end({TP: 1})
 
 
+def test_a_reader_who_lost_his_place_is_put_back(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He hears nothing of what is there: he is told where to go on. At the end of the log there is nothing to hear."""
+    log = MemoryLog({"interactions": 1})
+    source, sought = MemorySource(log, ["interactions"], "g", clock=clock), list[Any]()
+    monkeypatch.setattr(source, "seek", sought.append)
+    silence = Silence(source, clock)
+    log.append("interactions", 0, None, b"v")
+    for offset in (0, 1):
+        clock.advance(QUIET_S)
+        assert silence.is_the_end({TP: offset}) == (offset == 1)
+    assert sought == [{TP: 0}]
+
+
 # --- intake ---
 
 

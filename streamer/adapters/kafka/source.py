@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from confluent_kafka import (
@@ -44,6 +45,7 @@ _SOURCE_FIXED = {
 _POSITION_LOST = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
 _MIN_PROBE_S = 1.0
 _PROBE_POLL_S = 0.1
+_PLACE, _OFFSET = itemgetter(0, 1), itemgetter(2)  # of a `Record`
 
 
 class KafkaSource:
@@ -80,9 +82,15 @@ class KafkaSource:
         self._timeout_s = timeout_s
         self._metadata_interval_s = metadata_interval_s
         self._metadata_due_s = 0.0
-        self._assigned: set[TopicPartition] = set()
+        self._assigned: set[TopicPartition] = set()  # those of our topics
         self._paused: set[str] = set()
         self._held: set[TopicPartition] = set()
+        # Of these, those that are not fetched now -> where to go on. librdkafka's own pause is not used: one that follows an
+        # assignment closely, or a resume that follows it, may be taken for outdated, and the partition is silent for ever
+        # (its issues 2190 and 5591).
+        self._parked: dict[TopicPartition, int] = {}
+        self._from: dict[TopicPartition, int] = {}  # where fetching began
+        self._last: dict[tuple[str, int], int] = {}  # the record that came last from there
         self._sought: dict[TopicPartition, int] = {}  # the offset that is due, for a while after a seek
         self._came: set[TopicPartition] = set()  # of these, where a record came from since
         self._settled_at_s = 0.0  # monotonic: from then on those need no watching
@@ -125,6 +133,7 @@ class KafkaSource:
                 if message.error() is not None:
                     self._on_message_error(message)
         if n_read:
+            self._last.update(zip(map(_PLACE, records), map(_OFFSET, records), strict=True))
             self._kafka.last_error = None
             if self._unread:
                 self._note_read(records)
@@ -184,16 +193,16 @@ class KafkaSource:
             self._call(self._committing, lambda: self._committer.commit(offsets, self._timeout_s))
 
     def pause(self, topics: Sequence[str]) -> None:
-        """Stop delivering records of these topics until `resume`; what was fetched already waits, too."""
+        """Stop delivering records of these topics until `resume`."""
         self._look_for_partitions()
         self._paused.update(topics)
-        self._consumer.pause(self._partitions_of(topics))
+        self._park()
 
     def resume(self, topics: Sequence[str]) -> None:
         """Deliver the topics again, from where they were paused."""
         self._look_for_partitions()
         self._paused.difference_update(topics)
-        self._consumer.resume(self._partitions_of(topics))
+        self._park()
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Go on reading at these offsets, whatever was fetched; partitions that are not named stay where they are."""
@@ -210,7 +219,7 @@ class KafkaSource:
         self._kafka.passed.update(map(_reading, read))
 
     def _go_to(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in positions])
+        self._unassign(tp for tp in positions if tp not in self._parked)
         self._assign(positions)
 
     def _from_where_sought(self, records: list[Record]) -> list[Record]:
@@ -244,10 +253,8 @@ class KafkaSource:
     def hold(self, partitions: Collection[TopicPartition]) -> None:
         """From now on deliver no records of exactly these partitions, beside those of paused topics."""
         self._look_for_partitions()
-        held_prev, self._held = self._held, self._assigned.intersection(partitions)
-        self._consumer.pause([KafkaPartition(*tp) for tp in self._held - held_prev])
-        freed = (tp for tp in held_prev - self._held if tp.topic not in self._paused)
-        self._consumer.resume([KafkaPartition(*tp) for tp in freed])
+        self._held = self._assigned.intersection(partitions)
+        self._park()
 
     def close(self) -> None:
         """Leave the log. Idempotent."""
@@ -256,12 +263,25 @@ class KafkaSource:
             self._consumer.close()
             self._committer.close()
 
-    def _partitions_of(self, topics: Sequence[str]) -> list[KafkaPartition]:
-        return [
-            KafkaPartition(*tp)
-            for tp in sorted(self._assigned)
-            if tp.topic in topics and tp not in self._held
-        ]
+    def _is_to_wait(self, tp: TopicPartition) -> bool:
+        return tp.topic in self._paused or tp in self._held
+
+    def _park(self) -> None:
+        """Fetch what is to be fetched, and nothing else; what was fetched and not delivered is fetched again later."""
+        waiting = [tp for tp in self._assigned - self._parked.keys() if self._is_to_wait(tp)]
+        self._unassign(waiting)
+        self._parked |= {tp: self._position(tp) for tp in waiting}
+        self._assign({tp: offset for tp, offset in self._parked.items() if not self._is_to_wait(tp)})
+
+    def _position(self, tp: TopicPartition) -> int:
+        """Where the next record comes from."""
+        last = self._last.get(tp)
+        return last + 1 if last is not None else self._from[tp]
+
+    def _unassign(self, partitions: Iterable[TopicPartition]) -> None:
+        gone = [KafkaPartition(*tp) for tp in partitions]
+        if gone:
+            self._consumer.incremental_unassign(gone)
 
     def _look_for_partitions(self, *, reading: bool = False) -> None:
         """Assign what is new: everything on first use, partitions added to a topic later.
@@ -296,10 +316,16 @@ class KafkaSource:
             self._assigned.update(new)
 
     def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._consumer.incremental_assign([KafkaPartition(*tp, offset) for tp, offset in offsets.items()])
-        paused = [KafkaPartition(*tp) for tp in offsets if tp.topic in self._paused or tp in self._held]
-        if paused:
-            self._consumer.pause(paused)
+        """Fetch these, none of which is fetched now, from there; those that are to wait later."""
+        going = {tp: offset for tp, offset in offsets.items() if not self._is_to_wait(tp)}
+        self._parked |= {tp: offset for tp, offset in offsets.items() if tp not in going}
+        for tp in going:
+            self._parked.pop(tp, None)
+        for tp in offsets:
+            self._last.pop(tp, None)
+        self._from.update(offsets)
+        if going:
+            self._consumer.incremental_assign([KafkaPartition(*tp, offset) for tp, offset in going.items()])
 
     def _partitions_on_kafka(self) -> tuple[set[TopicPartition], list[str]]:
         """All partitions of our topics, and the topics that Kafka does not know."""
