@@ -8,6 +8,7 @@ from streamer.ports import Clock, Source, TopicPartition
 _log = logging.getLogger("streamer.silence")
 
 QUIET_S = 3.0
+_MOST_DOUBLED = 4  # times that this is doubled, while nothing comes of being put back
 
 
 class Silence:
@@ -24,14 +25,15 @@ class Silence:
     def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
         self._clock = clock
-        self._since_s = clock.monotonic_s()
+        self.broken()
 
     def broken(self) -> None:
         """Something came, or the reader waits for something else from now on."""
         self._since_s = self._clock.monotonic_s()
+        self._n_put_back = 0
 
     def is_the_end(self, positions: Mapping[TopicPartition, int]) -> bool:
-        """Whether there is no record at or behind these offsets; asked at most once in `QUIET_S`.
+        """Whether there is no record at or behind these offsets; asked at most once in `QUIET_S`, and ever less often.
 
         Args:
             positions: What the reader waits for.
@@ -39,12 +41,14 @@ class Silence:
         Raises:
             Unavailable: the log does not answer; the call may be repeated.
         """
-        if self._clock.monotonic_s() - self._since_s < QUIET_S:
+        # a log that is merely slow must have the time to answer a reader who was put back
+        if self._clock.monotonic_s() - self._since_s < QUIET_S * 2 ** min(self._n_put_back, _MOST_DOUBLED):
             return False
         has_records = self._source.has_records(positions)
         if has_records:
             where = {f"{tp.topic}-{tp.partition}": offset for tp, offset in positions.items()}
             _log.warning("silent_reader", extra={"put_back_to": where})
             self._source.seek(positions)
-        self.broken()
+            self._n_put_back += 1
+        self._since_s = self._clock.monotonic_s()
         return not has_records
