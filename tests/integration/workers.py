@@ -57,7 +57,9 @@ class Worker:
         """What it has logged since its last start."""
         with self.log_path.open("rb") as log:
             log.seek(self.n_log_bytes)
-            return [json.loads(line) for line in log.read().splitlines() if line.startswith(b"{")]
+            lines = log.read().splitlines(keepends=True)
+            # the last one may be half written yet, or for ever
+            return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"\n")]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event; fails when the worker has ended."""
