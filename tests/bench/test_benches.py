@@ -65,7 +65,7 @@ def test_stages_of_a_profile():
     """The innermost function that is known names the stage; threads that wait, or are not ours, do not count."""
     lines = [
         "main (/x/streamer/cli.py:1);Runner._turn (/x/streamer/runner/loop.py:9);decode (/x/streamer/events/decoding.py:3) 5",
-        "Runner._turn (/x/streamer/runner/loop.py:9);_Batch._fold_from (/x/streamer/pipeline/batch.py:2) 7",
+        "Runner._turn (/x/streamer/runner/loop.py:9);Run._fold_from (/x/streamer/pipeline/run.py:2) 7",
         "Runner._turn (/x/streamer/runner/loop.py:9);json (/usr/json.py:2) 2",
         "run (/usr/threading.py:1);select (/usr/selectors.py:4) 100",
         "_work (/x/streamer/embedding/background.py:1);Condition.wait (/usr/threading.py:3) 100",
