@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from entries import draw_unshown
-from twins import taken_of
+from twins import paths_but, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
 from streamer import paths, pipeline
@@ -120,7 +120,7 @@ def test_measured_ranks_are_places_on_the_explored_list(is_on):
 @pytest.mark.parametrize(("path", "n_items"), [("fresh", 12), ("popularity", 12), ("popularity", 5)])
 def test_an_item_that_may_be_explored_has_the_rank_that_was_shown(path, n_items):
     """One of nine that nobody took: where they head the list it stays there, else it is the tenth, or none of a short list."""
-    others = (*(name for name in paths.NAMES if name != path), "ranker", "content")
+    others = (*paths_but(path), "ranker", "content")
     views = [Interaction(f"u{n % 3}", f"i{n % n_items}", "view", n) for n in range(6 * n_items)]
     news = [CatalogItem(item_id=f"new{n}", timestamp_ms=0) for n in range(9)]
     settings = SETTINGS._replace(explore_share=1.0, repeats=True, without=others)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from content_twin import last_stage, of_path
+from twins import paths_but
 
-from streamer import paths, pipeline
+from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import FoldSettings
 from streamer.paths import category
@@ -17,7 +18,7 @@ ALONE = FoldSettings(
     n_neighbours=16,
     repeats=True,
     explore_share=0.0,
-    without=(*(name for name in paths.NAMES if name != "category"), "ranker", "content"),
+    without=(*paths_but("category"), "ranker", "content"),
 )
 
 

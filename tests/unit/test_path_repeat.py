@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 from content_twin import of_path
+from twins import paths_but
 
-from streamer import paths, pipeline
+from streamer import pipeline
 from streamer.events import Interaction
 from streamer.graph import FoldSettings
 
 SIZES = FoldSettings(
     max_items=16, max_users=8, max_nodes=4, max_taken=256, n_neighbours=16, repeats=True, explore_share=0.0
 )
-ALONE = SIZES._replace(without=(*(name for name in paths.NAMES if name != "repeat"), "ranker", "content"))
+ALONE = SIZES._replace(without=(*paths_but("repeat"), "ranker", "content"))
 
 
 def worth_after(items, settings):

@@ -5,10 +5,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from content_twin import last_stage, of_path
-from twins import empty_graph, learn_all, taken_of
+from twins import empty_graph, learn_all, paths_but, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
-from streamer import paths, pipeline
+from streamer import pipeline
 from streamer.events import Interaction, Profile
 from streamer.graph import FoldSettings
 from streamer.graph.clocks import RENORMALISE
@@ -111,7 +111,7 @@ def test_the_path_is_the_mean_of_the_user_s_segments():
 
 def test_the_heaviest_of_each_segment_are_proposed():
     """Where no other path is, the last stage holds the sixteen heaviest items of every node of the user, and no others."""
-    without = (*(name for name in paths.NAMES if name != "segment"), "ranker")
+    without = (*paths_but("segment"), "ranker")
     settings = SETTINGS._replace(repeats=True, explore_share=0.0, without=without)
     state, n_most = pipeline.step(new_state(settings), a_log(21, n_views=400))[0], 0
     for user in rows_of_users(state):

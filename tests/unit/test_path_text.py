@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from content_twin import last_stage, of_path, shares
-from twins import history_of, taken_of
+from twins import history_of, paths_but, taken_of
 from whole_model import SETTINGS, a_log, new_state, rows_of_users
 
-from streamer import paths, pipeline
+from streamer import pipeline
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
 from streamer.graph.scratch import N_ALL, N_LENDING, NEAR
 from streamer.nearest.table import BANDWIDTH
@@ -138,7 +138,7 @@ def test_neighbours_are_proposed(state):
 @pytest.mark.parametrize("names", [("text",), ("text", "transfer")])
 def test_nobody_else_is_proposed(names):
     """Where these paths are all there are, the last stage holds their neighbours and no others."""
-    without = (*(path for path in paths.NAMES if path not in names), "ranker")
+    without = (*paths_but(*names), "ranker")
     settings = SETTINGS._replace(repeats=True, explore_share=0.0, without=without)
     state, n_proposed = pipeline.step(new_state(settings), a_log(11, n_views=400))[0], 0
     for user in rows_of_users(state):

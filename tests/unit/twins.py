@@ -182,13 +182,20 @@ CLOCKS = {
     trending.name(half_life, audience): clock
     for clock, (half_life, audience) in enumerate(zip(HALF_LIVES, AUDIENCES, strict=True))
 }
+
+
+def paths_but(*names):
+    """Every path but these, to be switched off."""
+    return tuple(name for name in paths.NAMES if name not in names)
+
+
 # The paths that count events, which `DensePaths` knows; the others have twins in tests of their own.
 COUNTING = (
     *(path.name for path in paths.EVIDENCE_PATHS),
     *CLOCKS,
     *("fresh", "category", "repeat"),
 )
-NOT_COUNTING = (*(name for name in paths.NAMES if name not in COUNTING), "ranker", "content")
+NOT_COUNTING = (*paths_but(*COUNTING), "ranker", "content")
 
 # Evidence paths: (column, damped by popularity, sharpened).
 EVIDENCE = {
