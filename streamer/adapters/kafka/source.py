@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -82,15 +82,13 @@ class KafkaSource:
         self._timeout_s = timeout_s
         self._metadata_interval_s = metadata_interval_s
         self._metadata_due_s = 0.0
-        self._assigned: set[TopicPartition] = set()  # those of our topics
+        self._known: set[TopicPartition] = set()  # all of our topics
         self._paused: set[str] = set()
         self._held: set[TopicPartition] = set()
-        # Of these, those that are not fetched now -> where to go on. librdkafka's own pause is not used: one that follows an
-        # assignment closely, or a resume that follows it, may be taken for outdated, and the partition is silent for ever
-        # (its issues 2190 and 5591).
-        self._parked: dict[TopicPartition, int] = {}
-        self._from: dict[TopicPartition, int] = {}  # where fetching began
-        self._last: dict[tuple[str, int], int] = {}  # the record that came last from there
+        # Of these, those that are assigned to librdkafka. Its own pause is not used: one that follows an assignment closely, or
+        # a resume that follows it, may be taken for outdated, and the partition is silent for ever (its issues 2190 and 5591).
+        self._fetched: set[TopicPartition] = set()
+        self._last: dict[tuple[str, int], int] = {}  # the offset before the one that is due
         self._sought: dict[TopicPartition, int] = {}  # the offset that is due, for a while after a seek
         self._came: set[TopicPartition] = set()  # of these, where a record came from since
         self._settled_at_s = 0.0  # monotonic: from then on those need no watching
@@ -128,12 +126,13 @@ class KafkaSource:
         n_read = len(records)
         if self._sought:
             records = self._from_where_sought(records)
+        # before the errors: a lost position goes back to the beginning
+        self._last.update(zip(map(_PLACE, records), map(_OFFSET, records), strict=True))
         if n_read <= len(more):
             for message in (first, *more):
                 if message.error() is not None:
                     self._on_message_error(message)
         if n_read:
-            self._last.update(zip(map(_PLACE, records), map(_OFFSET, records), strict=True))
             self._kafka.last_error = None
             if self._unread:
                 self._note_read(records)
@@ -181,7 +180,7 @@ class KafkaSource:
     def committed(self) -> dict[TopicPartition, int]:
         """Committed positions of our group; partitions without one are left out."""
         self._look_for_partitions()
-        asked = [KafkaPartition(*tp) for tp in self._assigned]
+        asked = [KafkaPartition(*tp) for tp in self._known]
         found = self._call(self._asking, lambda: self._committer.committed(asked, self._timeout_s))
         return {tp: offset for tp, offset in found.items() if offset >= 0}
 
@@ -196,18 +195,18 @@ class KafkaSource:
         """Stop delivering records of these topics until `resume`."""
         self._look_for_partitions()
         self._paused.update(topics)
-        self._park()
+        self._fetch()
 
     def resume(self, topics: Sequence[str]) -> None:
         """Deliver the topics again, from where they were paused."""
         self._look_for_partitions()
         self._paused.difference_update(topics)
-        self._park()
+        self._fetch()
 
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Go on reading at these offsets, whatever was fetched; partitions that are not named stay where they are."""
         self._look_for_partitions()
-        known = {tp: offset for tp, offset in positions.items() if tp in self._assigned}
+        known = {tp: offset for tp, offset in positions.items() if tp in self._known}
         self._sought.update(known)
         self._came.difference_update(known)
         self._settled_at_s = time.monotonic() + self._timeout_s
@@ -219,8 +218,8 @@ class KafkaSource:
         self._kafka.passed.update(map(_reading, read))
 
     def _go_to(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._unassign(tp for tp in positions if tp not in self._parked)
-        self._assign(positions)
+        self._unassign(self._fetched & positions.keys())
+        self._fetch_from(positions)
 
     def _from_where_sought(self, records: list[Record]) -> list[Record]:
         """Without records from before the offset that is due.
@@ -253,8 +252,8 @@ class KafkaSource:
     def hold(self, partitions: Collection[TopicPartition]) -> None:
         """From now on deliver no records of exactly these partitions, beside those of paused topics."""
         self._look_for_partitions()
-        self._held = self._assigned.intersection(partitions)
-        self._park()
+        self._held = self._known.intersection(partitions)
+        self._fetch()
 
     def close(self) -> None:
         """Leave the log. Idempotent."""
@@ -266,22 +265,24 @@ class KafkaSource:
     def _is_to_wait(self, tp: TopicPartition) -> bool:
         return tp.topic in self._paused or tp in self._held
 
-    def _park(self) -> None:
+    def _fetch_from(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go on there, now or once they are not to wait any more; none of these is fetched now."""
+        self._last.update((tp, offset - 1) for tp, offset in offsets.items())
+        self._fetch()
+
+    def _fetch(self) -> None:
         """Fetch what is to be fetched, and nothing else; what was fetched and not delivered is fetched again later."""
-        waiting = [tp for tp in self._assigned - self._parked.keys() if self._is_to_wait(tp)]
-        self._unassign(waiting)
-        self._parked |= {tp: self._position(tp) for tp in waiting}
-        self._assign({tp: offset for tp, offset in self._parked.items() if not self._is_to_wait(tp)})
+        wanted = {tp for tp in self._known if not self._is_to_wait(tp)}
+        self._unassign(self._fetched - wanted)
+        new = wanted - self._fetched
+        if new:
+            self._consumer.incremental_assign([KafkaPartition(*tp, self._last[tp] + 1) for tp in new])
+            self._fetched |= new
 
-    def _position(self, tp: TopicPartition) -> int:
-        """Where the next record comes from."""
-        last = self._last.get(tp)
-        return last + 1 if last is not None else self._from[tp]
-
-    def _unassign(self, partitions: Iterable[TopicPartition]) -> None:
-        gone = [KafkaPartition(*tp) for tp in partitions]
-        if gone:
-            self._consumer.incremental_unassign(gone)
+    def _unassign(self, partitions: Collection[TopicPartition]) -> None:
+        if partitions:
+            self._consumer.incremental_unassign([KafkaPartition(*tp) for tp in partitions])
+            self._fetched -= set(partitions)
 
     def _look_for_partitions(self, *, reading: bool = False) -> None:
         """Assign what is new: everything on first use, partitions added to a topic later.
@@ -293,14 +294,14 @@ class KafkaSource:
         if self._closed:
             raise Unavailable(f"Kafka at {self._kafka.bootstrap}: the source is closed")
         now_s = time.monotonic()
-        if self._assigned and now_s < self._metadata_due_s:
+        if self._known and now_s < self._metadata_due_s:
             return
         self._metadata_due_s = now_s + self._metadata_interval_s
         present, missing = set[TopicPartition](), list[str]()
         try:
             present, missing = self._partitions_on_kafka()
         except Unavailable:
-            if not (self._assigned and reading):
+            if not (self._known and reading):
                 raise
         if missing:
             self._metadata_due_s = now_s  # ask again at the next call, and until it is there
@@ -310,22 +311,10 @@ class KafkaSource:
                 f"{topics} {names} {do} not exist on {self._kafka.bootstrap}; create {them} (the README has the commands), or "
                 "name others by the settings topic_..."
             )
-        new = sorted(present - self._assigned)
+        new = sorted(present - self._known)
         if new:
-            self._assign(dict.fromkeys(new, OFFSET_BEGINNING))
-            self._assigned.update(new)
-
-    def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Fetch these, none of which is fetched now, from there; those that are to wait later."""
-        going = {tp: offset for tp, offset in offsets.items() if not self._is_to_wait(tp)}
-        self._parked |= {tp: offset for tp, offset in offsets.items() if tp not in going}
-        for tp in going:
-            self._parked.pop(tp, None)
-        for tp in offsets:
-            self._last.pop(tp, None)
-        self._from.update(offsets)
-        if going:
-            self._consumer.incremental_assign([KafkaPartition(*tp, offset) for tp, offset in going.items()])
+            self._known.update(new)
+            self._fetch_from(dict.fromkeys(new, OFFSET_BEGINNING))
 
     def _partitions_on_kafka(self) -> tuple[set[TopicPartition], list[str]]:
         """All partitions of our topics, and the topics that Kafka does not know."""
@@ -346,7 +335,7 @@ class KafkaSource:
         try:
             metadata = self._consumer.list_topics(topic, timeout_s).topics[topic]
         except KafkaException as exc:
-            if not self._assigned:
+            if not self._known:
                 # Lets librdkafka tell `on_error` why. Nothing is assigned yet, so no record comes with it.
                 self._consumer.poll(0)
             self._kafka.fail(f"no answer within {timeout_s:g} s", exc.args[0], exc)
@@ -357,7 +346,7 @@ class KafkaSource:
     def _offsets(self, which: int, doing: str) -> dict[TopicPartition, int]:
         self._look_for_partitions()
         # By time, where the times -1 and -2 mean end and begin: one request a broker, not one a partition.
-        asked = [KafkaPartition(*tp, which) for tp in self._assigned]
+        asked = [KafkaPartition(*tp, which) for tp in self._known]
         return self._call(doing, lambda: self._consumer.offsets_for_times(asked, self._timeout_s))
 
     def _call(
