@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -11,24 +11,14 @@ import typer
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.cli.dlq import Wanted, opened
+from streamer.cli.dlq_since import Named, Since, named_by, read, read_since
 from streamer.cli.log_reading import records_until
 from streamer.config import Settings
-from streamer.erased import ErasedUsers
 from streamer.errors import DataError, InvalidEvent
-from streamer.events import (
-    MAX_MESSAGE_BYTES,
-    Event,
-    Interaction,
-    Profile,
-    UserErased,
-    decode,
-    id_problem,
-    is_null,
-    too_early,
-)
+from streamer.events import MAX_MESSAGE_BYTES, Event, id_problem, too_early
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
 from streamer.log import printable
-from streamer.ports import Sink, Source
+from streamer.ports import Sink, Source, TopicPartition
 
 _TIMEOUT_S = 10.0
 
@@ -48,20 +38,13 @@ class Repair(NamedTuple):
     key: bytes | None  # None: the key as it came
 
 
-class _Outgoing(NamedTuple):
-    """A message as it would be sent."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-
-
 def replay(
     settings: Settings, wanted: Wanted, repair: Repair | None, n_most: int, *, again: bool
 ) -> Replayed:
     """Send letters back to the topics they came from; tell of each that is not sent, and why.
 
-    What this version would refuse once more is sent where it is named alone: a newer worker may know better.
+    What this version would refuse once more, and what a newer record of the same item or profile has replaced, is sent where it
+    is named alone: a newer worker may know better, and so may whoever names it.
 
     Letters of users who were erased since the message came to the log are left out, as far as the log of profiles still has the
     tombstone. That spares dead messages; what keeps an erased user out is the header with the time of the message, by which every
@@ -77,83 +60,155 @@ def replay(
         Unavailable: Kafka is away; what was sent before is on the log, and has its note.
     """
     bootstrap, config = settings.require_kafka(), settings.kafka_config
+    keyed_topics = [settings.topic_catalog, settings.topic_profiles]
     with (
-        closing(opened(settings)) as source,
-        closing(KafkaSource(bootstrap, [settings.topic_profiles], settings.group, config=config)) as profiles,
+        closing(opened(settings)) as letters,
+        closing(KafkaSource(bootstrap, keyed_topics, settings.group, config=config)) as keyed,
         closing(KafkaSink(bootstrap, config=config, timeout_s=_TIMEOUT_S)) as sink,
     ):
-        erased = erased_by(settings, profiles)
-        return replay_from(settings, source, sink, wanted, repair, n_most, again=again, erased=erased)
+        return Replay(settings, letters, keyed, sink, repair).run(wanted, n_most, again=again)
 
 
-def erased_by(settings: Settings, profiles: Source) -> ErasedUsers:
-    """Who was erased, and when, by the tombstones that are still on the log.
+class Replay:
+    """Letters, one after the other, on their way back.
 
     Args:
-        profiles: Reads the topic of profiles.
+        letters: Reads the topic of dead letters.
+        keyed: Reads the topics of the catalog and of profiles.
+        sink: Where messages are sent, and the notes that they were.
+        repair: See `replay`.
+        tell: Gets a sentence for each letter that is not sent, or sent against advice.
+        now_ms: The log's own time of what is sent now.
     """
-    erased = ErasedUsers(settings.max_erased)
-    for record in records_until(profiles, profiles.end_offsets()):
-        if is_null(record.value):
-            event = _read(settings, record.topic, record.key, record.value)
-            if isinstance(event, UserErased):
-                erased.note(event.user_id, record.timestamp_ms)
-    return erased
 
+    def __init__(
+        self,
+        settings: Settings,
+        letters: Source,
+        keyed: Source,
+        sink: Sink,
+        repair: Repair | None,
+        *,
+        tell: Callable[[str], None] = lambda line: typer.echo(printable(line), err=True),
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._settings = settings
+        self._letters = letters
+        self._keyed = keyed
+        self._sink = sink
+        self._repair = repair
+        self._tell = tell
+        self._now_ms = now_ms
+        self._replays = Replays()
+        self._kinds = settings.kinds()
 
-def replay_from(
-    settings: Settings,
-    source: Source,
-    sink: Sink,
-    wanted: Wanted,
-    repair: Repair | None,
-    n_most: int,
-    *,
-    again: bool,
-    erased: ErasedUsers,
-    tell: Callable[[str], None] = lambda line: typer.echo(printable(line), err=True),
-    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-) -> Replayed:
-    """As `replay`, with these ports."""
-    end = source.end_offsets()
-    replays = Replays()
-    for record in records_until(source, end):
-        replays.take(record)
-    n_sent = n_left = n_before = 0
-    missing = set(wanted.places)
-    for record in records_until(source, end):
-        letter = letter_of(record)
-        if letter is None or not wanted.has(letter):
-            continue
-        if n_sent >= n_most:
-            tell(f"{n_most} were sent, and there are more: run it again, or raise --limit")
-            return Replayed(n_sent, n_left + 1, n_before)
-        missing.discard(letter.place)
-        if replays.n_sent(letter) and not (again or wanted.places):
-            n_before += 1
-            continue
-        why = replays.why_not(letter, settings.kinds(), is_repaired=repair is not None, again=again)
-        if why is None:
-            outgoing = _outgoing(letter, repair)
-            event = _read(settings, *outgoing)
-            refused = _refusal(settings, event, now_ms())
-            will = f"this version of streamer will refuse it: {refused}"
-            if _is_of_erased(settings, outgoing, event, letter.log_ms, erased):
-                why = "its user was erased after it was written"
-            elif refused is not None and not wanted.places:
-                why = f"{will}; repair it, or name it to send it all the same"
-            elif refused is not None:
-                tell(f"letter {letter.place}: {will}")
+    def run(self, wanted: Wanted, n_most: int, *, again: bool) -> Replayed:
+        """As `replay`, from here to there. Once."""
+        end = self._letters.end_offsets()
+        since = read_since(self._settings, self._keyed, self._look_through(end, wanted))
+        n_sent = n_left = n_before = 0
+        missing = set(wanted.places)
+        for letter in self._wanted(end, wanted):
+            if n_sent >= n_most:
+                self._tell(f"{n_most} were sent, and there are more: run it again, or raise --limit")
+                return Replayed(n_sent, n_left + 1, n_before)
+            missing.discard(letter.place)
+            if self._replays.n_sent(letter) and not (again or wanted.places):
+                n_before += 1
+                continue
+            why = self._why_not(letter, since, is_named=bool(wanted.places), again=again)
+            if why is None:
+                self._send(letter)
+                n_sent += 1
+            else:
+                self._tell(f"letter {letter.place}: {why}; not sent")
+                n_left += 1
+        if missing:
+            raise DataError(f"there is no letter at {', '.join(map(str, sorted(missing)))}")
+        return Replayed(n_sent, n_left, n_before)
+
+    def _look_through(self, end: Mapping[TopicPartition, int], wanted: Wanted) -> set[Named]:
+        """Learn what was replayed before; whom the letters that are wanted are about."""
+        about = set[Named]()
+        for record in records_until(self._letters, end):
+            self._replays.take(record)
+            letter = letter_of(record)
+            if letter is not None and wanted.has(letter) and self._is_ours(letter):
+                named = self._read(letter).named
+                about |= {named} if named is not None else set()
+        return about
+
+    def _wanted(self, end: Mapping[TopicPartition, int], wanted: Wanted) -> Iterator[Letter]:
+        for record in records_until(self._letters, end):
+            letter = letter_of(record)
+            if letter is not None and wanted.has(letter):
+                yield letter
+
+    def _why_not(self, letter: Letter, since: Since, *, is_named: bool, again: bool) -> str | None:
+        """Why this letter is not sent, as the end of "letter 0:7: ..."; None when it is, maybe against advice."""
+        is_repaired = self._repair is not None
+        why = self._replays.why_not(letter, self._kinds, is_repaired=is_repaired, again=again)
         if why is not None:
-            n_left += 1
-            tell(f"letter {letter.place}: {why}; not sent")
-            continue
-        _send(settings, sink, letter, repair, replays.next_attempt(letter))
-        replays.sent(letter)
-        n_sent += 1
-    if missing:
-        raise DataError(f"there is no letter at {', '.join(map(str, sorted(missing)))}")
-    return Replayed(n_sent, n_left, n_before)
+            return why
+        outgoing = self._read(letter)
+        if outgoing.named is not None and since.is_erased(outgoing.named, letter.log_ms):
+            return "its user was erased after it was written"
+        against = self._refusal(outgoing)
+        if (
+            against is None
+            and outgoing.named is not None
+            and since.is_outdated(outgoing.named, letter.log_ms)
+        ):
+            against = f"a newer record of {outgoing.named.id!r} is on the log, and this one would replace it"
+        if against is None:
+            return None
+        if not is_named:
+            return f"{against}; repair it, or name it to send it all the same"
+        self._tell(f"letter {letter.place}: {against}")
+        return None
+
+    def _refusal(self, outgoing: "_Outgoing") -> str | None:
+        """Why a worker of this version will not take it; None: it will."""
+        event = outgoing.event
+        # its time on the log is about now: what came too early may have become true
+        refused = (
+            event
+            if isinstance(event, InvalidEvent)
+            else too_early(event, self._now_ms(), self._settings.max_skew_s * 1000)
+        )
+        return f"this version of streamer will refuse it: {refused}" if refused is not None else None
+
+    def _send(self, letter: Letter) -> None:
+        outgoing, attempt = self._read(letter), self._replays.next_attempt(letter)
+        self._sink.send(outgoing.topic, outgoing.key, outgoing.value, replay_headers(letter, attempt))
+        # The note comes after the message, so a crash between them can send it twice and never lose it.
+        self._sink.flush(_TIMEOUT_S)
+        dead_letters = self._settings.topic_dead_letters
+        self._sink.send(dead_letters, letter.key, None, note_headers(letter, attempt))
+        self._sink.flush(_TIMEOUT_S)
+        self._replays.sent(letter)
+
+    def _is_ours(self, letter: Letter) -> bool:
+        return letter.origin is not None and letter.origin.topic in self._kinds
+
+    def _read(self, letter: Letter) -> "_Outgoing":
+        """A letter of a topic of ours as it would be sent."""
+        assert letter.origin is not None  # noqa: S101  `why_not` and `_is_ours` have seen to it
+        topic, key, value = letter.origin.topic, letter.key, letter.value
+        if self._repair is not None:
+            key, value = self._repair.key if self._repair.key is not None else key, self._repair.value
+        event = read(self._kinds[topic], key, value)
+        return _Outgoing(topic, key, value, event, named_by(self._kinds[topic], key, event))
+
+
+class _Outgoing(NamedTuple):
+    """A message as it would be sent, and what a worker would make of it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    event: Event | InvalidEvent
+    named: Named | None
 
 
 def repair_of(file: Path | None, key: str | None) -> Repair | None:
@@ -174,52 +229,3 @@ def repair_of(file: Path | None, key: str | None) -> Repair | None:
     except OSError as exc:
         raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
     return Repair(value.rstrip(b"\r\n"), key.encode() if key is not None else None)
-
-
-def _send(
-    settings: Settings,
-    sink: Sink,
-    letter: Letter,
-    repair: Repair | None,
-    attempt: int,
-) -> None:
-    topic, key, value = _outgoing(letter, repair)
-    sink.send(topic, key, value, replay_headers(letter, attempt))
-    # The note comes after the message, so a crash between them can send it twice and never lose it.
-    sink.flush(_TIMEOUT_S)
-    sink.send(settings.topic_dead_letters, letter.key, None, note_headers(letter, attempt))
-    sink.flush(_TIMEOUT_S)
-
-
-def _refusal(settings: Settings, event: Event | InvalidEvent, now_ms: int) -> InvalidEvent | None:
-    """Why a worker of this version will not take it; None: it will."""
-    if isinstance(event, InvalidEvent):
-        return event
-    # its time on the log is about now: what came too early may have become true
-    return too_early(event, now_ms, settings.max_skew_s * 1000)
-
-
-def _outgoing(letter: Letter, repair: Repair | None) -> _Outgoing:
-    assert letter.origin is not None  # noqa: S101  `why_not` has seen to it
-    if repair is None:
-        return _Outgoing(letter.origin.topic, letter.key, letter.value)
-    return _Outgoing(letter.origin.topic, repair.key if repair.key is not None else letter.key, repair.value)
-
-
-def _is_of_erased(
-    settings: Settings, message: _Outgoing, event: Event | InvalidEvent, log_ms: int, erased: ErasedUsers
-) -> bool:
-    """Whether this is about a user who was erased since: by what it says, and by its key where it says nothing."""
-    if not isinstance(event, InvalidEvent):
-        return isinstance(event, Interaction | Profile) and erased.covers(event.user_id, log_ms)
-    if settings.kinds()[message.topic] not in ("interactions", "profiles") or message.key is None:
-        return False
-    return erased.covers(message.key.decode("utf-8", "replace"), log_ms)
-
-
-def _read(settings: Settings, topic: str, key: bytes | None, value: bytes | None) -> Event | InvalidEvent:
-    """What a worker makes of a message."""
-    try:
-        return decode(settings.kinds()[topic], key, value)
-    except InvalidEvent as exc:
-        return exc

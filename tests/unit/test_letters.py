@@ -7,7 +7,7 @@ import pytest
 
 from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink, MemorySource
 from streamer.cli.dlq import Counts, Wanted, head, overview, place_of
-from streamer.cli.dlq_replay import Repair, Replayed, erased_by, replay_from
+from streamer.cli.dlq_replay import Repair, Replay, Replayed
 from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, Unavailable
 from streamer.letters import LOG_MS, Letter, Lineage, Place, letter_of, lineage_of, log_ms_of
@@ -40,10 +40,10 @@ class Office:
         self.learned: list[Any] = []
         self.told: list[str] = []
         outgoing = Outgoing(MemorySink(self.log), lambda _, action: action())
-        positions = Positions({TopicPartition("interactions", 0): 0}, {})
+        positions = Positions({TopicPartition(topic, 0): 0 for topic in ("interactions", "catalog")}, {})
         telemetry = Telemetry(ManualClock())
         self._intake = Intake(SETTINGS, positions, outgoing, dict, lambda _: None, telemetry)
-        self._source = MemorySource(self.log, ["interactions"], "g", clock=ManualClock())
+        self._source = MemorySource(self.log, ["interactions", "catalog"], "g", clock=ManualClock())
 
     def work(self) -> None:
         """The worker reads what there is."""
@@ -52,9 +52,9 @@ class Office:
         self._intake.take(records, admitted)
         self.learned += admitted.events
 
-    def write(self, value: bytes | None, key: bytes | None = b"u") -> None:
+    def write(self, value: bytes | None, key: bytes | None = b"u", topic: str = "interactions") -> None:
         """A producer writes, and the worker reads."""
-        self.log.append("interactions", 0, key, value)
+        self.log.append(topic, 0, key, value)
         self.work()
 
     def write_early(self, n: int, user_id: str = "u") -> None:
@@ -79,18 +79,10 @@ class Office:
         meant = Wanted(places=frozenset(map(place_of, places)), **wanted)
         self.told.clear()
         try:
-            return replay_from(
-                SETTINGS,
-                source,
-                MemorySink(self.log),
-                meant,
-                repair,
-                n_most,
-                again=again,
-                erased=erased_by(SETTINGS, MemorySource(self.log, ["profiles"], "g", clock=ManualClock())),
-                tell=self.told.append,
-                now_ms=self.clock.now_ms,
-            )
+            keyed = MemorySource(self.log, ["catalog", "profiles"], "g", clock=ManualClock())
+            sink, told = MemorySink(self.log), self.told.append
+            replay = Replay(SETTINGS, source, keyed, sink, repair, tell=told, now_ms=self.clock.now_ms)
+            return replay.run(meant, n_most, again=again)
         finally:
             self.work()
 
@@ -348,3 +340,50 @@ def test_a_message_is_as_old_as_it_first_was(office: Office) -> None:
     for written, known in ((b"5", 5), (b"%d" % (NOW_MS + 1), NOW_MS), (b"-5", NOW_MS), (b"x", NOW_MS)):
         assert log_ms_of(Record("t", 0, 0, NOW_MS, None, b"", ((LOG_MS, written),))) == known
     assert log_ms_of(Record("t", 0, 0, -1, None, b"", ((LOG_MS, b"5"),))) == -1
+
+
+# --- items and profiles that were written again since ---
+
+LAMP = {"item_id": "lamp", "title": "Lamp"}
+
+
+def a_record_of_the_next_hour(office: Office) -> None:
+    """A catalog record with a clock that is ahead: a letter, and right as it is an hour later."""
+    ahead = json.dumps({**LAMP, "timestamp": NOW_MS + HOUR_S * 1000}).encode()
+    office.write(ahead, b"lamp", topic="catalog")
+    assert office.letters()[0].reason == "future"
+    office.clock.advance(HOUR_S)
+
+
+@pytest.mark.parametrize(
+    "since",
+    [None, json.dumps({**LAMP, "title": "Lamp, green", "timestamp": NOW_MS}).encode()],
+    ids=["retired", "described again"],
+)
+def test_a_letter_replaces_no_newer_record_unless_it_is_named(office: Office, since: bytes | None) -> None:
+    """The last record of an item counts, so a replay would bring back what was retired, or an older title."""
+    a_record_of_the_next_hour(office)
+    office.write(since, b"lamp", topic="catalog")
+    assert office.replay(reason="future") == (0, 1, 0)
+    assert "a newer record of 'lamp' is on the log" in office.told[0]
+    assert office.replay("0:0") == (1, 0, 0)
+    assert "a newer record of 'lamp' is on the log" in office.told[0]
+
+
+def test_what_nobody_could_use_replaces_nothing(office: Office) -> None:
+    """A newer record that became a letter itself, and one of another item, keep nobody from going back."""
+    a_record_of_the_next_hour(office)
+    office.write(b"{", b"lamp", topic="catalog")
+    office.write(
+        json.dumps({**LAMP, "item_id": "pen", "timestamp": NOW_MS}).encode(), b"pen", topic="catalog"
+    )
+    assert office.replay(reason="future") == (1, 0, 0)
+
+
+def test_a_letter_that_went_back_does_not_stand_in_its_own_way(office: Office) -> None:
+    """Its replay is the newest record of its item, and carries the time at which it first came."""
+    a_record_of_the_next_hour(office)
+    assert office.replay(reason="future") == (1, 0, 0)
+    office.clock.advance(1)
+    assert office.replay("0:0", again=True) == (1, 0, 0)
+    assert office.told == []
