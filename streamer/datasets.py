@@ -7,7 +7,8 @@ A set is a directory with `events.csv` and `items.csv`, and if it likes `users.c
 - items: item_id, title, text, categories (`|` between), then further columns.
 - users: user_id, then further columns.
 
-A further column whose every value is a finite number is numerical, any other is categorical. Columns that
+A further column whose every value is a finite number, or one of the words for "unknown" (NA, NaN, null, ...), is numerical, any
+other is categorical. Columns that
 were read off at the time of the dump, or over the whole span, know the future of the events before it; they
 are never used.
 """
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamer.errors import DataError, InvalidEvent
-from streamer.events import MAX_TIMESTAMP_MS, Kind, decode, id_problem
+from streamer.events import MAX_TIMESTAMP_MS, Kind, decode, id_problem, user_id_problem
 
 INTERACTION_TYPE = "interaction"  # the sets do not say what kind of interaction it was
 MAX_LINE_CHARS = 262_144  # a file without line ends must not fill the memory
@@ -36,7 +37,8 @@ MAX_SIDE_FILE_CHARS = 1 << 30  # items and users are held in memory; a gzip bomb
 
 _FUTURE_SUFFIXES = ("_at_dump", "_unix")
 _FUTURE_COLUMNS = frozenset({"price_median"})
-_RENAMED = {"price_first": "price"}
+_RENAMED = {"price_first": "price", "categories": "category"}
+_UNKNOWN = frozenset({"na", "n/a", "nan", "null", "none"})  # as tables of numbers write it, whatever the case
 _ITEM_TEXT_COLUMNS = frozenset({"title", "text", "categories"})
 _EVENT_COLUMNS = ("user_id", "item_id", "value", "timestamp")
 
@@ -158,9 +160,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     line = 1
     try:
         with (
-            gzip.open(path, "rt", encoding="utf-8", newline="")
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
             if path.suffix == ".gz"
-            else path.open("r", encoding="utf-8", newline="")
+            else path.open("r", encoding="utf-8-sig", newline="")
         ) as file:
             reader = csv.reader(_lines(file, path), strict=True)
             for row in reader:
@@ -202,11 +204,15 @@ def _cell(row: list[str], index: int, path: Path, line: int) -> str:
     return row[index]
 
 
-_id_problem = lru_cache(maxsize=65_536)(id_problem)  # the same few thousand ids come again and again
+# the same few thousand ids come again and again
+_ID_PROBLEMS = {
+    "user_id": lru_cache(maxsize=65_536)(user_id_problem),
+    "item_id": lru_cache(maxsize=65_536)(id_problem),
+}
 
 
 def _checked_id(text: str, column: str, path: Path, line: int) -> str:
-    problem = _id_problem(text)
+    problem = _ID_PROBLEMS[column](text)
     if problem is not None:
         raise DataError(f"{path}:{line}: expected {column} to be an id, got {problem}")
     return text
@@ -225,6 +231,10 @@ def _finite(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _is_unknown(text: str) -> bool:
+    return not text or text.lower() in _UNKNOWN
 
 
 def _interactions(name: str, path: Path, n_interactions: int) -> Iterator[tuple[str, Message]]:
@@ -260,6 +270,7 @@ def _read_side_file(path: Path, id_column: str) -> dict[str, Row]:
     """Id -> row, in file order."""
     rows = _rows(path)
     columns = _header(path, rows, (id_column,))
+    _check_fields(path, columns)
     at_id = columns.index(id_column)
     table: dict[str, Row] = {}
     n_chars = 0
@@ -278,6 +289,18 @@ def _read_side_file(path: Path, id_column: str) -> dict[str, Row]:
     return table
 
 
+def _check_fields(path: Path, columns: list[str]) -> None:
+    """Raise a DataError where two columns would be one field."""
+    columns_of: dict[str, str] = {}
+    for column in filter(_usable, columns):
+        field = _RENAMED.get(column, column)
+        if field in columns_of:
+            raise DataError(
+                f"{path}:1: columns {columns_of[field]} and {column} are both the field {field!r}; leave one out"
+            )
+        columns_of[field] = column
+
+
 def _usable(column: str) -> bool:
     return column not in _FUTURE_COLUMNS and not column.endswith(_FUTURE_SUFFIXES)
 
@@ -291,13 +314,18 @@ def _feature_columns(rows: dict[str, Row], apart: frozenset[str]) -> tuple[list[
         for column in columns
         # Ids of makers and the like are names that happen to be written in digits.
         if not column.endswith("_id")
-        and all(_finite(row[column]) is not None for row in rows.values() if row[column])
+        and all(_finite(row[column]) is not None for row in rows.values() if not _is_unknown(row[column]))
+        and any(not _is_unknown(row[column]) for row in rows.values())
     ]
     return numerical, [column for column in columns if column not in numerical]
 
 
 def _features(row: Row, numerical: list[str], categorical: list[str]) -> dict[str, Any]:
-    numbers = {_RENAMED.get(column, column): float(row[column]) for column in numerical if row[column]}
+    numbers = {
+        _RENAMED.get(column, column): float(row[column])
+        for column in numerical
+        if not _is_unknown(row[column])
+    }
     values = {_RENAMED.get(column, column): [row[column]] for column in categorical if row[column]}
     return {"categorical": values, "numerical": numbers}
 

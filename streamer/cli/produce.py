@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import msgspec
+import xxhash
 
 from streamer.adapters.kafka import KafkaSink
 from streamer.config import Settings
@@ -27,6 +28,7 @@ from streamer.events import (
 _TIMEOUT_S = 10.0
 _MAX_TOLD = 20  # invalid lines that get a sentence each: a file in another format has a million of them
 _MAX_EXCERPT = 40  # characters of a line
+_MAX_EVENT_IDS = 200_000  # remembered: what is wrong with them shows in the first lines
 
 
 class _Line(NamedTuple):
@@ -45,7 +47,7 @@ def produce(
         topic: A topic of events, by its name, or by the kind of events on it.
         file: One JSON object a line; empty lines are skipped. None and "-": stdin.
         strict: Read everything first, and send nothing when a line is invalid.
-        complain: Gets a sentence for each invalid line, up to a limit, and for each field that is ignored.
+        complain: Gets a sentence for each invalid line, up to a limit, and for what is valid and hardly meant.
 
     Returns:
         How many lines were sent, how many were invalid.
@@ -63,25 +65,27 @@ def produce(
     sink = KafkaSink(settings.require_kafka(), config=settings.kafka_config, timeout_s=_TIMEOUT_S)
     n_sent = n_invalid = 0
     kept: list[_Line] = []
-    with _open(file) as lines:
-        for line in _checked(lines, kind, _Ignored(complain), settings.max_skew_s * 1000):
-            if isinstance(line, str):
-                n_invalid += 1
-                if n_invalid <= _MAX_TOLD:
-                    complain(line)
-            elif strict:
-                kept.append(line)
-            else:
+    try:
+        with _open(file) as lines:
+            for line in _checked(lines, kind, _Looks(complain), settings.max_skew_s * 1000):
+                if isinstance(line, str):
+                    n_invalid += 1
+                    if n_invalid <= _MAX_TOLD:
+                        complain(line)
+                elif strict:
+                    kept.append(line)
+                else:
+                    sink.send(topic, line.key, line.value)
+                    n_sent += 1
+        if n_invalid > _MAX_TOLD:
+            complain(f"and {n_invalid - _MAX_TOLD} more lines like these; not sent")
+        if not n_invalid:
+            for line in kept:
                 sink.send(topic, line.key, line.value)
                 n_sent += 1
-    if n_invalid > _MAX_TOLD:
-        complain(f"and {n_invalid - _MAX_TOLD} more lines like these; not sent")
-    if not n_invalid:
-        for line in kept:
-            sink.send(topic, line.key, line.value)
-            n_sent += 1
-    if n_sent:
-        sink.close()
+    finally:
+        if n_sent:  # also those before a Ctrl-C, which are still in the queue
+            sink.close()
     return n_sent, n_invalid
 
 
@@ -105,15 +109,24 @@ def _open(file: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":
         raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
 
 
-class _Ignored:
-    """Tells of fields that the contract does not name, once each: a name with a typing error is silence otherwise."""
+class _Looks:
+    """Tells what the contract allows and is hardly meant, of each kind once: silence would hide it until somebody misses events."""
 
     def __init__(self, complain: Callable[[str], None]) -> None:
         self._complain = complain
         self._told: set[str] = set()
+        self._events: dict[int, tuple[int, str, str]] = {}  # by hash of the event id: line, user, item
+        self._tells_ids = True
 
-    def look(self, number: int, fields: dict[str, Any], event: OutsideEvent) -> None:
-        """At the fields of one line."""
+    def look(self, number: int, line: bytes, event: OutsideEvent) -> None:
+        """At one line, and the event that it is."""
+        self._look_for_unknown_fields(number, line, event)
+        if isinstance(event, Interaction) and event.event_id and self._tells_ids:
+            self._look_for_shared_id(number, event)
+
+    def _look_for_unknown_fields(self, number: int, line: bytes, event: OutsideEvent) -> None:
+        """A name with a typing error."""
+        fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])  # the names: values may be anything
         known = {field.encode_name for field in msgspec.structs.fields(type(event))}
         for name in fields.keys() - known - self._told:
             if len(self._told) < _MAX_TOLD:
@@ -121,8 +134,22 @@ class _Ignored:
                 names = ", ".join(sorted(known))
                 self._complain(f"line {number}: {name[:_MAX_EXCERPT]!r} is ignored: it is none of {names}")
 
+    def _look_for_shared_id(self, number: int, event: Interaction) -> None:
+        """An id of an order, or a count a user, in place of one of its own: all but the first event would be duplicates."""
+        key = xxhash.xxh3_64_intdigest(event.event_id.encode())
+        first, *whom = self._events.get(key, (0, "", ""))
+        if first and whom != [event.user_id, event.item_id]:
+            self._tells_ids = False
+            self._complain(
+                f"line {number}: event_id {event.event_id[:_MAX_EXCERPT]!r} is that of line {first}, which is another event: of "
+                "those with one id the first alone is learned. An id must be unique over all users and items; leave it out "
+                "where there is none"
+            )
+        elif not first and len(self._events) < _MAX_EVENT_IDS:
+            self._events[key] = number, event.user_id, event.item_id
 
-def _checked(lines: BinaryIO, kind: Kind, ignored: _Ignored, max_skew_ms: int) -> Iterator[_Line | str]:
+
+def _checked(lines: BinaryIO, kind: Kind, looks: _Looks, max_skew_ms: int) -> Iterator[_Line | str]:
     """A line that can be sent, or a sentence about one that cannot."""
     for number, line in enumerate(_lines(lines), start=1):
         if not line.strip():
@@ -136,7 +163,7 @@ def _checked(lines: BinaryIO, kind: Kind, ignored: _Ignored, max_skew_ms: int) -
         except InvalidEvent as exc:
             yield f"line {number}: {_why_not(line, kind, exc)}; not sent"
             continue
-        ignored.look(number, msgspec.json.decode(line), event)
+        looks.look(number, line, event)
         if is_in_seconds(event, line):
             when = getattr(event, "timestamp_ms", 0)
             day = time.strftime("%Y-%m-%d", time.gmtime(when / 1000))

@@ -260,3 +260,33 @@ def test_any_set_keeps_the_log_order_and_the_contract(
             before = [e.item_id for e in decoded[:at] if hasattr(e, "event_id")]
             assert before[-1] == item_id
             assert before.count(item_id) == 1
+
+
+def test_what_tables_write_for_an_unknown_number_is_none(tmp_path: Path) -> None:
+    """One such cell must not turn a column of numbers into names."""
+    items = "item_id,title,price,size\ntea,Tea,3.5,NA\ncup,Cup,nan,N/A\n"
+    dataset = load(write_set(tmp_path / "shop", items=items), catalog_first=True)
+    tea, cup = bodies(dataset, "catalog")
+    assert (tea["numerical"], cup["numerical"]) == ({"price": 3.5}, {})
+    assert cup["categorical"] == {"size": ["N/A"]}
+
+
+@pytest.mark.parametrize("columns", ["price,price_first", "category,categories"])
+def test_two_columns_of_one_field_are_refused(tmp_path: Path, columns: str) -> None:
+    """One would replace the other in silence."""
+    directory = write_set(tmp_path / "shop", items=f"item_id,title,{columns}\ntea,Tea,1,2\n")
+    with pytest.raises(DataError, match=r"items\.csv:1: columns .* are both the field"):
+        load(directory, catalog_first=True)
+
+
+def test_a_reserved_user_id_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Here, where file and line are known, and not by the fold."""
+    directory = write_set(tmp_path / "shop", events=EVENTS + "__streamer_x,tea,1,230\n")
+    with pytest.raises(DataError, match=r"events\.csv:6: .* reserved"):
+        list(load(directory, catalog_first=True).messages())
+
+
+def test_a_table_of_excel_is_read(tmp_path: Path) -> None:
+    """Its byte order mark is no part of the first column's name."""
+    directory = write_set(tmp_path / "shop", events="\ufeff" + EVENTS)
+    assert load(directory, catalog_first=True).n_interactions == 4

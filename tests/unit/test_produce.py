@@ -4,7 +4,7 @@ import io
 import json
 import time
 
-from streamer.cli.produce import _checked, _Ignored, _Line, _lines
+from streamer.cli.produce import _checked, _Line, _lines, _Looks
 from streamer.events import MAX_MESSAGE_BYTES, Kind
 
 HOUR_MS = 3_600_000
@@ -12,7 +12,7 @@ HOUR_MS = 3_600_000
 
 def outcomes(kind: Kind, *lines: bytes) -> list[str]:
     """Of each line what is said of it; "" where it is sent."""
-    found = _checked(io.BytesIO(b"\n".join(lines)), kind, _Ignored([].append), max_skew_ms=HOUR_MS)
+    found = _checked(io.BytesIO(b"\n".join(lines)), kind, _Looks([].append), max_skew_ms=HOUR_MS)
     return ["" if isinstance(one, _Line) else one for one in found]
 
 
@@ -45,3 +45,29 @@ def test_a_line_that_is_null_says_what_to_do_instead() -> None:
     )
     assert "streamer erase" in user
     assert "required" in outcomes("catalog", b"{}")[0]
+
+
+def told(*lines: bytes) -> list[str]:
+    """What is said beside the lines, all of which are sent."""
+    said: list[str] = []
+    found = _checked(io.BytesIO(b"\n".join(lines)), "interactions", _Looks(said.append), max_skew_ms=HOUR_MS)
+    assert all(isinstance(one, _Line) for one in found)
+    return said
+
+
+def test_a_field_that_nobody_reads_may_hold_anything() -> None:
+    """Its name is told; a number that no double can hold, deep in it, is the producer's own."""
+    (said,) = told(
+        b'{"user_id":"u","item_id":"i","type":"view","timestamp":1,"seen":{"by":[1e400]}}',
+        b'{"user_id":"u","item_id":"i","type":"view","timestamp":2,"seen":1e400}',
+    )
+    assert said.startswith("line 1: 'seen' is ignored")
+
+
+def test_an_event_id_that_two_events_share_is_told_once() -> None:
+    """An order's id on each of its lines, as it stands in most shops: the worker would learn its first line alone."""
+    base = {"user_id": "u", "type": "purchase", "timestamp": 1, "event_id": "order-1"}
+    lines = [json.dumps({**base, "item_id": item}).encode() for item in ("a", "a", "b", "c")]
+    (said,) = told(*lines)
+    assert said.startswith("line 3: event_id 'order-1' is that of line 1, which is another event")
+    assert told(*(line.replace(b"order-1", b"") for line in lines)) == []
