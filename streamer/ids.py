@@ -48,6 +48,9 @@ class IdTable:
 
     Args:
         max_rows: Rows of the table that these ids name.
+
+    Attributes:
+        n_refused: Times that a newcomer found no room since this table was made; not part of the state.
     """
 
     def __init__(self, max_rows: int) -> None:
@@ -56,23 +59,29 @@ class IdTable:
         self._id_of: list[str | None] = []
         self._released: list[int] = []
         self.is_full = False
+        self.n_refused = 0
 
     def row(self, outside_id: str) -> int:
         """Row of an id, -1 when it has none. Never adds one."""
         return self._row_of.get(outside_id, -1)
 
-    def admit(self, outside_id: str) -> int:
-        """Row of an id, a new one if need be; -1 when the table is full."""
+    def admit(self, outside_id: str, n_most: int | None = None) -> int:
+        """Row of an id, a new one if need be; -1 when the table is full.
+
+        Args:
+            n_most: A newcomer gets only one of the first so many rows, and leaves the others free. None: any.
+        """
         row = self._row_of.get(outside_id, -1)
         if row >= 0:
             return row
         if self._released:
             row = self._released.pop()
             self._id_of[row] = outside_id
-        elif len(self._id_of) < self._max_rows:
+        elif len(self._id_of) < (self._max_rows if n_most is None else n_most):
             row = len(self._id_of)
             self._id_of.append(outside_id)
         else:
+            self.n_refused += 1
             return -1
         self._row_of[outside_id] = row
         self.is_full = not self._released and len(self._id_of) == self._max_rows

@@ -110,7 +110,7 @@ def _open(file: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":
 
 
 class _Looks:
-    """Tells what the contract allows and is hardly meant, of each kind once: silence would hide it until somebody misses events."""
+    """Tells once, of each kind, what the contract allows and is hardly meant: else it shows when somebody misses events."""
 
     def __init__(self, complain: Callable[[str], None]) -> None:
         self._complain = complain

@@ -37,6 +37,11 @@ class Room:
         self.n_bytes += n_bytes_of(value)
         return True
 
+    def give_back(self, values: Collection[str]) -> None:
+        """Forget values that were taken."""
+        self.n_left += len(values)
+        self.n_bytes -= sum(map(n_bytes_of, values))
+
 
 class CategoricalField:
     """Counts of the values of a categorical field.

@@ -8,6 +8,7 @@ import xxhash
 
 from streamer.encode.drift import Drift
 from streamer.encode.fields import Fields
+from streamer.encode.names import CONTEXT
 from streamer.encode.words import Words
 from streamer.events import CatalogItem, Profile
 
@@ -67,7 +68,7 @@ class Encoders:
         self._ignore = ignore
         self._catalog = Fields("", max_fields, max_values, ignore)
         self._profiles = Fields("profile:", max_fields, max_values, ignore)
-        self._contexts = Fields("context:", max_fields, max_values, ignore)
+        self._contexts = Fields(CONTEXT, max_fields, max_values, ignore)
         self._words = Words(max_values)
 
     @property
@@ -100,8 +101,8 @@ class Encoders:
     def context(self, fields: Mapping[str, str | float]) -> tuple[str, ...]:
         """Learn from the context of an interaction, then name its nodes: "context:device=mobile".
 
-        Only the first 4 fields are looked at. Made for the hot path: a value costs a look-up, a number is mostly
-        placed without being learned.
+        Only the first 4 fields are looked at, and of these the first 2 that find a row are kept. Made for the hot path: a value
+        costs a look-up, a number is mostly placed without being learned.
         """
         if not fields or "context" in self._ignore:
             return ()
@@ -113,6 +114,11 @@ class Encoders:
         self._catalog.changes.clear()
         self._profiles.changes.clear()
         return drifts
+
+    @property
+    def n_fields_refused(self) -> int:
+        """Times that a record had a field for which there was no room."""
+        return sum(fields.n_refused for fields in (self._catalog, self._profiles, self._contexts))
 
     def n_bytes(self) -> int:
         """About how many bytes the state takes in memory."""

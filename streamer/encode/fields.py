@@ -7,11 +7,13 @@ from typing import Any
 
 from streamer.encode.categorical import CategoricalField, Room
 from streamer.encode.drift import Drift, Means
-from streamer.encode.names import MISSING, escaped, missing_number_name, pool_name
+from streamer.encode.names import CONTEXT, MISSING, escaped, missing_number_name, pool_name
 from streamer.encode.numerical import NumericalField
 
 BYTES_A_FIELD = 16_000
 """Of a field's own: points of quantiles, windows of drift detectors, running moments."""
+_RARE_FIELD = 100
+"""A field is rare that fewer than one record in so many had."""
 MAX_CHANGES = 256
 """Changes kept until they are taken; the oldest give way."""
 
@@ -19,7 +21,8 @@ MAX_CHANGES = 256
 class Fields:
     """The fields of one kind of record, in the order in which they were first seen.
 
-    Fields beyond `max_fields` are refused for good, so that which fields count does not depend on what comes later.
+    Beyond `max_fields` a new one takes the place of the one that fewest records had, if fewer than one in a hundred had that, so
+    that a record of made-up fields does not take all places for ever; else it is refused.
 
     Args:
         prefix: In front of field names in node names: "", "profile:" or "context:".
@@ -35,7 +38,7 @@ class Fields:
         self.numerical: dict[str, NumericalField] = {}
         self.changes: list[Drift] = []
         self._prefix = prefix
-        self._watched = prefix != "context:"  # of context only what is cheap
+        self._watched = prefix != CONTEXT  # of context only what is cheap
         self._max_fields = max_fields
         self._max_values = max_values
         self._ignore = ignore
@@ -153,8 +156,19 @@ class Fields:
     def _may_add(self) -> bool:
         if len(self.categorical) + len(self.numerical) < self._max_fields:
             return True
-        self.n_refused += 1
-        return False
+        kinds: tuple[Mapping[str, CategoricalField | NumericalField], ...] = (
+            self.categorical,
+            self.numerical,
+        )
+        n_seen, name = min((field.n_seen, name) for fields in kinds for name, field in fields.items())
+        if _RARE_FIELD * n_seen >= self.n_records:
+            self.n_refused += 1
+            return False
+        if name in self.categorical:
+            self._room.give_back(self.categorical.pop(name).counts)
+        else:
+            del self.numerical[name]
+        return True
 
     def _categorical(self, name: str) -> CategoricalField | None:
         field = self.categorical.get(name)

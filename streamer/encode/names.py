@@ -11,6 +11,8 @@ or like an escape ("%") gets a "%" in front.
 
 _ESCAPES = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%=#~:"})
 
+CONTEXT = "context:"
+WORD = "word~"
 RARE = "__rare__"
 MISSING = "__missing__"
 
@@ -47,4 +49,4 @@ def missing_number_name(stem: str) -> str:
 
 def word_name(word: str) -> str:
     """Name of a word's node: "word~hanging"."""
-    return f"word~{word}"
+    return f"{WORD}{word}"

@@ -6,11 +6,17 @@ from itertools import islice
 import numpy as np
 
 from streamer import nearest
+from streamer.encode.names import CONTEXT, WORD
 from streamer.events import CatalogItem
 from streamer.graph.catalog import move_to_nodes
 from streamer.graph.state import EVENTS, NODES, POOLED
 from streamer.pipeline.state import N_EXACT, State
 from streamer.texts import content_key, content_of
+
+# Share of the nodes' table beyond which no new node of a kind is admitted. A row is never given back, so what is new in every
+# record (numbers of models among the words, ids in a context) would fill it for good, and categories and profiles go without.
+_WORDS_UP_TO = 0.5
+_CONTEXTS_UP_TO = 0.75
 
 
 def give_features(state: State, item_row: int, event: CatalogItem) -> State:
@@ -74,5 +80,14 @@ def _give_text(state: State, item_row: int, event: CatalogItem) -> State:
 
 def _admit_nodes(state: State, names: Iterable[str], n_most: int) -> list[int]:
     """Rows of the first names that find room. A row is never given back, so none is given to a name that is not used."""
-    admitted = (row for name in names if (row := state.ids.nodes.admit(name)) >= 0)
+    admitted = (row for name in names if (row := _admit_node(state, name)) >= 0)
     return list(islice(admitted, n_most))
+
+
+def _admit_node(state: State, name: str) -> int:
+    n_most = state.settings.max_nodes
+    if name.startswith(WORD):
+        n_most = int(_WORDS_UP_TO * n_most)
+    elif name.startswith(CONTEXT):
+        n_most = int(_CONTEXTS_UP_TO * n_most)
+    return state.ids.nodes.admit(name, n_most)

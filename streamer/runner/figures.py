@@ -36,12 +36,13 @@ class Figures:
         self._cold_lists = ColdLists()
         self._n_counted_shown = self._n_measured_shown = 0
         self._n_rounds_shown = self._n_late_shown = 0
-        self._n_forgotten_shown = 0
+        self._n_forgotten_shown = self._n_nodes_refused_shown = self._n_fields_refused_shown = 0
 
     def restored(self, state: State) -> None:
         """The fold goes on from this state: none of its items is news."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
         self._n_forgotten_shown = state.erased.n_forgotten
+        self._n_fields_refused_shown = state.encoders.n_fields_refused
 
     def folded(self, info: StepInfo, received_s: float, *, is_serving: bool, is_live: bool) -> None:
         """A batch was folded that came at `received_s` of the monotonic clock.
@@ -90,12 +91,14 @@ class Figures:
         self._show_measured(state, scoreboard)
         self._show_learned(state, trainer)
         self._show_forgotten(state.erased.n_forgotten)
+        self._show_refused(state.ids.nodes.n_refused, state.encoders.n_fields_refused)
         for path, weight in pipeline.path_weights(state).items():
             telemetry.path_weight.labels(path).set(weight)
         for table, n_bytes in pipeline.table_bytes(state).items():
             telemetry.table_bytes.labels(table).set(n_bytes)
         telemetry.users.set(len(state.ids.users) - len(state.segments))
         telemetry.items.set(len(state.ids.items))
+        telemetry.nodes.set(len(state.ids.nodes))
         if self._cold_lists.share is not None:
             telemetry.cold_list_share.set(self._cold_lists.share)
 
@@ -128,6 +131,18 @@ class Figures:
             )
         self._telemetry.erased_forgotten.inc(n_forgotten - self._n_forgotten_shown)
         self._n_forgotten_shown = n_forgotten
+
+    def _show_refused(self, n_nodes: int, n_fields: int) -> None:
+        """Of features; told of the first of each: the events count all the same, and nothing else would tell."""
+        if n_nodes and not self._n_nodes_refused_shown:
+            hint = "max_nodes, or what of it new words or contexts may take, is used up: what is new in a record is left out"
+            _log.warning("nodes_refused", extra={"hint": hint})
+        if n_fields and not self._n_fields_refused_shown:
+            hint = "a kind of record has more than 64 fields: new ones are left out; streamer:encoders in Redis names the others"
+            _log.warning("fields_refused", extra={"hint": hint})
+        self._telemetry.nodes_refused.inc(n_nodes - self._n_nodes_refused_shown)
+        self._telemetry.fields_refused.inc(n_fields - self._n_fields_refused_shown)
+        self._n_nodes_refused_shown, self._n_fields_refused_shown = n_nodes, n_fields
 
     def _show_measured(self, state: State, scoreboard: Scoreboard) -> None:
         telemetry = self._telemetry

@@ -165,6 +165,7 @@ class Telemetry:
         self.table_bytes = g("table_bytes", "Memory of a table of the model, bytes", "table")
         self.users = g("users", "Users the model knows")
         self.items = g("items", "Items the model knows")
+        self.nodes = g("nodes", "Values, bins and words that the model knows, of max_nodes")
         self.catching_up = g("catching_up", "1 while a start reads what is on the log already, else 0")
         self.last_batch = g("last_batch_timestamp_seconds", "When the last batch was done, epoch seconds")
         self.catching_up.set(1)
@@ -223,6 +224,14 @@ class Telemetry:
             "item_off_lists_seconds",
             "From items being retired to the last list that held one of them being acknowledged by Redis, seconds",
             WAIT_BUCKETS_S,
+        )
+        self.nodes_refused = c(
+            "nodes_refused_total",
+            "Times a value, bin or word of a record was left out, since max_nodes, or the share of its kind, was used up",
+        )
+        self.fields_refused = c(
+            "fields_refused_total",
+            "Times a field of a record was left out, since there were 64 others of its kind",
         )
         self.erased_forgotten = c(
             "erased_forgotten_total",

@@ -277,7 +277,7 @@ def test_numbers_of_contexts_are_learned_sparsely():
 # Bounds and switches.
 
 
-def test_fields_beyond_the_cap_are_refused_for_good():
+def test_fields_beyond_the_cap_are_refused():
     """Both kinds share the cap; each kind of record has its own."""
     encoders = Encoders(max_fields=2)
     encoders.item(record(categorical={"a": ["x"]}, numerical={"b": 1.0}))
@@ -285,6 +285,24 @@ def test_fields_beyond_the_cap_are_refused_for_good():
     assert (features.categories, features.bins) == (("a=x",), ("b#0",))
     assert encoders.readable()["catalog"]["n_fields_refused"] == 2
     assert encoders.profile(profile(categorical={"c": ["x"]})) == ("profile:c=x",)
+
+
+def test_a_record_of_made_up_fields_does_not_take_all_places_for_ever():
+    """What fewer than one record in a hundred had makes way for what comes now; what most have stays, with all it learned."""
+    encoders = Encoders(max_fields=8)
+    encoders.item(record(categorical={"kind": ["x"]}, numerical={f"attr_{n}": 1.0 for n in range(7)}))
+    assert encoders.n_fields_refused == 0
+    for n in range(200):
+        features = encoders.item(
+            record(categorical={"kind": ["x"], "brand": ["a"]}, numerical={"price": n % 7})
+        )
+    assert features.categories == ("kind=x", "brand=a")
+    assert features.bins[0].startswith("price#")
+    assert 0 < encoders.n_fields_refused < 2 * 101
+    assert encoders.readable()["catalog"]["categorical"]["kind"]["n"] == 201
+    again = Encoders.from_bytes(encoders.digest())
+    assert again.digest() == encoders.digest()
+    assert again.n_bytes() == encoders.n_bytes()
 
 
 @pytest.mark.parametrize("ignored", ["numerical", "categorical", "words", "context"])

@@ -90,6 +90,25 @@ def test_erased_users_who_are_forgotten_are_counted_and_told_of_once(
     assert "max_erased" in str(vars(told)["hint"])
 
 
+def test_features_without_room_are_counted_and_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The events count all the same, so nothing else would tell that new categories mean nothing any more."""
+    state = pipeline.new_state(SIZES._replace(max_nodes=4))
+    for n in range(3):
+        fields = {f"f{n}_{m}": 1.0 for m in range(63)}
+        item = CatalogItem(
+            item_id=f"i{n}", categorical={"kind": ["a", "b"]}, numerical=fields, timestamp_ms=1
+        )
+        state, _ = pipeline.step(state, [item])
+        world.show(state)
+        world.show(state)
+    assert (world.value("nodes"), world.value("nodes_refused_total")) == (4, state.ids.nodes.n_refused)
+    assert world.value("fields_refused_total") == state.encoders.n_fields_refused > 0
+    told = [record.message for record in caplog.records if record.message.endswith("_refused")]
+    assert told == ["nodes_refused", "fields_refused"]
+
+
 def test_what_was_forgotten_before_a_restart_is_not_counted_again(world: World) -> None:
     """The count is of the process."""
     state = pipeline.new_state(SIZES._replace(max_erased=1))

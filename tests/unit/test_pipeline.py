@@ -280,6 +280,18 @@ def test_more_categories_than_nodes():
     assert state.graph.items[1]["nodes"][: state.graph.items[1]["n_nodes"]].tolist() == [1]
 
 
+def test_new_words_and_contexts_leave_room_for_categories():
+    """Numbers of models in titles, and sessions in contexts, are new in every record and would fill the table for good."""
+    titled = [CatalogItem(item_id=f"t{n}", title=f"Drill mk{n}x", timestamp_ms=1) for n in range(40)]
+    visits = [Interaction("a", "t0", "view", n, None, {"session": f"s{n // 2}"}) for n in range(80)]
+    state, _ = folded(*titled, *visits, item("x", kind=["tool"]), settings=SIZES._replace(max_nodes=40))
+    names = [name for name, _ in state.ids.nodes.items()]
+    assert sum(name.startswith("word~") for name in names) == 20
+    assert sum(name.startswith("context:") for name in names) == 10
+    assert state.graph.items[state.ids.items.row("x")]["n_nodes"] == 1
+    assert state.ids.nodes.n_refused > 0
+
+
 def test_reading_leaves_the_state_as_it_is():
     """Ranking everyone, known or not, changes neither the hash nor what the next event gives."""
     events = [view(f"u{n % 9}", f"i{n * n % 23}", n * 1_000) for n in range(300)]
