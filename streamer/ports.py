@@ -106,7 +106,7 @@ class Sink(Protocol):
 class Lists(Protocol):
     """Published lists, by user id. Every method raises `Unavailable` while the store is away."""
 
-    def claim(self, fold: Fold) -> None:
+    def claim(self, fold: Fold) -> bool:
         """Append the batch that the next lists are made after to the log of folds, see `Folds.append`."""
 
     def check(self, number: int) -> None:
@@ -165,8 +165,12 @@ class Receipts(Protocol):
 class Folds(Protocol):
     """The log of folds since the last checkpoint. Methods raise `Unavailable` while the store is away."""
 
-    def append(self, fold: Fold) -> None:
-        """Put a batch at the end. The same again does nothing; another one of its number is a `ConfigError`."""
+    def append(self, fold: Fold) -> bool:
+        """Put a batch at the end. The same again does nothing; another one of its number is a `ConfigError`.
+
+        Returns:
+            Whether it follows the one before it. False for the first since `clear`; else the store has lost what it acknowledged.
+        """
 
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order, at most `n_max`."""

@@ -22,20 +22,28 @@ def key_of(prefix: str) -> str:
     return f"{prefix}folds"
 
 
-def append(run: Run, prefix: str, fold: Fold, where: str) -> None:
+def append(run: Run, prefix: str, fold: Fold, where: str) -> bool:
     """Put a batch at the end; the same again does nothing.
+
+    Returns:
+        Whether it follows the one before it: a stream that was lost, or is that of an older replica, takes it all the same.
 
     Raises:
         ConfigError: another worker wrote one of its number, or one behind it.
     """
+    key, before = key_of(prefix), f"{fold.number - 1}-0"
+    look = (("EXISTS", key), ("XRANGE", key, before, before), ("XRANGE", key, "-", before, "COUNT", 1))
     try:
-        run([_append_command(prefix, fold)])
+        is_there, the_one_before, any_before, _ = run([*look, _append_command(prefix, fold)])
     except Unavailable as exc:
         if _OUT_OF_ORDER not in str(exc):
             raise
         # an earlier try, whose answer was lost, may have written it
         if read(run, prefix, f"{fold.number}-0", f"{fold.number}-0", 1) != [fold]:
             raise _of_another(prefix, fold.number, where) from exc
+        return True
+    # dropped ones are the oldest: where any is left below it, that one must be there
+    return bool(the_one_before) or (bool(is_there) and not any_before)
 
 
 def check(run: Run, prefix: str, number: int, where: str) -> None:

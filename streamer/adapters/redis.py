@@ -216,12 +216,12 @@ class RedisLists(RedisConnection):
         self._list_prefix = f"{prefix}list:"
         self._retired_prefix = f"{prefix}retired:"
 
-    def claim(self, fold: Fold) -> None:
+    def claim(self, fold: Fold) -> bool:
         """Append the batch that the next lists are made after to the log of folds.
 
         By itself, not in front of the lists in one pipeline: Redis would refuse it and write the lists behind it.
         """
-        fold_stream.append(self._run, self._prefix, fold, self._where)
+        return fold_stream.append(self._run, self._prefix, fold, self._where)
 
     def check(self, number: int) -> None:
         """Return when nobody has appended a batch behind this one."""

@@ -12,9 +12,9 @@ class RedisFolds(RedisConnection):
         url, prefix, cluster, options, timeout_s: As `RedisConnection` has them.
     """
 
-    def append(self, fold: Fold) -> None:
+    def append(self, fold: Fold) -> bool:
         """Put a batch at the end; the same again does nothing."""
-        fold_stream.append(self._run, self._prefix, fold, self._where)
+        return fold_stream.append(self._run, self._prefix, fold, self._where)
 
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order, at most `n_max`."""

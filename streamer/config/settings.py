@@ -160,7 +160,8 @@ class Settings(BaseSettings):
         1000, description="More dead letters than this in a row stop the worker"
     )
     on_log_gap: Literal["continue", "stop"] = Field(
-        "continue", description="When interactions are missing in the log"
+        "continue",
+        description="When interactions are missing in the log; one that was cut off always stops the worker",
     )
     start_timeout_s: Pause = Field(
         10.0, description="How long a dependency may stay away at the start, seconds"

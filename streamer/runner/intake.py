@@ -61,7 +61,7 @@ class Intake:
 
         Raises:
             TooManyInvalid: more messages in a row were invalid than the settings allow.
-            LogGap: interactions are missing, and the settings say to stop.
+            LogGap: interactions are missing, and the settings say to stop; or the log was cut off or made anew.
             Unavailable: Kafka stays away while we are stopping.
         """
         self._look_for_gaps(self._positions.advance(records))
@@ -169,11 +169,12 @@ class Intake:
         self._telemetry.log_gap_records.labels(tp.topic).inc(n_records or 0)
         fields = {"topic": tp.topic, "partition": tp.partition, "expected": jump.expected, "got": jump.got}
         _log.error("log_gap", extra={**fields, "n_lost": n_records})
-        if self._settings.on_log_gap == "stop":
-            what = (
-                "the log was cut off or made anew" if n_records is None else f"{n_records} records are gone"
-            )
+        where = f"{tp.topic}[{tp.partition}]: expected offset {jump.expected}, got {jump.got}"
+        if n_records is None:
+            # whatever the settings say: what lies there was learned, or is of another log
             raise LogGap(
-                f"{tp.topic}[{tp.partition}]: expected offset {jump.expected}, got {jump.got}: {what}; "
-                "stopped because of on_log_gap = stop"
+                f"{where}: the log was cut off or made anew; a restart goes on from a checkpoint of before that, or folds "
+                "the log from its beginning"
             )
+        if self._settings.on_log_gap == "stop":
+            raise LogGap(f"{where}: {n_records} records are gone; stopped because of on_log_gap = stop")

@@ -286,7 +286,9 @@ class Runner:
                 self._publishing.note(fold)
             self._look_whether_read(bool(records))
         else:
-            self._publishing.publish(touched, self._positions.by_name(), fold)
+            has_lost = self._publishing.publish(touched, self._positions.by_name(), fold)
+            if has_lost and self._checkpointer is not None:
+                self._checkpointer.hasten()
             self._look_whether_live()
             if info is not None:
                 self._figures.followed(info.outcomes.time_ms, batch.received_s, batch.received_ms)

@@ -48,8 +48,6 @@ class Positions:
             due = self._next.get(tp, record.offset)
             if record.offset != due:
                 jumps.append(Jump(tp, due, record.offset))
-            if record.offset < due:  # what was committed stands for a log that is gone
-                self._read_before[tp] = min(self._read_before.get(tp, 0), record.offset)
             expected = record.offset + 1
         if expected >= 0:
             self._next[TopicPartition(topic, partition)] = expected

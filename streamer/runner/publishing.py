@@ -1,5 +1,7 @@
 """Whose lists are due: made, written, and what was removed taken out of the store first."""
 
+import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +21,9 @@ from streamer.runner.retirement import Retirement, users_of
 from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
 
+_log = logging.getLogger("streamer.runner")
+
+_REMEMBERED = 10_000  # erased users, the last ones, whose deletion a store that lost it is told once more
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
@@ -74,6 +79,8 @@ class Publishing:
         self._n_batches: int | None = (
             None  # the newest one that is ours; None: there is no log of folds, or not yet
         )
+        self._has_claimed = self._store_lost = False
+        self._left: deque[str] = deque(maxlen=_REMEMBERED)  # ids of the users erased last
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
 
     @property
@@ -119,7 +126,7 @@ class Publishing:
         self._backlog = np.concatenate([everyone[is_touched], everyone[~is_touched]])
         return self._backlog.size
 
-    def publish(self, touched: NDArray[np.int32], positions: Mapping[str, int], fold: Fold | None) -> None:
+    def publish(self, touched: NDArray[np.int32], positions: Mapping[str, int], fold: Fold | None) -> bool:
         """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
 
         And the anonymous one, if it is due or holds a retired item.
@@ -128,6 +135,9 @@ class Publishing:
             touched: Rows, ascending.
             positions: `topic-partition` -> next offset: what the lists say about where they come from.
             fold: The batch that these lists are made after.
+
+        Returns:
+            Whether the store turned out to have lost what it had acknowledged: checkpoints, too, where they are kept there.
 
         Raises:
             Unavailable: the store stays away while we are stopping.
@@ -139,6 +149,10 @@ class Publishing:
         is_anonymous_due = self._anonymous_changed and self._due_anonymous()
         self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
         self._retirement.written(wrong.size)
+        if not self._store_lost:
+            return False
+        self._write_everything_again()
+        return True
 
     def note(self, fold: Fold) -> None:
         """Write down that this batch was folded, and publish nothing yet."""
@@ -182,6 +196,20 @@ class Publishing:
         if self._settings.publish_recommendations:
             self._send_lists(entries, changes)
 
+    def _write_everything_again(self) -> None:
+        """The store was lost, or is an older replica: who was erased since it was copied has his list there again."""
+        self._store_lost = False
+        erased = [user_id for user_id in self._left if self._model.state.ids.users.row(user_id) < 0]
+        self._patience(REDIS, lambda: self._lists.delete(erased))
+        if self._writer is not None:
+            vectors = self._writer
+            self._patience(REDIS, lambda: vectors.delete(erased, []))
+            vectors.restored(self._model.state)
+        self._anonymous_changed = True
+        n_users = self.begin()
+        _log.error("store_lost_writes", extra={"n_lists_to_write": n_users})
+        self._telemetry.store_lost.inc()
+
     def _made(
         self, user_rows: NDArray[np.int32], with_anonymous: bool, positions: Mapping[str, int]
     ) -> Made | None:
@@ -198,6 +226,7 @@ class Publishing:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
         self._claim(fold)
         if changes is not None:
+            self._left.extend(changes.erased_user_ids)
             self._erasures.begin(self._lists, self._vectors)
             self._lists.delete(changes.erased_user_ids)
             self._lists.retire(changes.retired_item_ids, self._settings.list_ttl_s)
@@ -210,8 +239,10 @@ class Publishing:
     def _claim(self, fold: Fold | None) -> None:
         """Nothing is written by one who was paused for long, and superseded: the log of folds tells."""
         if fold is not None:
-            self._lists.claim(fold)
-            self._n_batches = fold.number
+            follows = self._lists.claim(fold)
+            # before our first one, whoever was here before may have ended with `clear`
+            self._store_lost |= self._has_claimed and not follows
+            self._has_claimed, self._n_batches = True, fold.number
         elif self._n_batches is not None:
             self._lists.check(self._n_batches)
 

@@ -195,6 +195,10 @@ class Telemetry:
             "checkpoint_refused_total", "Checkpoints that a start could not go on from"
         )
         self.refolded = c("refolded_total", "Batches that a start repeated as the log of folds has them")
+        self.store_lost = c(
+            "store_lost_total",
+            "Times Redis came back without what it had acknowledged; every list is written again",
+        )
         self.folds_left = c(
             "folds_left_total",
             "Starts that could not repeat all batches of the log of folds: complete, not exact",

@@ -61,6 +61,20 @@ def test_a_batch_is_appended_once(stores: _Stores) -> None:
     assert stores.folds.read(0, 9) == [a_fold(1), a_fold(2)]
 
 
+def test_a_batch_tells_whether_it_follows_the_one_before_it(stores: _Stores) -> None:
+    """Also where that was dropped for a checkpoint. A store that came back empty, or with less than it had, is found out."""
+    assert not stores.lists.claim(a_fold(1))
+    assert stores.lists.claim(a_fold(2))
+    assert stores.lists.claim(a_fold(2))
+    assert not stores.lists.claim(a_fold(5))
+    assert stores.folds.append(a_fold(6))
+    stores.folds.trim(6)
+    assert stores.lists.claim(a_fold(7))
+    stores.folds.clear()
+    assert not stores.lists.claim(a_fold(8))
+    assert stores.lists.claim(a_fold(9))
+
+
 def test_two_workers_under_one_prefix_are_told(stores: _Stores) -> None:
     """Another batch of the same number was folded by somebody else; nothing of it is taken for ours."""
     stores.folds.append(a_fold(1))

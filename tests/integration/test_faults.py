@@ -127,7 +127,7 @@ def test_a_stream_survives_every_fault(
 def test_a_redis_that_comes_back_empty_is_filled_again(
     make_shop_worker: Any, shop: Shop, prefix: str, poll_until: Poll
 ) -> None:
-    """Killed (-9) without its data under a live worker: it goes on, and what nobody touches since is there after its next start.
+    """Killed (-9) without its data under a live worker: it notices, and writes every list again, also of who does nothing.
 
     The log of folds lost what it held, so what is compared is what no order changes: every message was learned once.
     """
@@ -139,9 +139,14 @@ def test_a_redis_that_comes_back_empty_is_filled_again(
         wait_until_live(worker, poll_until)
         poll_until(lambda: worker.logged("checkpoint"), what="a checkpoint")
         for _ in range(N_ROUNDS):
+            before = {user for user, _ in lists.everything() if not user.startswith("visitor")}  # these go
             server.stop(kill=True)
             server.start()
-            poll_until(lambda: any(True for _ in lists.everything()), what="lists in an empty Redis")
+            poll_until(
+                lambda before=before: before <= {user for user, _ in lists.everything()},
+                timeout_s=30,
+                what="every list in a Redis that was empty",
+            )
         worker.kill()  # whether or not it had a new checkpoint
         shop.close()
         worker.start(**settings, **OFTEN)

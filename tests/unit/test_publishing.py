@@ -28,7 +28,7 @@ class Desk:
     def __init__(self) -> None:
         self.settings = settings = Settings(**SIZES, without=("vectors",), max_batch=1, max_batch_catch_up=4)
         self.clock = ManualClock()
-        telemetry = Telemetry(self.clock)
+        self.telemetry = telemetry = Telemetry(self.clock)
         patience = Patience(threading.Event(), 1.0, 1.0, self.clock, telemetry)
         self.model, self.folds = Model(settings), MemoryFolds()
         self.lists = MemoryLists(clock=self.clock, folds=self.folds)
@@ -123,3 +123,26 @@ def test_who_was_superseded_writes_nothing(desk: Desk) -> None:
             desk.publishing.publish(np.arange(10, dtype=np.int32), {}, fold)
     assert dict(desk.lists.everything()) == before
     assert desk.lists.retired(["i0", "i1"]) == {"i0"}
+
+
+def test_a_store_that_lost_what_it_had_gets_everything_again(desk: Desk) -> None:
+    """Restarted empty, or an older replica: every list is written once more, and who was erased has none, whatever it held."""
+    desk.fold(UserErased("u9"), is_serving=True)
+    assert not desk.publishing.publish(np.arange(9, dtype=np.int32), {}, Fold(1, (), 1))
+    assert not desk.publishing.publish(NO_USERS, {}, Fold(2, (), 1))
+    desk.folds.clear()
+    desk.lists.delete([f"u{n}" for n in range(9)])
+    desk.lists.write([("u9", b"from the older replica")], 60)
+    assert desk.publishing.publish(NO_USERS, {}, Fold(3, (), 1))
+    assert desk.publishing.has_backlog
+    while desk.publishing.has_backlog:
+        assert not desk.publishing.publish(NO_USERS, {}, None)
+    assert {user for user, _ in desk.lists.everything()} == {ANONYMOUS, *(f"u{n}" for n in range(9))}
+    assert desk.telemetry.registry.get_sample_value("streamer_store_lost_total") == 1
+    assert not desk.publishing.publish(NO_USERS, {}, Fold(4, (), 1))
+
+
+def test_what_was_dropped_before_a_start_is_no_loss(desk: Desk) -> None:
+    """Who was here before may have ended the log of folds: our first batch follows nothing."""
+    assert not desk.publishing.publish(NO_USERS, {}, Fold(7, (), 1))
+    assert not desk.publishing.has_backlog

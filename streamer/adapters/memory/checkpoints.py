@@ -14,13 +14,15 @@ class MemoryFolds:
         self._folds: dict[int, Fold] = {}
         self._last = 0
 
-    def append(self, fold: Fold) -> None:
+    def append(self, fold: Fold) -> bool:
         """Put a batch at the end; the same again does nothing."""
         self._check()
+        follows = fold.number - 1 in self._folds or (self._last > 0 and not self._folds)
         if self._folds.get(fold.number, None if fold.number <= self._last else fold) != fold:
             raise ConfigError(f"batch {fold.number} was folded by another worker")
         self._folds[fold.number] = fold
         self._last = max(self._last, fold.number)
+        return follows
 
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order."""

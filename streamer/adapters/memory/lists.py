@@ -31,10 +31,10 @@ class MemoryLists:
         self._closed = False
         self._folds = folds or MemoryFolds()
 
-    def claim(self, fold: Fold) -> None:
+    def claim(self, fold: Fold) -> bool:
         """Append the batch that the next lists are made after to the log of folds."""
         self.ping()
-        self._folds.append(fold)
+        return self._folds.append(fold)
 
     def check(self, number: int) -> None:
         """Return when nobody has appended a batch behind this one."""
