@@ -4,7 +4,8 @@
 from redis import Redis
 from streamer.client import Recommendations
 
-recommendations = Recommendations(Redis.from_url("redis://localhost:6379/0"))
+# an app would rather show something else than wait
+recommendations = Recommendations(Redis.from_url("redis://localhost:6379/0", socket_timeout=0.2))
 for item in recommendations.get("17850", k=10).items:
     print(item.id, item.path)
 ```
@@ -15,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from redis import Redis
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # reading lists alone does not load numpy
 
 MAX_SEGMENTS = 64
 """Features of a profile that are looked up, at most: profiles may come from browsers."""
+
+_MAX_TIME_MS = 2**53  # more is no time, and no float either
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ class _Published(msgspec.Struct):
 
     version: Literal["recommendations.v1"]
     items: list[Recommendation]
-    generated_at: int
+    generated_at: Annotated[int, msgspec.Meta(ge=0, le=_MAX_TIME_MS)]
     model: str
 
 
@@ -103,7 +106,7 @@ _DECODER = msgspec.json.Decoder(_Published)
 def _decoded(value: bytes | str | None, kind: str) -> _Published | None:
     try:
         return None if value is None else _DECODER.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         log.warning("list_unreadable", extra={"list": kind})
         return None
 
@@ -150,9 +153,13 @@ class Recommendations:
     Every command names one key, so that a cluster can answer it wherever the key lies.
 
     Args:
-        redis: A client or a cluster client (sync); its timeouts and retries are the caller's to choose.
+        redis: A client or a cluster client; its timeouts and retries are the caller's to choose. In an asyncio app call the
+            methods in a thread: `await asyncio.to_thread(recommendations.get, user_id)`.
         prefix: As the worker's setting of that name.
         now_ms: Wall clock in epoch milliseconds, for the age of lists.
+
+    Raises:
+        TypeError: `redis` is a client of redis.asyncio.
     """
 
     def __init__(
@@ -161,6 +168,11 @@ class Recommendations:
         prefix: str = "streamer:",
         now_ms: Callable[[], int] = _wall_clock_ms,
     ) -> None:
+        if any(cls.__module__.startswith("redis.asyncio") for cls in type(redis).__mro__):
+            raise TypeError(
+                "redis: expected a client of redis, got one of redis.asyncio; make one of redis, and call the methods by "
+                "`await asyncio.to_thread(recommendations.get, user_id)`"
+            )
         self._redis = redis
         self._prefix = prefix
         self._now_ms = now_ms

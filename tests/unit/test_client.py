@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
@@ -180,7 +181,12 @@ def test_clocks_apart(shop):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "null", "{}", "[1]", "not json", b"\xff\xfe", '{"version": "recommendations.v2", "items": []}'],
+    [
+        *("", "null", "{}", "[1]", "not json", b"\xff\xfe"),
+        '{"version": "recommendations.v2", "items": []}',
+        '{"version": "recommendations.v1", "deep": ' + 2_000 * "[" + 2_000 * "]" + "}",
+        f'{{"version": "recommendations.v1", "items": [], "model": "m", "generated_at": -1{400 * "0"}}}',
+    ],
 )
 def test_lists_that_cannot_be_read(shop, value, caplog):
     """What is no list of our version is as good as none; the log says so, without naming the user."""
@@ -413,3 +419,9 @@ def test_importing_the_client_is_light():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     heavy = {"numba", "numpy", "confluent_kafka", "pydantic", "prometheus_client", "typer", "rich", "torch"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_client_of_asyncio_is_refused():
+    """With what to do instead: its answers would be awaited by nobody."""
+    with pytest.raises(TypeError, match=r"asyncio\.to_thread"):
+        Recommendations(AsyncRedis())
