@@ -20,8 +20,6 @@ from streamer.pipeline.state import N_EXACT, State
 from streamer.propagate.tables import tables_to_arrays
 
 _MAX_ID_BYTES = 4096  # of names of nodes, too: a field and a value, escaped
-_MAX_TEXT_DIM = 1024
-_MAX_VECTOR_BYTES = 2 * _MAX_TEXT_DIM
 _MAX_ENCODER_BYTES = 512 << 20
 _MAX_GRAPH_BYTES = 256 << 20  # of 32,768 vectors and their edges
 _SOME = 65_536  # rows of what has a cap of its own: blocks and months of the report, the network's ring of examples
@@ -45,7 +43,7 @@ def slots_of(state: State, scoreboard: Scoreboard, header: Header) -> Slots:
         "items": state.settings.max_items,
         "nodes": state.settings.max_nodes,
     }
-    n_items = caps["items"]
+    n_items, max_text_dim = caps["items"], state.scratch.text_total.size
     slots: Slots = {}
     for name, table in pipeline.tables(state).items():
         slots[f"table.{name}"] = _slot(table.array, 0, len(table.array), table.array)
@@ -68,7 +66,7 @@ def slots_of(state: State, scoreboard: Scoreboard, header: Header) -> Slots:
         "texts.keys": Slot(_BYTES, (32,), 0, n_items),
         "texts.early_keys": Slot(_BYTES, (32,), 0, n_items),
         "texts.early_sizes": Slot(_ROWS, (), 0, n_items),
-        "texts.early": Slot(_BYTES, (), 0, n_items * _MAX_VECTOR_BYTES),
+        "texts.early": Slot(_BYTES, (), 0, n_items * 2 * max_text_dim),
     }
     slots |= _vector_slots("vectors.", n_items, is_optional=False)
     if state.trainer is not None:
@@ -81,7 +79,7 @@ def slots_of(state: State, scoreboard: Scoreboard, header: Header) -> Slots:
         ):  # without columns before the first round says how many there are
             slots["trainer.inputs.nodes"] = Slot(_ROWS, (NODES,), 0, n_most)
         slots |= _vector_slots("trainer.tables.", n_items, is_optional=True)
-    return slots | _nearest_slots(header, n_items)
+    return slots | _nearest_slots(header, n_items, max_text_dim)
 
 
 def _slot(like: NDArray[Any], n_min: int, n_max: int, into: NDArray[Any] | None = None) -> Slot:
@@ -110,15 +108,15 @@ def _vector_slots(prefix: str, n_items: int, *, is_optional: bool) -> Slots:
     return {prefix + name: slot._replace(is_optional=is_optional) for name, slot in slots.items()}
 
 
-def _nearest_slots(header: Header, n_items: int) -> Slots:
+def _nearest_slots(header: Header, n_items: int, max_text_dim: int) -> Slots:
     """Those of `Nearest.freeze`, where the header names any."""
     shape_of = {entry.name: entry.shape for entry in header.arrays if entry.name.startswith("nearest.")}
     if not shape_of:
         return {}
     shape = shape_of.get("nearest.table.vector", [0, 0])
-    if len(shape) != 2 or not 1 <= shape[1] <= _MAX_TEXT_DIM:
+    if len(shape) != 2 or not 1 <= shape[1] <= max_text_dim:
         raise CheckpointRefused(
-            f"array nearest.table.vector: expected 1 to {_MAX_TEXT_DIM} columns, got {shape}"
+            f"array nearest.table.vector: expected 1 to {max_text_dim} columns, got {shape}"
         )
     blank = Nearest(n_items, shape[1], N_EXACT).snapshot()
     slots = {f"nearest.{name}": _growing(part, n_items) for name, part in blank.items()}

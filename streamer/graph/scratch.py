@@ -25,7 +25,6 @@ MAX_K = 200  # longest list
 N_BINS = 4096
 N_INTERESTS = 4  # columns of a user's interest in a node
 CATEGORY = 3  # the last of them, see `graph.content`
-MAX_DIM = 1024  # numbers of a text vector at most
 N_DRAWN = 16  # items drawn to guess at those that nobody proposed
 N_AFFINITIES = 8  # category nodes kept of the user
 
@@ -36,6 +35,7 @@ NEAR, FAR, TOGETHER, LAST = range(4)
 # decay * log(1 + seen / SMOOTH); of its backward part: in the last row, decayed as NEAR
 FIRST, SECOND, MOST, N_ROWS, BAYES, BACK_FIRST, BACK_NEAR = range(4, N_COLUMNS)
 
+N_PROPOSING = 6  # feature nodes that interest the user most, which propose items
 N_LENDING = 8  # candidates with the most evidence, which lend it to others
 
 # indices of Candidates.n
@@ -77,7 +77,7 @@ class Candidates(NamedTuple):
     unlisted: NDArray[
         np.float32
     ]  # (2,) of items that nobody proposed: mean squared likeness; nearness by text of all together
-    proposing: NDArray[np.int32]  # (8,) nodes that propose items
+    proposing: NDArray[np.int32]  # (N_PROPOSING,) nodes that propose items
     lending: NDArray[np.int32]  # (N_LENDING,) candidates with the most evidence
     gap_ms: NDArray[np.int64]  # (1,) since the user's last event
     affine: NDArray[
@@ -90,8 +90,8 @@ class Candidates(NamedTuple):
     past_items: NDArray[np.int32]  # (HISTORY,) newest first
     past_gap_s: NDArray[np.float32]  # (HISTORY,)
     past_z: NDArray[np.float32]  # (HISTORY,)
-    text_total: NDArray[np.float32]  # (MAX_DIM,) scratch
-    text_recent: NDArray[np.int8]  # (MAX_DIM,) direction of the texts of the user's last items
+    text_total: NDArray[np.float32]  # (max_text_dim,) scratch; nothing wider may come
+    text_recent: NDArray[np.int8]  # (max_text_dim,) direction of the texts of the user's last items
     user_numbers: NDArray[np.float32]  # (2, N_NUMBERS) of the user's last item; mean of his last items
     node: NDArray[np.int32]  # (N_AFFINITIES,) the user's category nodes
     affinity: NDArray[np.float32]  # (N_AFFINITIES,) his share in each, sums to at most 1
@@ -101,8 +101,8 @@ class Candidates(NamedTuple):
     order: NDArray[np.int64]  # (MAX_K,) indices of the best, best first
 
 
-def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
-    """An empty scratch for this many paths and feature nodes, about a megabyte."""
+def new_candidates(n_paths: int, max_nodes: int, max_text_dim: int) -> Candidates:
+    """An empty scratch for this many paths, feature nodes, and numbers of a text vector; about a megabyte."""
     return Candidates(
         slot=np.zeros(N_SLOTS, np.int32),
         row=np.zeros(CAPACITY, np.int32),
@@ -135,10 +135,10 @@ def new_candidates(n_paths: int, max_nodes: int) -> Candidates:
         past_items=np.zeros(HISTORY, np.int32),
         past_gap_s=np.zeros(HISTORY, np.float32),
         past_z=np.zeros(HISTORY, np.float32),
-        text_total=np.zeros(MAX_DIM, np.float32),
-        text_recent=np.zeros(MAX_DIM, np.int8),
+        text_total=np.zeros(max_text_dim, np.float32),
+        text_recent=np.zeros(max_text_dim, np.int8),
         user_numbers=np.zeros((2, N_NUMBERS), np.float32),
-        proposing=np.zeros(8, np.int32),
+        proposing=np.zeros(N_PROPOSING, np.int32),
         lending=np.zeros(N_LENDING, np.int32),
         row_mass=np.zeros(DEPTH, np.float32),
         back_mass=np.zeros(DEPTH, np.float32),

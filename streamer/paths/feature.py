@@ -11,10 +11,9 @@ from streamer.compiled import kernel
 from streamer.graph.candidates import choose
 from streamer.graph.content import LIKENESS, SLOW
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
-from streamer.graph.scratch import N_CHOSEN, N_INTERESTED
+from streamer.graph.scratch import N_CHOSEN, N_INTERESTED, N_PROPOSING
 from streamer.graph.state import N_RECENT
 
-_N_NODES = 6  # nodes that propose
 _N_PROPOSED = 6  # items of the node's heaviest
 _N_NEWEST = 10  # of its last arrivals
 
@@ -28,14 +27,14 @@ def propose(graph, cands, user_row, path):
     for at in range(cands.n[N_INTERESTED]):
         node_row = cands.interested[at]
         interest = cands.interest[node_row, SLOW]
-        if n == _N_NODES and interest <= cands.interest[nodes[n - 1], SLOW]:
+        if n == N_PROPOSING and interest <= cands.interest[nodes[n - 1], SLOW]:
             continue
-        place = n if n < _N_NODES else n - 1
+        place = n if n < N_PROPOSING else n - 1
         while place > 0 and interest > cands.interest[nodes[place - 1], SLOW]:
             nodes[place] = nodes[place - 1]
             place -= 1
         nodes[place] = node_row
-        n = min(n + 1, _N_NODES)
+        n = min(n + 1, N_PROPOSING)
     for at in range(n):
         node = graph.nodes[nodes[at]]
         n_recent = np.int64(node["n_recent"])

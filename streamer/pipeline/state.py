@@ -10,6 +10,7 @@ from streamer import mixture, paths
 from streamer.encode import Encoders
 from streamer.erased import ErasedUsers
 from streamer.errors import ConfigError
+from streamer.events.contract import MAX_TEXT_DIM
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.scratch import Candidates, new_candidates
 from streamer.graph.state import SWITCHES, WITH_VECTORS
@@ -121,7 +122,7 @@ def new_state(settings: FoldSettings, trainer: Trainer | None = None) -> State:
         new_window(settings.dedup_window),
         Contents(np.zeros(settings.max_items, np.uint64), np.zeros(settings.max_users, np.uint64)),
         ErasedUsers(settings.max_erased),
-        new_candidates(paths.N_PATHS, settings.max_nodes),
+        new_candidates(paths.N_PATHS, settings.max_nodes, MAX_TEXT_DIM),
     )
 
 

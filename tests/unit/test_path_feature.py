@@ -10,7 +10,7 @@ from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import content
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
-from streamer.graph.scratch import N_INTERESTED
+from streamer.graph.scratch import N_INTERESTED, N_PROPOSING
 from streamer.graph.state import DESCRIBED
 from streamer.paths import feature
 
@@ -173,7 +173,7 @@ def test_the_nodes_that_interest_most_propose(state):
         nodes = scratch.interested[: scratch.n[N_INTERESTED]].tolist()
         nodes.sort(key=lambda node: -scratch.interest[node, content.SLOW])
         stage = last_stage(scratch)
-        for node in nodes[: feature._N_NODES]:
+        for node in nodes[:N_PROPOSING]:
             record = graph.nodes[node]
             n_recent = int(record["n_recent"])
             ages = range(min(n_recent, feature._N_NEWEST))

@@ -21,7 +21,7 @@ KEPT = 1.0 - 1.0 / 2000.0
 
 def proposed(values):
     """A scratch with these probabilities proposed, in this order; candidate n is item n."""
-    cands, n = new_candidates(1, 1), len(values)
+    cands, n = new_candidates(1, 1, 1), len(values)
     cands.mixed[:n] = values
     cands.row[:n] = cands.final[:n] = np.arange(n)
     cands.n[N_PROPOSED] = n

@@ -199,7 +199,7 @@ def test_nothing_is_left_of_candidates_that_met_in_one_slot():
     """Rows drawn at random meet in some slots; taken out one by one, they leave every slot free."""
     rows = np.random.default_rng(12).choice(2**20, N_SLOTS // 16, replace=False)
     graph = pipeline.new_state(SMALL).graph._replace(unlistable=np.zeros(2**20, np.bool_))
-    cands = new_candidates(1, 1)
+    cands = new_candidates(1, 1, 1)
     assert admit_and_clear(graph, cands, rows) == rows.size
     assert not cands.slot.any()
 
@@ -273,7 +273,7 @@ def test_a_sampled_list_is_described_by_plain_arithmetic(is_on):
 
 
 def _with_values(values):
-    cands = new_candidates(1, 1)
+    cands = new_candidates(1, 1, 1)
     n = len(values)
     cands.n[N_ALL] = n
     cands.row[:n] = np.arange(n)
