@@ -39,8 +39,8 @@ from streamer.graph.state import BACK, CO, ITEM_BYTES, LAG, N_CLOCKS, SEQ
 SMOOTH = 0.3  # events of evidence
 _PER_SMOOTH = np.float32(1.0 / SMOOTH)
 _DECAY = np.array([0.8, 0.95, 0.95])
-_DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # of NEAR, FAR, TOGETHER: (3, DEPTH)
-_BAYES_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
+DECAYS = (_DECAY[:, None] ** np.arange(DEPTH)).astype(np.float32)  # of NEAR, FAR, TOGETHER: (3, DEPTH)
+BAYES_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 _CATEGORY_DECAYS = (0.9 ** np.arange(DEPTH)).astype(np.float32)
 
 
@@ -152,11 +152,11 @@ def gather(graph, cands, user_row):
         if k + 1 < n_history:
             bring_evidence(graph, past_item(graph, user_row, k + 1))
         unit = np.float32(1.0) / graph.items[owner]["neighbour_scale"]
-        near = unit * _DECAYS[NEAR, k]
-        far = unit * _DECAYS[FAR, k]
-        together = unit * _DECAYS[TOGETHER, k]
+        near = unit * DECAYS[NEAR, k]
+        far = unit * DECAYS[FAR, k]
+        together = unit * DECAYS[TOGETHER, k]
         ids, evidence = graph.neighbour[owner], graph.evidence[owner]
-        _weigh_bayes(evidence, unit * _PER_SMOOTH, _BAYES_DECAYS[k], cands.row_bayes)
+        _weigh_bayes(evidence, unit * _PER_SMOOTH, BAYES_DECAYS[k], cands.row_bayes)
         mass, back_mass, together_mass = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for slot in range(n_neighbours):
             if ids[slot] == 0:

@@ -24,10 +24,11 @@ _TEXT_DECAYS = (0.8 ** np.arange(_N_TEXTS)).astype(np.float32)
 _PER_BANDWIDTH = np.float32(1.0 / BANDWIDTH)
 LIKENESS, NEARNESS = range(2)  # indices of Candidates.unlisted
 FAST, SLOW, NEWEST = range(3)  # columns of interest, beside CATEGORY
-_DECAYS = np.zeros((DEPTH, N_INTERESTS), np.float32)
-_DECAYS[:, FAST] = 0.7 ** np.arange(DEPTH)
-_DECAYS[:, SLOW] = 0.95 ** np.arange(DEPTH)
-_DECAYS[0, NEWEST] = 1.0
+# of the user's last items; company fades as interest does
+DECAYS = np.zeros((DEPTH, N_INTERESTS), np.float32)
+DECAYS[:, FAST] = 0.7 ** np.arange(DEPTH)
+DECAYS[:, SLOW] = 0.95 ** np.arange(DEPTH)
+DECAYS[0, NEWEST] = 1.0
 
 
 @kernel
@@ -65,7 +66,7 @@ def weigh_interests(graph, cands, user_row):
                 cands.interested[n] = node_row
                 n += 1
             for column in range(N_INTERESTS):
-                interest[column] += _DECAYS[k, column] * per_length
+                interest[column] += DECAYS[k, column] * per_length
     cands.n[N_INTERESTED] = n
     square = cands.interest_norm
     square[:] = 1e-9

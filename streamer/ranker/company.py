@@ -4,18 +4,13 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.graph.company import point
+from streamer.graph.content import DECAYS, NEWEST
 from streamer.graph.histories import past_item
-from streamer.graph.scratch import DEPTH
 from streamer.graph.state import COMPANY
 from streamer.nearest.table import ONE, dot_of
 from streamer.ranker.state import SHORT
 
 NAMES = ("company_fast", "company_slow", "company_last")
-FAST, SLOW, NEWEST = range(3)  # rows of Ranker.company
-_DECAYS = np.zeros((3, DEPTH), np.float32)
-_DECAYS[FAST] = 0.7 ** np.arange(DEPTH)
-_DECAYS[SLOW] = 0.95 ** np.arange(DEPTH)
-_DECAYS[NEWEST, 0] = 1.0
 
 
 @kernel
@@ -27,7 +22,7 @@ def weigh_company(graph, ranker, user_row, n_history):
         for k in range(n_history if row != NEWEST else min(n_history, 1)):
             code = graph.company.code[past_item(graph, user_row, k)]
             for d in range(COMPANY):
-                total[d] += _DECAYS[row, k] * np.float32(code[d])
+                total[d] += DECAYS[k, row] * np.float32(code[d])
         point(total, ranker.company[row])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import log
-from streamer.graph.candidates import SMOOTH
+from streamer.graph.candidates import BAYES_DECAYS, DECAYS, SMOOTH
 from streamer.graph.learning import BACKWARD
 from streamer.graph.scratch import (
     BACK_FIRST,
@@ -37,9 +37,6 @@ EVIDENCE_NAMES = (
 ORDER_NAMES = ("log_lag_one", "lift_ahead", "lift_back", "lift_back_near")
 
 _SMOOTH, _PER_SMOOTH = np.float32(SMOOTH), np.float32(1.0 / SMOOTH)
-_NEAR_DECAYS = (0.8 ** np.arange(32)).astype(np.float32)
-_FAR_DECAYS = (0.95 ** np.arange(32)).astype(np.float32)
-_BAYES_DECAYS = (0.9 ** np.arange(32)).astype(np.float32)
 N_MASSES = 5
 _NEAR, _FAR, _TOGETHER, _BACK, _MOST = range(N_MASSES)
 
@@ -49,10 +46,10 @@ def weigh_rows(cands, n_history, masses):
     """Write the mass of the rows of the user's last items, faded as the evidence is: (N_MASSES,) float32."""
     masses[:] = 0.0
     for k in range(n_history):
-        masses[_NEAR] += _NEAR_DECAYS[k] * cands.row_mass[k]
-        masses[_FAR] += _FAR_DECAYS[k] * cands.row_mass[k]
-        masses[_TOGETHER] += _FAR_DECAYS[k] * cands.together_mass[k]
-        masses[_BACK] += _NEAR_DECAYS[k] * cands.back_mass[k]
+        masses[_NEAR] += DECAYS[NEAR, k] * cands.row_mass[k]
+        masses[_FAR] += DECAYS[FAR, k] * cands.row_mass[k]
+        masses[_TOGETHER] += DECAYS[TOGETHER, k] * cands.together_mass[k]
+        masses[_BACK] += DECAYS[NEAR, k] * cands.back_mass[k]
         masses[_MOST] = max(masses[_MOST], cands.row_mass[k])
 
 
@@ -116,7 +113,7 @@ def _take_expected(cands, ranker, n_history, bayes):
     """Take from `evidence[BAYES]` what it would be, were the item seen in each row as often as its share of all events says."""
     n, share = ranker.n[SHORT], ranker.share
     for k in range(n_history):
-        per_share, decay = cands.row_mass[k] * _PER_SMOOTH, _BAYES_DECAYS[k]
+        per_share, decay = cands.row_mass[k] * _PER_SMOOTH, BAYES_DECAYS[k]
         for c in range(n):
             bayes[c] -= decay * log(np.float32(1.0) + share[c] * per_share)
     for c in range(n):

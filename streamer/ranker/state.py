@@ -80,7 +80,7 @@ class Ranker(NamedTuple):
     head: NDArray[np.int64]  # (N_KEPT,) the candidates worth remembering
     traits: NDArray[np.float32]  # (N_TRAITS, WIDTH) of each; of the user's last items before that
     taste: NDArray[np.float32]  # (2, N_TRAITS) of the user
-    company: NDArray[np.int8]  # (3, COMPANY) of the user, see `company`
+    company: NDArray[np.int8]  # (3, COMPANY) of the user: FAST, SLOW, NEWEST; see `company`
     company_total: NDArray[np.float32]  # (COMPANY,)
     affine: NDArray[np.float32]  # (WIDTH,) score by the attention network
     base: NDArray[np.float32]  # (WIDTH,) log-probability by the mixture

@@ -78,7 +78,7 @@ class Interests:
         interest = defaultdict(float)
         for k, owner in enumerate(self.history):
             for node in nodes_of(self.graph, owner):
-                weight = float(content._DECAYS[k, column]) * self.idf[node]
+                weight = float(content.DECAYS[k, column]) * self.idf[node]
                 interest[node] += weight / float(self.graph.items[owner]["length"])
         norm = math.sqrt(sum(weight**2 for weight in interest.values()))
         if norm == 0.0 or not nodes_of(self.graph, row):
