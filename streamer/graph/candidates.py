@@ -240,6 +240,23 @@ def weigh_categories(graph, cands, user_row):
 
 
 @kernel
+def place_best(best, n, n_most, index, values):
+    """Put an index among the n best ones, the largest value first, at most n_most; who came earlier stands before his equals.
+
+    Returns:
+        How many there are now.
+    """
+    if n == n_most and values[index] <= values[best[n - 1]]:
+        return n
+    place = n if n < n_most else n - 1
+    while place > 0 and values[index] > values[best[place - 1]]:
+        best[place] = best[place - 1]
+        place -= 1
+    best[place] = index
+    return min(n + 1, n_most)
+
+
+@kernel
 def choose_best(graph, cands, value, n_best):
     """Bring the candidates with the largest `value` (>= 0) to the last stage; ties at the edge all come.
 

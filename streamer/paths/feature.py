@@ -8,7 +8,7 @@ theirs.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import choose
+from streamer.graph.candidates import choose, place_best
 from streamer.graph.content import LIKENESS, SLOW
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
 from streamer.graph.scratch import N_CHOSEN, N_INTERESTED, N_PROPOSING
@@ -25,16 +25,7 @@ def propose(graph, cands, user_row, path):
         return
     nodes, n = cands.proposing, 0
     for at in range(cands.n[N_INTERESTED]):
-        node_row = cands.interested[at]
-        interest = cands.interest[node_row, SLOW]
-        if n == N_PROPOSING and interest <= cands.interest[nodes[n - 1], SLOW]:
-            continue
-        place = n if n < N_PROPOSING else n - 1
-        while place > 0 and interest > cands.interest[nodes[place - 1], SLOW]:
-            nodes[place] = nodes[place - 1]
-            place -= 1
-        nodes[place] = node_row
-        n = min(n + 1, N_PROPOSING)
+        n = place_best(nodes, n, N_PROPOSING, cands.interested[at], cands.interest[:, SLOW])
     for at in range(n):
         node = graph.nodes[nodes[at]]
         n_recent = np.int64(node["n_recent"])

@@ -8,7 +8,7 @@ sequence evidence that neighbours by text lend to cold items.
 import numpy as np
 
 from streamer.compiled import kernel
-from streamer.graph.candidates import choose, find
+from streamer.graph.candidates import choose, find, place_best
 from streamer.graph.content import NEARNESS
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
@@ -94,15 +94,8 @@ def _find_lenders(cands):
     """The candidates with the most sequence evidence into `cands.lending`."""
     lending, n = cands.lending, 0
     for index in range(cands.n[N_ALL]):
-        evidence = cands.evidence[index, NEAR]
-        if evidence <= 0.0 or (n == N_LENDING and evidence <= cands.evidence[lending[n - 1], NEAR]):
-            continue
-        place = n if n < N_LENDING else n - 1
-        while place > 0 and evidence > cands.evidence[lending[place - 1], NEAR]:
-            lending[place] = lending[place - 1]
-            place -= 1
-        lending[place] = index
-        n = min(n + 1, N_LENDING)
+        if cands.evidence[index, NEAR] > 0.0:
+            n = place_best(lending, n, N_LENDING, index, cands.evidence[:, NEAR])
     cands.n[N_LENDERS] = n
 
 

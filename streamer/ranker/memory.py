@@ -11,6 +11,7 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import scramble
+from streamer.graph.candidates import place_best
 from streamer.ranker.network import learn, score
 from streamer.ranker.state import N_KEPT, N_LISTS, SHORT
 
@@ -18,17 +19,9 @@ from streamer.ranker.state import N_KEPT, N_LISTS, SHORT
 @kernel
 def _choose_head(ranker):
     """`ranker.head`: the most probable candidates, best first. Returns how many."""
-    head, probability = ranker.head, ranker.probability
-    n = 0
+    head, probability, n = ranker.head, ranker.probability, 0
     for c in range(ranker.n[SHORT]):
-        if n == N_KEPT and probability[c] <= probability[head[n - 1]]:
-            continue
-        place = n if n < N_KEPT else n - 1
-        while place > 0 and probability[c] > probability[head[place - 1]]:
-            head[place] = head[place - 1]
-            place -= 1
-        head[place] = c
-        n = min(n + 1, N_KEPT)
+        n = place_best(head, n, N_KEPT, c, probability)
     return n
 
 
