@@ -1,5 +1,7 @@
 """Elementary functions for kernels that take thousands of them a list."""
 
+from typing import Any
+
 import numpy as np
 
 from streamer.compiled import kernel, reordering_kernel
@@ -9,6 +11,7 @@ _LOG2 = np.array([-2.78792621, 5.04785541, -3.48987855, 1.58947429, -0.40251339,
 _EXP2 = np.array([0.69312244, 0.24071373, 0.05336853, 0.0127689], np.float32)
 _PER_LN2 = np.float32(1.4426950408889634)
 _LN2 = np.float32(0.6931471805599453)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: what splitmix64 steps by
 
 
 @kernel
@@ -54,10 +57,20 @@ def dot(a, b):
     return total
 
 
-@kernel
-def scramble(seed):
-    """64 well-mixed bits of a number (splitmix64, Steele et al. 2014): chance that every replay repeats."""
-    z = seed + np.uint64(0x9E3779B97F4A7C15)
+def mixed(z: Any) -> Any:
+    """Well-mixed bits of a number, or of each of an array, uint64: the end of splitmix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+    For Python; kernels call `scramble`.
+    """
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+_mixed = kernel(mixed)
+
+
+@kernel
+def scramble(seed):
+    """64 well-mixed bits of a number, the next one that splitmix64 draws from it: chance that every replay repeats."""
+    return _mixed(seed + GOLDEN)

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamer.cachelines import bring
 from streamer.compiled import entry_kernel, kernel
-from streamer.fastmath import scramble
+from streamer.fastmath import GOLDEN, scramble
 from streamer.graph.candidates import may_list
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import N_FINAL, N_PROPOSED
@@ -81,7 +81,7 @@ def draw_unshown(graph, user_row):
     """
     if graph.explore_share <= 0.0 or user_row < 0:
         return np.int64(-1)
-    drawn = scramble(np.uint64(user_row) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(graph.counters[EVENTS]))
+    drawn = scramble(np.uint64(user_row) * GOLDEN + np.uint64(graph.counters[EVENTS]))
     if np.float64(drawn >> np.uint64(11)) * 2.0**-53 >= graph.explore_share:
         return np.int64(-1)
     rates = graph.rates

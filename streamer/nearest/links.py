@@ -6,6 +6,7 @@
 import numpy as np
 
 from streamer.compiled import entry_kernel, kernel
+from streamer.fastmath import GOLDEN, scramble
 from streamer.nearest.table import (
     DRAWS,
     FARTHER_THAN_ALL,
@@ -199,12 +200,10 @@ def update_listings(table, upkeep, row):
 
 @kernel
 def draw(upkeep):
-    """A row below N_ROWS: the n-th of a fixed pseudo-random sequence (splitmix64, Steele et al. 2014)."""
+    """A row below N_ROWS: the n-th of a fixed pseudo-random sequence (splitmix64)."""
+    drawn = scramble(np.uint64(upkeep.counters[DRAWS]) * GOLDEN)
     upkeep.counters[DRAWS] += 1
-    z = np.uint64(upkeep.counters[DRAWS]) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((z ^ (z >> np.uint64(31))) % np.uint64(upkeep.counters[N_ROWS]))
+    return np.int64(drawn % np.uint64(upkeep.counters[N_ROWS]))
 
 
 @kernel

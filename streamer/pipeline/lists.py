@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.fastmath import scramble
+from streamer.fastmath import GOLDEN, scramble
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import MAX_K
 from streamer.graph.state import EVENTS, HISTORY, NO_VALUE, TICK_MS, VALUE_UNIT
@@ -73,7 +73,7 @@ def n_explored(state: State, ranking: Ranking) -> int:
     if ranking.items.shape[1] < EXPLORED_PLACE:
         return 0
     rows = ranking.user_rows
-    seeds = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(state.graph.counters[EVENTS])
+    seeds = rows.astype(np.uint64) * GOLDEN + np.uint64(state.graph.counters[EVENTS])
     # the draw of `rank.draw_unshown`, for all lists at once
     chance = (getattr(scramble, "py_func", scramble)(seeds) >> np.uint64(11)) * 2.0**-53
     items = ranking.items[:, EXPLORED_PLACE - 1]

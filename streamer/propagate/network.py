@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from streamer.fastmath import GOLDEN, mixed
 from streamer.graph.vectors import N_GAPS
 from streamer.propagate.settings import (
     Architecture,
@@ -46,17 +47,11 @@ class Network(NamedTuple):
 
 
 def hashed_rows(seed: int, table: str, rows: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
-    """First values of some rows of a table: (rows.size, dim) float32, a function of the arguments only.
-
-    Source: splitmix64, Steele, Lea and Flood, OOPSLA 2014.
-    """
+    """First values of some rows of a table: (rows.size, dim) float32, a function of the arguments only."""
     salt = (seed * 0xD1342543DE82EF95 + (BY_ROW.index(table) + 1) * 0xA0761D6478BD642F) % (1 << 64)
     index = rows.astype(np.uint64)[:, None] * np.uint64(dim) + np.arange(dim, dtype=np.uint64)
-    mixed = np.asarray(index * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt), np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    unit = (mixed >> np.uint64(40)).astype(np.float64) / float(1 << 24)
+    bits: NDArray[np.uint64] = mixed(index * GOLDEN + np.uint64(salt))
+    unit = (bits >> np.uint64(40)).astype(np.float64) / float(1 << 24)
     return np.asarray(_SPREAD[table] * (2.0 * unit - 1.0), np.float32)
 
 

@@ -57,10 +57,10 @@ NARROW = {
     "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
     "cachelines": {"compiled"},
     "fastmath": {"compiled"},
-    "nearest": {"errors", "compiled", "cachelines"},
+    "nearest": {"errors", "compiled", "cachelines", "fastmath"},
     # of nearest: its table, N_NEAR and similarity
     "graph": {"errors", "compiled", "cachelines", "fastmath", "nearest"},
-    "propagate": {"errors", "graph"},  # of graph: the tables that its kernels read
+    "propagate": {"errors", "fastmath", "graph"},  # of graph: the tables that its kernels read
     "paths": {"errors", "compiled", "cachelines", "fastmath", "graph", "encode", "nearest"},
     # everything that keeps a part of the state, and nothing of what it is for
     "checkpoint": {

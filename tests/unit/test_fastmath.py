@@ -5,6 +5,8 @@ import pytest
 from content_twin import scrambled
 from entries import exponentials, logarithms, scramble
 
+from streamer.fastmath import GOLDEN, mixed
+
 CLOSE = 2e-5  # what the functions promise
 
 
@@ -38,3 +40,9 @@ def test_scrambled_numbers_are_those_of_splitmix64() -> None:
     """Replays, on any machine, draw the same: the generator written down once more, in whole numbers without an end."""
     for seed in (0, 1, 2**32, 2**63, 2**64 - 1):
         assert scramble(np.uint64(seed)) == scrambled(seed)
+
+
+def test_python_mixes_arrays_as_kernels_mix_numbers() -> None:
+    """What is drawn for many at once is what each would get."""
+    seeds = np.array([0, 1, 2**32, 2**63, 2**64 - 1], np.uint64)
+    assert mixed(seeds + GOLDEN).tolist() == [scrambled(seed) for seed in seeds.tolist()]
