@@ -13,7 +13,7 @@ from streamer.fastmath import GOLDEN, scramble
 from streamer.graph.candidates import may_list
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import N_FINAL, N_PROPOSED
-from streamer.graph.state import EVENTS, USER_BYTES
+from streamer.graph.state import EVENTS, N_ARRIVED, USER_BYTES
 from streamer.mixture import main_path, mix
 from streamer.paths import NAMES
 from streamer.ranker.features import describe
@@ -85,11 +85,11 @@ def draw_unshown(graph, user_row):
     if np.float64(drawn >> np.uint64(11)) * 2.0**-53 >= graph.explore_share:
         return np.int64(-1)
     rates = graph.rates
-    n_arrived = min(rates.n[0], rates.arrived.size)
+    n_arrived = min(rates.n[N_ARRIVED], rates.arrived.size)
     for _ in range(_N_TRIED):
         drawn = scramble(drawn)
         age = np.int64((drawn >> np.uint64(33)) % np.uint64(max(min(n_arrived, _N_NEWEST), 1)))
-        item_row = np.int64(rates.arrived[(rates.n[0] - 1 - age) % rates.arrived.size])
+        item_row = np.int64(rates.arrived[(rates.n[N_ARRIVED] - 1 - age) % rates.arrived.size])
         if n_arrived > 0 and graph.items[item_row]["n_events"] < COLD and may_list(graph, user_row, item_row):
             return item_row
     return np.int64(-1)

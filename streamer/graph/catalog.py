@@ -7,7 +7,7 @@ from streamer.graph.content import length_of
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
 from streamer.graph.rates import COLD, enter_pool, settle_node
-from streamer.graph.state import DESCRIBED, MEASURED_AT, N_NUMBERS, N_RECENT, POOLED, TRENDING
+from streamer.graph.state import DESCRIBED, MEASURED_AT, N_ARRIVED, N_NUMBERS, N_RECENT, POOLED, TRENDING
 
 
 @kernel
@@ -50,7 +50,7 @@ def _refresh_lengths(graph):
     if graph.counters[DESCRIBED] * 16 <= graph.counters[MEASURED_AT] * 17:
         return
     graph.counters[MEASURED_AT] = graph.counters[DESCRIBED]
-    for at in range(min(graph.rates.n[0], graph.rates.arrived.size)):
+    for at in range(min(graph.rates.n[N_ARRIVED], graph.rates.arrived.size)):
         item = graph.items[graph.rates.arrived[at]]
         if item["n_nodes"] > 0:
             item["length"] = length_of(graph, item)

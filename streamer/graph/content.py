@@ -16,7 +16,7 @@ from streamer.graph.candidates import find
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import ALL_ITEMS, COLD, rate_of
 from streamer.graph.scratch import CATEGORY, DEPTH, N_AFFINE, N_CHOSEN, N_DRAWN, N_INTERESTED, N_INTERESTS
-from streamer.graph.state import DESCRIBED, ITEM_BYTES, WITH_CONTENT
+from streamer.graph.state import DESCRIBED, ITEM_BYTES, N_ARRIVED, WITH_CONTENT
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 
 _N_TEXTS = 10  # of the user's last items, whose texts count
@@ -111,7 +111,7 @@ def compare(graph, cands, user_row):
 @kernel
 def _draw_unlisted(graph, cands, user_row):
     """Fill `cands.drawn` with items that stand for those nobody proposed: by the user's own numbers, the same in every replay."""
-    n_arrived = min(graph.rates.n[0], graph.rates.arrived.size)
+    n_arrived = min(graph.rates.n[N_ARRIVED], graph.rates.arrived.size)
     n_events = np.int64(graph.users[user_row]["n_events"]) if user_row >= 0 else np.int64(0)
     drawn = np.uint64(user_row * 1000003 + n_events + 1)
     for n in range(N_DRAWN):

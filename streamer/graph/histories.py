@@ -19,6 +19,8 @@ from streamer.graph.state import (
     HISTORY,
     MAX_TAKEN_CLASS,
     MIN_TAKEN_CLASS,
+    N_SLOTS_USED,
+    N_UNRECORDED,
     NO_VALUE,
     ROUND,
     TICK_MS,
@@ -82,10 +84,10 @@ def _take_block(graph, size_class):
         taken.free[size_class] = (np.int64(taken.item[start]) - 1) * _ALIGNED if taken.item[start] > 0 else -1
         taken.item[start] = 0
         return start
-    if taken.used[0] + (1 << size_class) > taken.item.size:
+    if taken.used[N_SLOTS_USED] + (1 << size_class) > taken.item.size:
         return np.int64(-1)
-    start = taken.used[0]
-    taken.used[0] += 1 << size_class
+    start = taken.used[N_SLOTS_USED]
+    taken.used[N_SLOTS_USED] += 1 << size_class
     return start
 
 
@@ -129,12 +131,12 @@ def _grow(graph, user_row):
 
 @kernel
 def _take(graph, user_row, item_row, number):
-    """Record that the user took the item, as his event of this number; one that finds no room is counted in `taken.used[1]`."""
+    """Record that the user took the item, as his event of this number; one that finds no room is N_UNRECORDED."""
     user = graph.users[user_row]
     if not has_taken(graph, user_row, item_row):
         size = 1 << user["taken_class"] if user["taken_class"] > 0 else 0
         if 4 * (user["n_taken"] + 1) > 3 * size and not _grow(graph, user_row):
-            graph.taken.used[1] += 1
+            graph.taken.used[N_UNRECORDED] += 1
             return
         user["n_taken"] += 1
     at = probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)

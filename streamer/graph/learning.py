@@ -31,6 +31,9 @@ from streamer.graph.state import (
     N_FRESH,
     N_NEWCOMER,
     SEQ,
+    V_COUNT,
+    V_SQUARES,
+    V_SUM,
     WITH_RANKER,
     WITH_VECTORS,
 )
@@ -96,14 +99,14 @@ def _learn_value(graph, item, value):
     squashed = np.sign(value) * np.log1p(np.abs(value))  # quantities have heavy tails; order is kept
     values = graph.values
     standardised = 0.0
-    if values[0] > 1.0:
-        mean = values[1] / values[0]
-        variance = values[2] / values[0] - mean * mean
+    if values[V_COUNT] > 1.0:
+        mean = values[V_SUM] / values[V_COUNT]
+        variance = values[V_SQUARES] / values[V_COUNT] - mean * mean
         standardised = (squashed - mean) / np.sqrt(variance) if variance > 1e-9 else 0.0
     standardised = max(-3.0, min(3.0, standardised))
-    values[0] += 1.0
-    values[1] += squashed
-    values[2] += squashed * squashed
+    values[V_COUNT] += 1.0
+    values[V_SUM] += squashed
+    values[V_SQUARES] += squashed * squashed
     item["value_sum"] += np.float32(standardised)
     item["n_values"] += 1
     return standardised

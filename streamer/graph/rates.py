@@ -14,7 +14,7 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.fastmath import exp, log
-from streamer.graph.state import EVENTS, N_AGES, N_COUNTS, NODES, POOLED, RING
+from streamer.graph.state import EVENTS, N_AGES, N_ARRIVED, N_COLD_ITEMS, N_COUNTS, NODES, POOLED, RING
 
 COLD = 5  # events: an item with fewer is cold
 ALL_ITEMS, COLD_ITEMS, NEW_ITEMS = range(3)  # indices of rates.total; NEW_ITEMS: nobody took them yet
@@ -59,13 +59,13 @@ def enter_pool(graph, item_row):
     item["flags"] |= POOLED
     item["first_event"] = graph.counters[EVENTS]
     rates = graph.rates
-    rates.arrived[rates.n[0] % rates.arrived.size] = item_row
-    rates.n[0] += 1
+    rates.arrived[rates.n[N_ARRIVED] % rates.arrived.size] = item_row
+    rates.n[N_ARRIVED] += 1
     rates.alive[0, 0] += 1.0
     for q in range(item["n_nodes"]):
         settle_node(graph, item["nodes"][q])
         graph.nodes[item["nodes"][q]]["n_cold"] += 1
-    rates.n[1] += 1  # after its nodes were settled: it had no part in what was taken so far
+    rates.n[N_COLD_ITEMS] += 1  # after its nodes were settled: it had no part in what was taken so far
 
 
 @kernel
@@ -81,7 +81,7 @@ def settle_node(graph, node_row):
     if node["cold_event"] == now:
         return
     kept = _kept_after(now - node["cold_event"])
-    per_event = np.float32(node["n_cold"]) / np.float32(max(graph.rates.n[1], 1))
+    per_event = np.float32(node["n_cold"]) / np.float32(max(graph.rates.n[N_COLD_ITEMS], 1))
     node["cold_expected"] = node["cold_expected"] * kept + per_event * (np.float32(1.0) - kept) / np.float32(
         1.0 - _LIFT_KEPT
     )
@@ -113,7 +113,7 @@ def count_take(graph, item_row):
             node = graph.nodes[item["nodes"][q]]
             node["cold_taken"] += np.float32(1.0)
             node["n_cold"] -= n_before + 1 == COLD
-        rates.n[1] -= n_before + 1 == COLD
+        rates.n[N_COLD_ITEMS] -= n_before + 1 == COLD
     rates.ring[now % RING] = item_row
 
 
@@ -131,7 +131,7 @@ def grow_older(graph):
                 own = _bin_of(np.int64(item["n_events"]))
                 rates.alive[own, b - 1] -= 1.0
                 rates.alive[own, b] += 1.0
-        while rates.passed[b] < rates.n[0]:
+        while rates.passed[b] < rates.n[N_ARRIVED]:
             item = graph.items[rates.arrived[rates.passed[b] % rates.arrived.size]]
             if item["first_event"] > then:
                 break
@@ -151,7 +151,7 @@ def leave_pool(graph, item_row):
         return
     n_events = np.int64(item["n_events"])
     graph.rates.alive[_bin_of(n_events), _age_bin(_since(graph, item))] -= 1.0
-    graph.rates.n[1] -= n_events < COLD
+    graph.rates.n[N_COLD_ITEMS] -= n_events < COLD
 
 
 @kernel
@@ -194,7 +194,7 @@ def rate_of(graph, item_row):
 @kernel
 def log_lift(graph, item):
     """Logarithm of what a cold item inherits from its nodes, within +-3."""
-    n_cold_all = np.float32(max(graph.rates.n[1], 1))
+    n_cold_all = np.float32(max(graph.rates.n[N_COLD_ITEMS], 1))
     now = graph.rates.cold_events[0]
     seen, foreseen = 1.0, 1.0  # products, so that one logarithm is enough
     for q in range(item["n_nodes"]):

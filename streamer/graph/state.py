@@ -66,6 +66,9 @@ N_RECENT = 16  # last arrivals kept, a feature node
 
 # indices of Graph.counters; DESCRIBED: items with features, MEASURED_AT: the same when all their lengths were measured last
 EVENTS, ARRIVALS, KNOWN_ITEMS, DESCRIBED, MEASURED_AT = range(5)
+N_ARRIVED, N_COLD_ITEMS = range(2)  # of Rates.n: arrivals so far; cold items now
+N_SLOTS_USED, N_UNRECORDED = range(2)  # of Taken.used: slots handed out; items not recorded for want of room
+V_COUNT, V_SUM, V_SQUARES = range(3)  # of Graph.values
 MIN_TAKEN_CLASS, MAX_TAKEN_CLASS = 3, 13  # blocks of 8 to 8,192 slots
 
 
@@ -179,7 +182,7 @@ class Taken(NamedTuple):
     times: NDArray[np.int32]  # (max_taken,) how often; one dummy slot where repeats are off
     last: NDArray[np.int32]  # (max_taken,) the user's event number of the last time; same
     free: NDArray[np.int64]  # (MAX_TAKEN_CLASS + 1,) first free block of each size class, -1 = none
-    used: NDArray[np.int64]  # (2,) slots handed out so far; items not recorded because there was no room
+    used: NDArray[np.int64]  # (2,) see N_SLOTS_USED ...
 
 
 class Rates(NamedTuple):
@@ -196,7 +199,7 @@ class Rates(NamedTuple):
     arrived: NDArray[np.int32]  # (max_items,) item rows in the order of arrival
     passed: NDArray[np.int64]  # (N_AGES,) arrivals that are at least 2**b events old
     cold_events: NDArray[np.int64]  # (1,) events of cold items so far
-    n: NDArray[np.int64]  # (2,) arrivals so far; cold items now
+    n: NDArray[np.int64]  # (2,) see N_ARRIVED ...
 
 
 class Takes(NamedTuple):
@@ -235,7 +238,7 @@ class Graph(NamedTuple):
     fresh: NDArray[np.int32]  # (N_FRESH,) ring of arrivals, item rows
     counters: NDArray[np.int64]  # (5,) see EVENTS ...
     weights: NDArray[np.float64]  # (N_CONTEXTS, n_paths) responsibilities so far: the mixture's weights
-    values: NDArray[np.float64]  # (3,) number, sum and sum of squares of all squashed values so far
+    values: NDArray[np.float64]  # (3,) V_COUNT, V_SUM, V_SQUARES of all squashed values so far
     takes: Takes
     vectors: Tables  # of the network's present version; without rows before the first one
     company: Company  # of every item; filled for the ranker alone

@@ -13,6 +13,7 @@ from streamer.graph.content import NEARNESS
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import COLD, COLD_ITEMS, NEW_ITEMS, share_of
 from streamer.graph.scratch import N_ALL, N_CHOSEN, N_LENDERS, N_LENDING, NEAR
+from streamer.graph.state import N_ARRIVED
 from streamer.nearest.table import N_NEAR
 from streamer.paths.evidence import FAINTEST
 
@@ -57,7 +58,7 @@ def score(graph, cands, user_row, path):
 @kernel
 def _unlisted(graph, cands, rate_listed):
     """What is not listed: its nearness, times the rate of an average item that is not."""
-    n_others = max(graph.rates.n[0] - cands.n[N_CHOSEN], 1)
+    n_others = max(graph.rates.n[N_ARRIVED] - cands.n[N_CHOSEN], 1)
     return cands.unlisted[NEARNESS] * max(0.0, 1.0 - rate_listed) / n_others
 
 

@@ -13,7 +13,7 @@ from streamer.errors import ConfigError
 from streamer.events.contract import MAX_TEXT_DIM
 from streamer.graph import FoldSettings, Graph, new_graph
 from streamer.graph.scratch import Candidates, new_candidates
-from streamer.graph.state import SWITCHES, WITH_VECTORS
+from streamer.graph.state import EVENTS, N_ARRIVED, N_SLOTS_USED, SWITCHES, WITH_VECTORS
 from streamer.ids import IdTable
 from streamer.nearest import Nearest
 from streamer.packed_ids import PackedIds
@@ -159,9 +159,9 @@ def tables(state: State) -> dict[str, Table]:
         **dict.fromkeys(of_items, ids.items.n_rows),
         **dict.fromkeys(of_users, ids.users.n_rows),
         **dict.fromkeys(of_nodes, ids.nodes.n_rows),
-        **dict.fromkeys(taken, int(graph.taken.used[0])),
-        "rates_ring": int(graph.counters[0]) + 1,
-        "rates_arrived": int(graph.rates.n[0]),
+        **dict.fromkeys(taken, int(graph.taken.used[N_SLOTS_USED])),
+        "rates_ring": int(graph.counters[EVENTS]) + 1,
+        "rates_arrived": int(graph.rates.n[N_ARRIVED]),
         "window_ring": int(state.window.n[0]),
     }
     arrays = {

@@ -13,6 +13,7 @@ from twins import history_of
 from streamer import paths
 from streamer.graph import content
 from streamer.graph.scratch import DEPTH, N_CHOSEN
+from streamer.graph.state import N_ARRIVED
 
 _MASK = 2**64 - 1
 
@@ -89,7 +90,7 @@ class Interests:
     def of_any_item(self, user):
         """Mean square of the likeness of 16 items drawn by user and event number."""
         graph = self.graph
-        n_arrived = int(graph.rates.n[0])
+        n_arrived = int(graph.rates.n[N_ARRIVED])
         n_events = int(graph.users[user]["n_events"])
         rows = [int(graph.rates.arrived[at]) for at in draws(user * 1000003 + n_events + 1, 16, n_arrived)]
         return sum(self.likeness(row, content.SLOW) ** 2 for row in rows) / 16

@@ -10,7 +10,7 @@ from twins import empty_graph, events_of, history_of, learn_all, taken_of
 
 from streamer.graph import FoldSettings
 from streamer.graph.catalog import erase_user
-from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS
+from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, N_SLOTS_USED, N_UNRECORDED
 
 SIZES = FoldSettings(
     max_items=900, max_users=16, max_nodes=4, max_taken=32_768, n_neighbours=16, pair_window=1
@@ -131,7 +131,7 @@ def test_freed_blocks_are_handed_on(repeats):
     for n in range(20):
         learn_all(graph, [0] * 50, range(n, n + 50), range(50))
         erase_user(graph, 0)
-        used.append(int(graph.taken.used[0]))
+        used.append(int(graph.taken.used[N_SLOTS_USED]))
     assert used[0] == sum(
         1 << size for size in range(MIN_TAKEN_CLASS, 8)
     )  # 50 items: 8, 16, 32, 64 and 128 slots
@@ -160,4 +160,4 @@ def test_a_user_of_the_largest_class_stops_growing():
     graph = empty_graph(SIZES._replace(max_items=n_most + 10))
     learn_all(graph, [0] * (n_most + 10), range(n_most + 10), range(n_most + 10))
     assert set(taken_of(graph, 0)) == set(range(n_most))
-    assert graph.taken.used[1] == 10
+    assert graph.taken.used[N_UNRECORDED] == 10

@@ -21,7 +21,9 @@ from streamer.graph.state import (
     KNOWN_ITEMS,
     MEASURED_AT,
     N_AGES,
+    N_ARRIVED,
     N_CLOCKS,
+    N_COLD_ITEMS,
     N_COUNTS,
     POOLED,
     TOP,
@@ -120,7 +122,7 @@ class Mentions:
                 row > 0
             ):  # that of row 0 is what an empty place holds; its record says that nothing happened then
                 self._add(row, "rates.ring")
-        for row in graph.rates.arrived[: graph.rates.n[0]]:
+        for row in graph.rates.arrived[: graph.rates.n[N_ARRIVED]]:
             self._add(row, "arrived")
         for row in graph.fresh[graph.fresh >= 0]:
             self._add(row, "fresh")
@@ -210,7 +212,7 @@ def test_who_leaves_at_the_edge_of_the_cold_is_counted_out_once(n_events):
     state, evicted = evict_items(state)
     assert evicted.rows.tolist() == rows.tolist()
     is_cold = (graph.items["flags"] & POOLED > 0) & (graph.items["n_events"] < COLD)
-    assert graph.rates.n[1] == np.count_nonzero(is_cold)
+    assert graph.rates.n[N_COLD_ITEMS] == np.count_nonzero(is_cold)
     expected = np.zeros(len(graph.nodes), int)
     for item in graph.items[is_cold]:
         expected[item["nodes"][: item["n_nodes"]]] += 1
@@ -246,11 +248,11 @@ def test_sums_are_those_of_who_is_left():
         last = items["last_event"][row] if items["n_events"][row] else items["first_event"][row]
         alive[_bin_of.py_func(items["n_events"][row]), _age_bin.py_func(max(1, now + 1 - last))] += 1
     assert graph.rates.alive.tolist() == alive.tolist()
-    assert sorted(graph.rates.arrived[: graph.rates.n[0]].tolist()) == pooled
+    assert sorted(graph.rates.arrived[: graph.rates.n[N_ARRIVED]].tolist()) == pooled
     cold = [row for row in pooled if items["n_events"][row] < COLD]
-    assert graph.rates.n[1] == len(cold)
+    assert graph.rates.n[N_COLD_ITEMS] == len(cold)
     for b in range(1, N_AGES):
-        order = graph.rates.arrived[: graph.rates.n[0]]
+        order = graph.rates.arrived[: graph.rates.n[N_ARRIVED]]
         assert graph.rates.passed[b] == np.count_nonzero(items["first_event"][order] <= now + 1 - (1 << b))
     carry = {row: items["nodes"][row][: items["n_nodes"][row]].tolist() for row in range(45)}
     for node in range(state.ids.nodes.n_rows):

@@ -11,6 +11,7 @@ from whole_model import SETTINGS, a_log, new_state, rows_of_users
 from streamer import pipeline
 from streamer.graph.rates import ALL_ITEMS, COLD_ITEMS, NEW_ITEMS
 from streamer.graph.scratch import N_ALL, N_LENDING, NEAR
+from streamer.graph.state import N_ARRIVED
 from streamer.nearest.table import BANDWIDTH
 from streamer.paths import text
 
@@ -56,7 +57,7 @@ def test_scores_are_nearness_times_rate(state):
         scores, mass = of_path(state.scratch, "text")
         expected = {row: near[row] * rate[row] for row in stage}
         assert scores == pytest.approx(expected, rel=1e-3, abs=1e-9)
-        n_others = max(int(state.graph.rates.n[0]) - len(stage), 1)
+        n_others = max(int(state.graph.rates.n[N_ARRIVED]) - len(stage), 1)
         not_near = max(1e-9, everyone - sum(near.values())) if everyone > 0.0 else 0.0
         unlisted = not_near * max(0.0, 1.0 - sum(rate.values())) / n_others
         assert mass == pytest.approx(sum(expected.values()) + unlisted, rel=1e-3)
