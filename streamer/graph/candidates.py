@@ -19,7 +19,6 @@ from streamer.graph.scratch import (
     FIRST,
     LAST,
     MOST,
-    N_AFFINE,
     N_AFFINITIES,
     N_ALL,
     N_BINS,
@@ -28,6 +27,7 @@ from streamer.graph.scratch import (
     N_HISTORY,
     N_INTERESTED,
     N_INTERESTS,
+    N_LIKED,
     N_ROWS,
     N_SLOTS,
     NEAR,
@@ -120,7 +120,7 @@ def clear(cands):
     for at in range(cands.n[N_INTERESTED]):
         for column in range(N_INTERESTS):
             cands.interest[cands.interested[at], column] = 0.0
-    for at in range(cands.n[N_AFFINE]):
+    for at in range(cands.n[N_LIKED]):
         cands.interest[cands.node[at], CATEGORY] = 0.0
     cands.n[:] = 0
     cands.mass[:] = 0.0
@@ -228,14 +228,14 @@ def weigh_categories(graph, cands, user_row):
             weight = _CATEGORY_DECAYS[k] / np.float32(item["n_categories"])
             total += weight
             for at in range(N_AFFINITIES):
-                if at == cands.n[N_AFFINE]:
+                if at == cands.n[N_LIKED]:
                     cands.node[at] = item["nodes"][n]
                     cands.affinity[at] = np.float32(0.0)
-                    cands.n[N_AFFINE] += 1
+                    cands.n[N_LIKED] += 1
                 if cands.node[at] == item["nodes"][n]:
                     cands.affinity[at] += weight
                     break
-    for at in range(cands.n[N_AFFINE]):
+    for at in range(cands.n[N_LIKED]):
         cands.affinity[at] /= total
 
 

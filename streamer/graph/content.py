@@ -15,7 +15,7 @@ from streamer.fastmath import exp, log, scramble
 from streamer.graph.candidates import find
 from streamer.graph.histories import history_length, past_item
 from streamer.graph.rates import ALL_ITEMS, COLD, rate_of
-from streamer.graph.scratch import CATEGORY, DEPTH, N_AFFINE, N_CHOSEN, N_DRAWN, N_INTERESTED, N_INTERESTS
+from streamer.graph.scratch import CATEGORY, DEPTH, N_CHOSEN, N_DRAWN, N_INTERESTED, N_INTERESTS, N_LIKED
 from streamer.graph.state import DESCRIBED, ITEM_BYTES, N_ARRIVED, WITH_CONTENT
 from streamer.nearest.table import BANDWIDTH, N_NEAR
 
@@ -166,7 +166,7 @@ def compare_texts(graph, cands, user_row):
 def _compare_one(graph, cands, item_row, likeness):
     """Likeness of one item, (N_INTERESTS,), written."""
     likeness[:] = 0.0
-    if cands.n[N_INTERESTED] == 0 and cands.n[N_AFFINE] == 0:
+    if cands.n[N_INTERESTED] == 0 and cands.n[N_LIKED] == 0:
         return
     item = graph.items[item_row]
     if item["n_nodes"] == 0:

@@ -39,7 +39,7 @@ N_PROPOSING = 6  # feature nodes that interest the user most, which propose item
 N_LENDING = 8  # candidates with the most evidence, which lend it to others
 
 # indices of Candidates.n
-N_ALL, N_CHOSEN, N_PROPOSED, N_AFFINE, N_HISTORY, N_INTERESTED, N_LENDERS = range(7)
+N_ALL, N_CHOSEN, N_PROPOSED, N_LIKED, N_HISTORY, N_INTERESTED, N_LENDERS = range(7)
 
 
 class Candidates(NamedTuple):
@@ -80,10 +80,10 @@ class Candidates(NamedTuple):
     proposing: NDArray[np.int32]  # (N_PROPOSING,) nodes that propose items
     lending: NDArray[np.int32]  # (N_LENDING,) candidates with the most evidence
     gap_ms: NDArray[np.int64]  # (1,) since the user's last event
-    affine: NDArray[
+    logit: NDArray[
         np.float32
     ]  # (CAPACITY,) score by the attention network, -inf = no vector yet, last stage only
-    has_vector: NDArray[np.bool_]  # (1,) whether `affine` was filled in for this list
+    has_vector: NDArray[np.bool_]  # (1,) whether `logit` was filled in for this list
     in_turn: NDArray[np.float32]  # (CAPACITY,) scratch: numbers of the last stage side by side
     h_u: NDArray[np.float32]  # (DIM,) the user's vector
     pooled: NDArray[np.float32]  # (N_HEADS, DIM) scratch of `user_vector`
@@ -127,7 +127,7 @@ def new_candidates(n_paths: int, max_nodes: int, max_text_dim: int) -> Candidate
         drawn=np.zeros(N_DRAWN, np.int32),
         unlisted=np.zeros(2, np.float32),
         gap_ms=np.zeros(1, np.int64),
-        affine=np.zeros(CAPACITY, np.float32),
+        logit=np.zeros(CAPACITY, np.float32),
         has_vector=np.zeros(1, np.bool_),
         in_turn=np.zeros(CAPACITY, np.float32),
         h_u=np.zeros(DIM, np.float32),

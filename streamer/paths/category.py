@@ -5,7 +5,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.candidates import choose, weigh_categories
 from streamer.graph.categories import node_mass
-from streamer.graph.scratch import CATEGORY, N_AFFINE, N_CHOSEN
+from streamer.graph.scratch import CATEGORY, N_CHOSEN, N_LIKED
 from streamer.graph.state import TRENDING
 
 _N_PROPOSED = 10  # items a node
@@ -17,7 +17,7 @@ def propose(graph, cands, user_row, path):
     if user_row < 0:
         return
     weigh_categories(graph, cands, user_row)
-    for n in range(cands.n[N_AFFINE]):
+    for n in range(cands.n[N_LIKED]):
         node = graph.nodes[cands.node[n]]
         mass = node_mass(graph, cands.node[n])
         cands.interest[cands.node[n], CATEGORY] = cands.affinity[n] / mass if mass > 0.0 else np.float32(0.0)
@@ -28,7 +28,7 @@ def propose(graph, cands, user_row, path):
 @kernel
 def score(graph, cands, user_row, path):
     """sum over the user's nodes c of P(c | user) * weight(item) / weight(c); proper, since each node's part is."""
-    if cands.n[N_AFFINE] == 0:
+    if cands.n[N_LIKED] == 0:
         return
     cands.mass[path] = 1.0
     for at in range(cands.n[N_CHOSEN]):

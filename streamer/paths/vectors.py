@@ -31,10 +31,10 @@ def score(graph, cands, user_row, path):
     for at in range(cands.n[N_CHOSEN]):
         index = cands.final[at]
         row = cands.row[index]
-        affine = _score_of(tables, cands.h_u, row) if row < n_items else np.float32(-np.inf)
+        logit = _score_of(tables, cands.h_u, row) if row < n_items else np.float32(-np.inf)
         n_scored += row < n_items
-        cands.affine[index] = cands.in_turn[at] = affine
-        most = max(most, affine)
+        cands.logit[index] = cands.in_turn[at] = logit
+        most = max(most, logit)
     if most == -np.inf:
         return
     for at in range(cands.n[N_CHOSEN]):  # side by side, so that it vectorises

@@ -89,25 +89,25 @@ def describe_vectors(cands, ranker, x):
     if not cands.has_vector[0]:
         x[:3, :n] = 0.0
         return
-    affines, most = ranker.affine, np.float32(-np.inf)
+    logits, most = ranker.logit, np.float32(-np.inf)
     for c in range(n):
-        affines[c] = cands.affine[ranker.candidate[c]]
-        most = max(most, affines[c])
+        logits[c] = cands.logit[ranker.candidate[c]]
+        most = max(most, logits[c])
     mass, mixed = np.float32(1e-9), np.float32(1e-9)
     for c in range(n):
-        if affines[c] > -np.inf:
-            mass += exp(affines[c] - most)
+        if logits[c] > -np.inf:
+            mass += exp(logits[c] - most)
             mixed += cands.mixed[ranker.candidate[c]]
     log_mass, log_mixed = log(mass), log(mixed)
     for c in range(n):
-        affine = affines[c]
-        if affine == -np.inf:
+        logit = logits[c]
+        if logit == -np.inf:
             x[0, c] = x[1, c] = x[2, c] = np.float32(0.0)
             continue
         n_better = np.int32(0)
         for other in range(n):
-            n_better += np.int32(affines[other] > affine)
-        log_p = max(np.float32(-16.0), affine - most - log_mass)
+            n_better += np.int32(logits[other] > logit)
+        log_p = max(np.float32(-16.0), logit - most - log_mass)
         x[0, c] = log_p * np.float32(0.25) + np.float32(1.0)
         x[1, c] = clip((log_p - ranker.base[c] + log_mixed) * np.float32(0.5))
         x[2, c] = np.float32(1.0) - log(np.float32(n_better + 1)) * np.float32(0.5)

@@ -82,7 +82,7 @@ class Ranker(NamedTuple):
     taste: NDArray[np.float32]  # (2, N_TRAITS) of the user
     company: NDArray[np.int8]  # (3, COMPANY) of the user: FAST, SLOW, NEWEST; see `company`
     company_total: NDArray[np.float32]  # (COMPANY,)
-    affine: NDArray[np.float32]  # (WIDTH,) score by the attention network
+    logit: NDArray[np.float32]  # (WIDTH,) score by the attention network
     base: NDArray[np.float32]  # (WIDTH,) log-probability by the mixture
     score: NDArray[np.float32]  # (WIDTH,)
     probability: NDArray[np.float32]  # (WIDTH,) softmax of the scores
@@ -143,7 +143,7 @@ def new_ranker(n_described: int, seed: int = 1) -> Ranker:
         taste=np.zeros((2, N_TRAITS), np.float32),
         company=np.zeros((3, COMPANY), np.int8),
         company_total=np.zeros(COMPANY, np.float32),
-        affine=np.zeros(WIDTH, np.float32),
+        logit=np.zeros(WIDTH, np.float32),
         base=np.zeros(WIDTH, np.float32),
         score=np.zeros(WIDTH, np.float32),
         probability=np.zeros(WIDTH, np.float32),

@@ -57,8 +57,8 @@ def test_with_all_items_proposed_the_path_is_the_softmax(gap_ms):
         scores, mass = of_path(state.scratch, "vectors")
         for row, score in scores.items():
             assert score / mass == pytest.approx(dense[row] / dense.sum(), rel=1e-3)
-            affine = state.scratch.affine[stage[row]]
-            assert affine == pytest.approx(np.log(dense[row]), abs=1e-3)
+            logit = state.scratch.logit[stage[row]]
+            assert logit == pytest.approx(np.log(dense[row]), abs=1e-3)
         assert state.scratch.has_vector[0]
     assert n_all > 6
 

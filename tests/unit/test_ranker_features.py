@@ -208,19 +208,19 @@ def test_vectors_are_compared_within_the_short_list(whole):
     n_tied = n_without = 0
     for user in rows_of_users(whole):
         listed = list(described(whole, user)) if history_of(whole.graph, user) else []
-        affine = {index: float(whole.scratch.affine[index]) for index, _, _ in listed}
+        logit = {index: float(whole.scratch.logit[index]) for index, _, _ in listed}
         mixed = {index: float(whole.scratch.mixed[index]) for index, _, _ in listed}
-        there = [index for index, value in affine.items() if value > -np.inf]
-        mass, mass_mixed = sum(exp(affine[i]) for i in there), sum(mixed[i] for i in there)
+        there = [index for index, value in logit.items() if value > -np.inf]
+        mass, mass_mixed = sum(exp(logit[i]) for i in there), sum(mixed[i] for i in there)
         for index, _, features in listed:
             got = [features[name] for name in VECTOR_NAMES]
             if index not in there:
                 assert got == [0.0] * 3
                 n_without += 1
                 continue
-            n_better = sum(affine[i] > affine[index] for i in there)
-            n_tied += sum(affine[i] == affine[index] for i in there) > 1
-            log_p = affine[index] - log(mass)
+            n_better = sum(logit[i] > logit[index] for i in there)
+            n_tied += sum(logit[i] == logit[index] for i in there) > 1
+            log_p = logit[index] - log(mass)
             part = (log_p - log(mixed[index] / mass_mixed)) / 2
             expected = [log_p / 4 + 1, max(-3.0, min(3.0, part)), 1 - log(n_better + 1) / 2]
             assert got == pytest.approx(expected, abs=2e-3)
