@@ -21,6 +21,7 @@ from streamer.graph.state import (
     TRENDING,
     WITH_RANKER,
     WITH_VECTORS,
+    Graph,
 )
 from streamer.mixture import learn_weights, mix
 from streamer.outcomes import (
@@ -211,10 +212,12 @@ def _learn(graph, out, n):
             graph.users[user_row]["nodes"][PROFILE_NODES + at] = out.context[n, at]
 
 
-@kernel
-def _ends_round(graph):
+def ends_round(graph: Graph) -> bool:
     """Whether a round of training begins, and one ends, right after the event that was learned last."""
-    return graph.switches[WITH_VECTORS] and graph.counters[EVENTS] % graph.training_interval == 0
+    return bool(graph.switches[WITH_VECTORS] and graph.counters[EVENTS] % graph.training_interval == 0)
+
+
+_ends_round = kernel(ends_round)  # for kernels
 
 
 @entry_kernel

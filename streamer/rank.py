@@ -6,10 +6,11 @@ the next.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.cachelines import bring
 from streamer.compiled import entry_kernel, kernel
-from streamer.fastmath import GOLDEN, scramble
+from streamer.fastmath import GOLDEN, mixed, scramble
 from streamer.graph.candidates import may_list
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import N_FINAL, N_PROPOSED
@@ -73,6 +74,28 @@ def top_k(cands, order, k):
 
 
 @kernel
+def _draw_list(user_row, n_events):
+    """64 bits that say whether a user's list is an explored one at this event, and what it shows."""
+    return scramble(np.uint64(user_row) * GOLDEN + np.uint64(n_events))
+
+
+@kernel
+def _chance_of(drawn):
+    return np.float64(drawn >> np.uint64(11)) * 2.0**-53
+
+
+def explored_chance(user_rows: NDArray[np.int32], n_events: int) -> NDArray[np.float64]:
+    """As `draw_unshown` draws, for many lists at once: those below the explore share are explored.
+
+    Args:
+        user_rows: (n,) rows of users, >= 0; of another nothing is said.
+        n_events: Events folded so far.
+    """
+    drawn = mixed(user_rows.astype(np.uint64) * GOLDEN + np.uint64(n_events) + GOLDEN)
+    return np.asarray((drawn >> np.uint64(11)) * 2.0**-53, np.float64)
+
+
+@kernel
 def draw_unshown(graph, user_row):
     """Row of an item that hardly anyone took yet, for the explored share of lists; -1 for the others.
 
@@ -81,8 +104,8 @@ def draw_unshown(graph, user_row):
     """
     if graph.explore_share <= 0.0 or user_row < 0:
         return np.int64(-1)
-    drawn = scramble(np.uint64(user_row) * GOLDEN + np.uint64(graph.counters[EVENTS]))
-    if np.float64(drawn >> np.uint64(11)) * 2.0**-53 >= graph.explore_share:
+    drawn = _draw_list(user_row, graph.counters[EVENTS])
+    if _chance_of(drawn) >= graph.explore_share:
         return np.int64(-1)
     rates = graph.rates
     n_arrived = min(rates.n[N_ARRIVED], rates.arrived.size)

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.fastmath import GOLDEN, scramble
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import MAX_K
 from streamer.graph.state import EVENTS, HISTORY, NO_VALUE, TICK_MS, VALUE_UNIT
 from streamer.graph.vectors import user_vectors as user_vectors_kernel
 from streamer.pipeline.state import State
-from streamer.rank import EXPLORED_PATH, EXPLORED_PLACE
+from streamer.rank import EXPLORED_PATH, EXPLORED_PLACE, explored_chance
 from streamer.rank import rank_users as rank_users_kernel
 
 
@@ -73,9 +72,7 @@ def n_explored(state: State, ranking: Ranking) -> int:
     if ranking.items.shape[1] < EXPLORED_PLACE:
         return 0
     rows = ranking.user_rows
-    seeds = rows.astype(np.uint64) * GOLDEN + np.uint64(state.graph.counters[EVENTS])
-    # the draw of `rank.draw_unshown`, for all lists at once
-    chance = (getattr(scramble, "py_func", scramble)(seeds) >> np.uint64(11)) * 2.0**-53
+    chance = explored_chance(rows, int(state.graph.counters[EVENTS]))
     items = ranking.items[:, EXPLORED_PLACE - 1]
     is_new = (items >= 0) & (state.graph.items["n_events"][items] < COLD)
     by_path = ranking.paths[:, EXPLORED_PLACE - 1] == EXPLORED_PATH

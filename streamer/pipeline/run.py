@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Interaction
-from streamer.graph.state import CONTEXT_NODES, EVENTS, WITH_VECTORS
+from streamer.graph.state import CONTEXT_NODES, EVENTS
 from streamer.outcomes import Outcomes, new_outcomes
 from streamer.pipeline.description import segment_rows
 from streamer.pipeline.measuring import Measuring
 from streamer.pipeline.rounds import next_round
 from streamer.pipeline.state import State
-from streamer.prequential import fold, fold_only
+from streamer.prequential import ends_round, fold, fold_only
 
 _LARGEST = 1e30  # values beyond are taken for this: they would be infinite in float32
 
@@ -69,7 +69,7 @@ class Run:
         done = 0
         while done < out.user_row.size:
             done = self._fold_from(state, done, measured, out)
-            if _is_round_over(state):
+            if ends_round(state.graph):
                 # rows for the rest of the run are handed out by now: a round must not know, or the cut of the log would show
                 n_items = max(self._n_items_before, int(out.item_row[:done].max()) + 1)
                 state = next_round(state, n_items)
@@ -92,8 +92,3 @@ class Run:
         if self._measure_share == 0.0:
             return int(fold_only(state.graph, out, start))
         return int(fold(state.graph, state.scratch, state.ranker, measured, out, start))
-
-
-def _is_round_over(state: State) -> bool:
-    n_events = int(state.graph.counters[EVENTS])
-    return bool(state.graph.switches[WITH_VECTORS]) and n_events % state.graph.training_interval == 0
