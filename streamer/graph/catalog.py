@@ -1,5 +1,8 @@
 """What catalog and profile events do to the tables: items change category, arrive as news; users are erased."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.categories import add_mass, leave_node, place_in_node
 from streamer.graph.clocks import clock_weight
@@ -7,7 +10,16 @@ from streamer.graph.content import length_of
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
 from streamer.graph.rates import COLD, enter_pool, settle_node
-from streamer.graph.state import DESCRIBED, MEASURED_AT, N_ARRIVED, N_NUMBERS, N_RECENT, POOLED, TRENDING
+from streamer.graph.state import (
+    DESCRIBED,
+    MEASURED_AT,
+    N_ARRIVED,
+    N_NUMBERS,
+    N_RECENT,
+    POOLED,
+    TRENDING,
+    Graph,
+)
 
 
 @kernel
@@ -56,13 +68,29 @@ def _refresh_lengths(graph):
             item["length"] = length_of(graph, item)
 
 
-@entry_kernel
-def move_to_nodes(graph, item_row, nodes, n_categories, numbers):
-    """Give an item these feature nodes, (n <= NODES,) int32, categories first; the weight it has earned moves with it.
+def move_to_nodes(
+    graph: Graph,
+    item_row: int,
+    nodes: NDArray[np.int32],
+    n_categories: int,
+    numbers: NDArray[np.float32],
+) -> None:
+    """Give an item these feature nodes, categories first; the weight it has earned moves with it.
 
     Args:
-        numbers: (N_NUMBERS,) float32, standardised; nan = missing.
+        nodes: (n <= NODES,) rows.
+        numbers: (N_NUMBERS,) standardised; nan = missing.
+
+    Raises:
+        ValueError: there are not N_NUMBERS numbers.
     """
+    if numbers.shape != (N_NUMBERS,):
+        raise ValueError(f"numbers: expected ({N_NUMBERS},), got {numbers.shape}")
+    _move_to_nodes(graph, item_row, nodes, n_categories, numbers)
+
+
+@entry_kernel
+def _move_to_nodes(graph, item_row, nodes, n_categories, numbers):
     item = graph.items[item_row]
     for n in range(N_NUMBERS):
         item["number"][n] = numbers[n]

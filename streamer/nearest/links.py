@@ -1,6 +1,10 @@
 """The kernels that keep the table of nearest items: look at rows, link both ways, count masses, let go.
 
 `look` comes first and leaves rows and their dot products in scratch space; the others read them there.
+
+    code    (dim,) int16, unit vector times 127
+    found   (m,) int32, rows that a search came upon
+    n       how many of `upkeep.visited` and `upkeep.dot` are filled
 """
 
 import numpy as np

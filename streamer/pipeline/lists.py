@@ -32,7 +32,7 @@ def rank_users(
         gaps_ms: (n,) how long after his last event each user is expected to look. None: right after it.
 
     Raises:
-        ValueError: k is not within 1..200, or a row is none of a user.
+        ValueError: k is not within 1..200, a row is none of a user, or there is not one gap for each.
     """
     n_rows = state.settings.max_users
     if user_rows.size and not (user_rows.min() >= -1 and user_rows.max() < n_rows):
@@ -42,13 +42,15 @@ def rank_users(
     if not 1 <= k <= MAX_K:
         raise ValueError(f"k: expected 1 to {MAX_K}, got {k}")
     n = user_rows.size
+    gaps_ms = np.zeros(n, np.int64) if gaps_ms is None else gaps_ms
+    if gaps_ms.shape != (n,):
+        raise ValueError(f"gaps_ms: expected ({n},), got {gaps_ms.shape}")
     ranking = Ranking(
         user_rows.astype(np.int32),
         np.empty((n, k), np.int32),
         np.empty((n, k), np.float32),
         np.empty((n, k), np.int8),
     )
-    gaps_ms = np.zeros(n, np.int64) if gaps_ms is None else gaps_ms
     rank_users_kernel(
         state.graph,
         state.scratch,

@@ -150,6 +150,13 @@ def test_numbers_are_those_of_the_last_record():
         np.testing.assert_array_equal(graph.items["number"][1], numbers)
 
 
+@pytest.mark.parametrize("n", [0, N_NUMBERS - 1, N_NUMBERS + 1])
+def test_as_many_numbers_are_asked_for_as_an_item_keeps(n):
+    """Kernels look at no bounds: what is missing would be read beyond the end."""
+    with pytest.raises(ValueError, match=rf"numbers: expected \({N_NUMBERS},\), got \({n},\)"):
+        move_to_nodes(empty_graph(SIZES), 1, np.array([3], np.int32), 1, np.zeros(n, np.float32))
+
+
 def test_mass_is_never_negative():
     """Rounding cannot leave a node with less than nothing, however often items come and go."""
     rng = np.random.default_rng(6)

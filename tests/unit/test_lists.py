@@ -1,6 +1,7 @@
 """What is read off a state beside rankings: histories and vectors of users, places given to new items."""
 
 import numpy as np
+import pytest
 import twins
 from entries import copy_history
 
@@ -61,6 +62,14 @@ def test_vectors_of_users_without_a_history_are_the_same():
     got = pipeline.user_vectors(state, np.array([1, 0], np.int32))
     np.testing.assert_array_equal(got, np.tile(tables.h_0, (2, 1)))
     assert pipeline.user_vectors(state, np.empty(0, np.int32)).shape == (0, tables.h_0.size)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1)])
+def test_one_gap_a_user_is_asked_for(shape):
+    """Kernels look at no bounds: fewer gaps than users would be read beyond their end."""
+    state = folded(Profile(user_id="u", timestamp_ms=1))
+    with pytest.raises(ValueError, match=r"gaps_ms: expected \(2,\), got \("):
+        pipeline.rank_users(state, np.array([0, -1], np.int32), 5, np.zeros(shape, np.int64))
 
 
 def test_explored_places_are_counted():
