@@ -36,15 +36,12 @@ class Outcomes(NamedTuple):
     rank_trending: NDArray[np.int32]
     rank_popularity: NDArray[np.int32]
     path: NDArray[np.int8]  # most responsible for the taken item; -1 = nothing saw it coming
-    listed: NDArray[
-        np.int32
-    ]  # (n, N_LISTED) item rows, best first; -1 where the list ends, or was not sampled
-    novelty: NDArray[
-        np.float32
-    ]  # mean -log2 of the items' shares of all events, bits; nan = not sampled, or no items
-    similarity: NDArray[
-        np.float32
-    ]  # mean cosine of feature-node sets over pairs; nan = not sampled, or no pairs
+    # (n, N_LISTED) item rows, best first; -1 where the list ends, or was not sampled
+    listed: NDArray[np.int32]
+    # mean -log2 of the items' shares of all events, bits; nan = not sampled, or no items
+    novelty: NDArray[np.float32]
+    # mean cosine of feature-node sets over pairs; nan = not sampled, or no pairs
+    similarity: NDArray[np.float32]
     n_cold_listed: NDArray[np.int8]  # items with fewer than COLD events among `listed`; -1 = not sampled
 
 

@@ -56,9 +56,8 @@ def leave_counts(graph, rows):
     Args:
         rows: (n,) int64, no row twice.
     """
-    for row in (
-        rows
-    ):  # first all of them: what a node was to expect is a share of the cold items that there were until now
+    # first all of them: what a node was to expect is a share of the cold items that there were until now
+    for row in rows:
         item = graph.items[row]
         if item["flags"] & POOLED and item["n_events"] < COLD:
             for q in range(item["n_nodes"]):

@@ -35,30 +35,21 @@ N_FRESH = 32  # last arrivals kept
 NODES = 16  # feature nodes kept, an item: categories first, then bins of numbers, then words
 NODE_TOP = 32  # items kept in order, a feature node
 N_NUMBERS = 2  # standardised numbers kept, an item
-PROFILE_NODES, CONTEXT_NODES = (
-    6,
-    2,
-)  # segments kept, a user: of his profile, and of the context of his last event
+# Segments kept, a user: of his profile, and of the context of his last event.
+PROFILE_NODES, CONTEXT_NODES = 6, 2
 USER_NODES = PROFILE_NODES + CONTEXT_NODES
 ROUND = 256  # examples of a round of training: the newest ones, where there were more
 TICK_MS = 2000  # unit of the times in a history: 2**32 of them reach the year 2242
 NO_VALUE = -128  # in a history: the event had no value
 VALUE_UNIT = 32.0  # of a standard deviation in a history
 
-SWITCHES = (
-    "ranker",
-    "content",
-    "time",
-    "vectors",
-)  # what `FoldSettings.without` can name beside paths and features
+# What `FoldSettings.without` can name beside paths and features.
+SWITCHES = ("ranker", "content", "time", "vectors")
 WITH_RANKER, WITH_CONTENT, WITH_TIME, WITH_VECTORS = range(len(SWITCHES))
 # Paths that have nothing to read without "content".
 OF_CONTENT = ("feature", "feature_cold", "feature_new", "rate", "text", "text_cold", "text_new")
-KNOWN, CATALOGUED, POOLED = (
-    1,
-    2,
-    4,
-)  # bits of an item's flags: arrived, on the catalog, counted in the rates' pool
+# Bits of an item's flags: arrived, on the catalog, counted in the rates' pool.
+KNOWN, CATALOGUED, POOLED = 1, 2, 4
 
 N_COUNTS, N_AGES = 11, 20  # bins of the hazard: events of an item; powers of two of events since its last one
 RING = 1 << 20  # last events of which the item is remembered
@@ -91,9 +82,8 @@ class FoldSettings(NamedTuple):
     text_model: str = "none"  # whose vectors the fold takes
     dedup_window: int = 1_000_000  # event ids remembered; 0 = none
     max_erased: int = 100_000  # erased users remembered
-    without: tuple[
-        str, ...
-    ] = ()  # paths, and kinds of evidence, that are switched off: for ablations, and for speed
+    # paths, and kinds of evidence, that are switched off: for ablations, and for speed
+    without: tuple[str, ...] = ()
 
 
 # Three cache lines, so that a list waits for three, not for four, wherever the record lies:
@@ -192,9 +182,8 @@ class Rates(NamedTuple):
     exposed: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin, summed over all events
     alive: NDArray[np.float64]  # (N_COUNTS, N_AGES) items in the bin now
     hazard: NDArray[np.float32]  # (N_COUNTS, N_AGES)
-    total: NDArray[
-        np.float64
-    ]  # (3,) hazard of all items together; of the cold ones; of those without any event
+    # (3,) hazard of all items together; of the cold ones; of those without any event
+    total: NDArray[np.float64]
     ring: NDArray[np.int32]  # (RING,) item row of the event with this number
     arrived: NDArray[np.int32]  # (max_items,) item rows in the order of arrival
     passed: NDArray[np.int64]  # (N_AGES,) arrivals that are at least 2**b events old
@@ -227,9 +216,8 @@ class Graph(NamedTuple):
     unlistable: NDArray[np.bool_]  # (max_items,) retired, or not available now
     users: NDArray[np.void]  # (max_users,) of USER
     nodes: NDArray[np.void]  # (max_nodes,) of NODE
-    node_items: NDArray[
-        np.int32
-    ]  # (max_nodes,) items that carry the node: apart, since idf is asked for all the time
+    # (max_nodes,) items that carry the node: apart, since idf is asked for all the time
+    node_items: NDArray[np.int32]
     neighbour: NDArray[np.int32]  # (max_items, n_neighbours) item row + 1; 0 = free slot
     evidence: NDArray[np.float32]  # (max_items, n_neighbours, CHANNELS) in the owner's neighbour_scale
     clocks: Clocks

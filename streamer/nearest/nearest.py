@@ -182,9 +182,8 @@ class Nearest:
         """16 bytes, equal for equal states (xxh3). Of the graphs it covers what was inserted, when, and what is left."""
         digest = xxhash.xxh3_128()
         for name, array in sorted(self.snapshot().items()):
-            if not name.startswith(
-                "segments.graph."
-            ):  # bytes between the nodes of a graph are anyone's guess
+            # bytes between the nodes of a graph are anyone's guess
+            if not name.startswith("segments.graph."):
                 digest.update(f"{name}{array.shape};".encode())
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.digest()

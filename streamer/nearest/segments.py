@@ -105,9 +105,8 @@ class Segments:
         check_places(rows_of, self._entry, self._n_segment)
         for number, rows in rows_of.items():
             segment, data = self._new_segment(), arrays[f"graph.{number}"].tobytes()
-            check_graph(
-                data, bytes(segment.graph.save()), rows.size, self._dim
-            )  # usearch would follow any link
+            # usearch would follow any link
+            check_graph(data, bytes(segment.graph.save()), rows.size, self._dim)
             graph = segment.graph.restore(data)
             if rows.size == self._n_segment:
                 graph.expansion_search = EXPANSION  # not among what usearch saves

@@ -19,9 +19,8 @@ ONE = UNIT * UNIT  # the dot product of equal unit vectors
 BANDWIDTH = 0.12  # of the weight exp((cos - 1) / .12); research/cold-start.md
 MASS_ONE = 2**40  # a weight of one: sums of whole numbers can be undone exactly
 NONE, SCANNED, INDEXED = 0, 1, 2  # where a row's vector is looked for
-N_HELD, N_SCANNED, N_ROWS, N_LOST, SPARSE, TAIL, DRAWS, SWEEP, REFRESH, CATCH_UP = range(
-    10
-)  # of Upkeep.counters
+# of Upkeep.counters
+N_HELD, N_SCANNED, N_ROWS, N_LOST, SPARSE, TAIL, DRAWS, SWEEP, REFRESH, CATCH_UP = range(10)
 N_SAMPLE = 64  # rows drawn by a put to estimate the weight of those that are not looked at
 N_SWEEP = 64  # masses brought up to date by a put
 FARTHER_THAN_ALL = -(2**62)
@@ -40,9 +39,8 @@ class Upkeep(NamedTuple):
     """What only this package reads and writes, a row; and scratch space."""
 
     place: NDArray[np.int8]  # (max_items,) NONE, SCANNED or INDEXED
-    floor: NDArray[
-        np.int64
-    ]  # (max_items,) key of the farthest neighbour; below all keys while a slot is free
+    # (max_items,) key of the farthest neighbour; below all keys while a slot is free
+    floor: NDArray[np.int64]
     n_listing: NDArray[np.int32]  # (max_items,) how many rows list it
     lost: NDArray[np.uint8]  # (max_items,) 1 = a neighbour went away, and the next nearest is not known
     mass: NDArray[np.int64]  # (max_items,) NearTable.mass in units of 1 / MASS_ONE

@@ -83,6 +83,5 @@ def score_rate(graph, cands, user_row, path):
     for at in range(cands.n[N_CHOSEN]):
         cands.score[path, cands.final[at]] = cands.rate[cands.final[at]]
         listed += cands.rate[cands.final[at]]
-    cands.mass[path] = max(
-        1.0, listed
-    )  # lifts are not in the rate of all items, and that is fitted now and then
+    # lifts are not in the rate of all items, and that is fitted now and then
+    cands.mass[path] = max(1.0, listed)

@@ -23,9 +23,8 @@ N_PROPOSED = 50  # items that each clock proposes: enough for a list of twenty a
 # (stackexchange-beer, 3,775 events, the mixture's hit ratio: .7033 with 1, .7049 with .3, .7065 without them).
 FIRST_WEIGHT = {EVERYONE: 1.0, STARTERS: 0.3, NEWCOMERS: 0.3}
 _ROUNDING = 1e-5  # share of the whole mass that float32 loses: a smaller rest says nothing
-_N_EXACT = (
-    256  # taken items; of a user with more, only the head of the list and his last items are subtracted
-)
+# taken items; of a user with more, only the head of the list and his last items are subtracted
+_N_EXACT = 256
 
 
 def name(half_life: float, audience: int) -> str:

@@ -26,9 +26,8 @@ class Round(NamedTuple):
     nodes: NDArray[np.int32]  # (n, NODES) feature node rows + 1; 0 = none
     known: NDArray[np.bool_]  # (n,) taken once, and listable
     neighbours: NDArray[np.int32]  # (n, N_NEIGHBOURS) item rows + 1; 0 = none
-    evicted: NDArray[
-        np.int64
-    ]  # (n,) rows, among `rows`, that were given up since the last round: what was known of them goes
+    # (n,) rows, among `rows`, that were given up since the last round: what was known of them goes
+    evicted: NDArray[np.int64]
 
 
 class Trainer(Protocol):

@@ -41,9 +41,8 @@ class Network(NamedTuple):
     mean: Weights  # Adam's running mean of the gradients, by the names of `weights`
     square: Weights  # and of their squares
     buffer: Examples  # ring of past examples: number n stands at n % n_buffered
-    n_taken: NDArray[
-        np.int64
-    ]  # (item capacity,) how often each item was a target: popularity for the sampler
+    # (item capacity,) how often each item was a target: popularity for the sampler
+    n_taken: NDArray[np.int64]
 
 
 def hashed_rows(seed: int, table: str, rows: NDArray[np.int64], dim: int) -> NDArray[np.float32]:

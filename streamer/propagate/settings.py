@@ -55,9 +55,8 @@ class Architecture(NamedTuple):
 class Inputs(NamedTuple):
     """What the fold knows of the items; row by row, all of one length."""
 
-    text: (
-        NDArray[np.float32] | NDArray[np.int8]
-    )  # (n_items, text_dim); int8 stands for 1/127ths; zeros = none
+    # (n_items, text_dim); int8 stands for 1/127ths; zeros = none
+    text: NDArray[np.float32] | NDArray[np.int8]
     nodes: NDArray[np.int32]  # (n_items, any) feature node row + 1; 0 = none
     known: NDArray[np.bool_]  # (n_items,) arrived by an event, not retired: may be a target or a negative
     neighbours: NDArray[np.int32]  # (n_items, any) co-taken item row + 1; 0 = none; read if item_steps
