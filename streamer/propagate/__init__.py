@@ -6,8 +6,10 @@
     forward    the forward pass in torch
     step       one step of Adam
     training   a round: `train_round(network, examples, inputs) -> network`
+    learner    rounds in their order: what changed and its examples in, the tables of a new version out
 
-Only the last three import torch, so a process that ranks but does not train goes without: import `training` where it is called.
+Only `forward`, `step` and `training` import torch, so a process that ranks but does not train goes without: `learner` imports
+`training` when a round begins.
 """
 
 from streamer.propagate.network import Network, digest, from_arrays, new_network, to_arrays
