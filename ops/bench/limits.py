@@ -12,7 +12,8 @@ from options import Options
 from redis import Redis
 from start import filled
 
-from streamer.adapters.redis import CHUNK, RedisLists
+from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis.connection import CHUNK
 from streamer.datasets import load
 from streamer.embedded import EmbeddedRedis
 from streamer.events import Interaction

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from streamer.adapters.redis import RedisConnection
+from streamer.adapters.redis.connection import RedisConnection
 from streamer.errors import Unavailable
 
 _log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from typing import Final
 
 from streamer.adapters.kafka import KEPT_FOR_EVER, Keeping
 from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
-from streamer.adapters.redis_checkpoints import MAX_BYTES
-from streamer.adapters.redis_server import ServerFacts
+from streamer.adapters.redis.checkpoints import MAX_BYTES
+from streamer.adapters.redis.server import ServerFacts
 from streamer.config import Settings
 from streamer.ports import Record, TopicPartition
 

@@ -13,7 +13,7 @@ from streamer import checkpoint, pipeline
 from streamer.adapters.kafka import KafkaSource, how_kept
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_server import RedisServer
+from streamer.adapters.redis.server import RedisServer
 from streamer.adapters.text_model import check_text_model
 from streamer.checkpoint import Reader, pointer
 from streamer.cli import cautions

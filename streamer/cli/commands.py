@@ -266,7 +266,7 @@ def inspect(
         config, {"redis": redis, "redis_cluster": redis_cluster, "prefix": prefix}, assignments
     ).settings
     from streamer.adapters.redis import RedisLists  # noqa: PLC0415
-    from streamer.adapters.redis_vectors import RedisVectors  # noqa: PLC0415
+    from streamer.adapters.redis.vectors import RedisVectors  # noqa: PLC0415
     from streamer.cli.connect import on_redis  # noqa: PLC0415
     from streamer.cli.views import show_item, show_list, show_vector  # noqa: PLC0415
 

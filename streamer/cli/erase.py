@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource
-from streamer.adapters.redis_receipts import RedisReceipts
+from streamer.adapters.redis.receipts import RedisReceipts
 from streamer.cli.connect import on_redis
 from streamer.config import Settings
 from streamer.errors import ConfigError, Unavailable

@@ -14,10 +14,10 @@ from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_checkpoints import RedisCheckpoints
-from streamer.adapters.redis_folds import RedisFolds
-from streamer.adapters.redis_receipts import RedisReceipts
-from streamer.adapters.redis_vectors import RedisVectors
+from streamer.adapters.redis.checkpoints import RedisCheckpoints
+from streamer.adapters.redis.folds import RedisFolds
+from streamer.adapters.redis.receipts import RedisReceipts
+from streamer.adapters.redis.vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model
 from streamer.adapters.text_process import TextProcess

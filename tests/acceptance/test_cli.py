@@ -18,7 +18,7 @@ import redis
 from streamer.adapters.kafka import KafkaSink
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_vectors import RedisVectors
+from streamer.adapters.redis.vectors import RedisVectors
 from streamer.cli import check
 from streamer.config import Settings
 from streamer.embedded import EmbeddedRedis

@@ -9,10 +9,10 @@ from typing import Any
 import fsspec
 import pytest
 
-from streamer.adapters import redis_checkpoints
 from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.adapters.memory.checkpoints import MemoryCheckpoints
-from streamer.adapters.redis_checkpoints import RedisCheckpoints
+from streamer.adapters.redis import checkpoints as redis_checkpoints
+from streamer.adapters.redis.checkpoints import RedisCheckpoints
 from streamer.errors import CheckpointRefused, ConfigError, Unavailable
 from streamer.ports import Checkpoints
 

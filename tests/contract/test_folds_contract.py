@@ -9,7 +9,7 @@ import pytest
 from streamer.adapters.memory import MemoryLists
 from streamer.adapters.memory.checkpoints import MemoryFolds
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_folds import RedisFolds
+from streamer.adapters.redis.folds import RedisFolds
 from streamer.errors import ConfigError
 from streamer.ports import Fold, Folds, Lists, Span
 

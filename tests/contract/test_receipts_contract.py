@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from streamer.adapters.memory.receipts import MemoryReceipts
-from streamer.adapters.redis_receipts import RedisReceipts
+from streamer.adapters.redis.receipts import RedisReceipts
 from streamer.errors import Unavailable
 from streamer.ports import Receipts
 

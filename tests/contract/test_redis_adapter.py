@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from streamer.adapters.redis import RedisLists, mask
-from streamer.adapters.redis_server import RedisServer
+from streamer.adapters.redis import RedisLists
+from streamer.adapters.redis.connection import mask
+from streamer.adapters.redis.server import RedisServer
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
 

@@ -7,7 +7,7 @@ import redis
 
 from streamer.adapters.memory import ManualClock
 from streamer.adapters.memory.vectors import MemoryVectors
-from streamer.adapters.redis_vectors import RedisVectors
+from streamer.adapters.redis.vectors import RedisVectors
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import VectorEntry
 

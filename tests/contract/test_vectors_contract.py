@@ -8,7 +8,7 @@ import pytest
 
 from streamer.adapters.memory import ManualClock
 from streamer.adapters.memory.vectors import MemoryVectors
-from streamer.adapters.redis_vectors import RedisVectors
+from streamer.adapters.redis.vectors import RedisVectors
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import Unavailable
 from streamer.ports import VectorEntry, Vectors

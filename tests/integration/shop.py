@@ -16,7 +16,7 @@ from workers import Worker
 
 from streamer import pipeline, report
 from streamer.adapters.kafka import KafkaSource
-from streamer.adapters.redis_folds import RedisFolds
+from streamer.adapters.redis.folds import RedisFolds
 from streamer.config import Settings
 from streamer.errors import InvalidEvent, Unavailable
 from streamer.events import Event

@@ -14,9 +14,9 @@ from certificates import Certificates, make_certificates
 from redis_proxy import RedisProxy
 
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_checkpoints import RedisCheckpoints
-from streamer.adapters.redis_folds import RedisFolds
-from streamer.adapters.redis_vectors import RedisVectors
+from streamer.adapters.redis.checkpoints import RedisCheckpoints
+from streamer.adapters.redis.folds import RedisFolds
+from streamer.adapters.redis.vectors import RedisVectors
 from streamer.adapters.text_cache import RedisTextCache
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable

@@ -13,7 +13,7 @@ from redis_proxy import RedisProxy
 
 from streamer.adapters.memory import MemoryLists, MemoryLog, MemorySink, MemorySource, SystemClock
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_receipts import RedisReceipts
+from streamer.adapters.redis.receipts import RedisReceipts
 from streamer.config import Settings
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, StreamerError, Unavailable

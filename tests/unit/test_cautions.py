@@ -4,7 +4,7 @@ import pytest
 
 from streamer.adapters.kafka import Keeping
 from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
-from streamer.adapters.redis_server import ServerFacts
+from streamer.adapters.redis.server import ServerFacts
 from streamer.cli import cautions
 from streamer.config import Settings
 from streamer.ports import Record, TopicPartition

@@ -14,7 +14,7 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from streamer.adapters.redis import RedisLists
-from streamer.adapters.redis_vectors import RedisVectors
+from streamer.adapters.redis.vectors import RedisVectors
 from streamer.client import MAX_SEGMENTS, Recommendation, Recommendations
 from streamer.errors import Unavailable
 from streamer.events import ANONYMOUS, segment_list_id

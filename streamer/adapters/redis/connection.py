@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from streamer.adapters import fold_stream
+from streamer.adapters.redis import fold_stream
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Fold
 

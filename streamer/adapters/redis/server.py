@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from streamer.adapters.redis import RedisConnection
+from streamer.adapters.redis.connection import RedisConnection
 
 
 class ServerFacts(NamedTuple):

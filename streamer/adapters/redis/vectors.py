@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamer.adapters.redis import RedisConnection
+from streamer.adapters.redis.connection import RedisConnection
 from streamer.ports import VectorEntry
 
 _FIELDS = ("vector", "model", "event_time", "features")

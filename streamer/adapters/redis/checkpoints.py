@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from streamer.adapters.redis import RedisConnection
+from streamer.adapters.redis.connection import RedisConnection
 from streamer.errors import CheckpointRefused, ConfigError
 
 CHUNK_BYTES = 1 << 20

@@ -1,7 +1,7 @@
 """The log of folds on Redis, Valkey or a cluster of either."""
 
-from streamer.adapters import fold_stream
-from streamer.adapters.redis import RedisConnection
+from streamer.adapters.redis import fold_stream
+from streamer.adapters.redis.connection import RedisConnection
 from streamer.ports import Fold
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from streamer.adapters.redis import RedisConnection
+from streamer.adapters.redis.connection import RedisConnection
 
 
 class RedisReceipts(RedisConnection):

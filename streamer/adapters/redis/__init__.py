@@ -1,0 +1,14 @@
+"""What is kept on Redis, Valkey or a cluster of either, by redis-py.
+
+connection   what they share: commands in chunks, and which errors waiting heals
+fold_stream  the log of folds as a stream; lists append to it, too
+folds        the log of folds
+vectors      published vectors, and the state of the encoders
+receipts     what was removed of erased users
+checkpoints  checkpoints in chunks
+server       what a server says about itself
+"""
+
+from streamer.adapters.redis.connection import RedisConnection, RedisLists
+
+__all__ = ["RedisConnection", "RedisLists"]
