@@ -1,4 +1,4 @@
-"""Where vectors of texts are kept so that none is made twice: on Redis for workers, in a file for `replay`."""
+"""Where `replay` keeps vectors of texts so that none is made twice: in a file, by SQLite. Workers keep them on Redis."""
 
 import logging
 import os
@@ -6,45 +6,16 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
-from streamer.adapters.redis.connection import RedisConnection
 from streamer.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
-# In Redis: the log has the vector of every text that counts, so one that nobody asked for in so long makes room.
-TEXT_TTL_S: Final = 30 * 86_400
 _KEYS_A_QUERY = 500
 _LOCK_TIMEOUT_S = 10.0
 
 T = TypeVar("T")
-
-
-class RedisTextCache(RedisConnection):
-    """`ports.TextCache` on Redis: `<prefix>text:<key>` holds a vector (some 0.9 kB) until nobody asked for it in `TEXT_TTL_S`.
-
-    Args:
-        url, prefix, kwargs: As `RedisConnection` has them.
-
-    Raises:
-        ConfigError: the URL is none, or contradicts `cluster`.
-    """
-
-    def __init__(self, url: str, prefix: str = "streamer:", **kwargs: Any) -> None:
-        super().__init__(url, prefix, **kwargs)
-        self._text_prefix = f"{prefix}text:"
-
-    def read(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Key -> vector of those that are held."""
-        values = self._run(("GETEX", self._text_prefix + key, "EX", TEXT_TTL_S) for key in keys)
-        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
-
-    def write(self, vectors: Mapping[str, bytes]) -> None:
-        """Hold these, in place of what was held for the same keys; returns when all are acknowledged."""
-        self._run(
-            ("SET", self._text_prefix + key, vector, "EX", TEXT_TTL_S) for key, vector in vectors.items()
-        )
 
 
 def default_cache_path() -> Path:

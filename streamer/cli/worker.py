@@ -17,8 +17,8 @@ from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.checkpoints import RedisCheckpoints
 from streamer.adapters.redis.folds import RedisFolds
 from streamer.adapters.redis.receipts import RedisReceipts
+from streamer.adapters.redis.texts import RedisTextCache
 from streamer.adapters.redis.vectors import RedisVectors
-from streamer.adapters.text_cache import RedisTextCache
 from streamer.adapters.text_model import check_text_model
 from streamer.adapters.text_process import TextProcess
 from streamer.cli.connect import on_redis

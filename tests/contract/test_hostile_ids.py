@@ -10,8 +10,8 @@ import redis
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.checkpoints import RedisCheckpoints
 from streamer.adapters.redis.folds import RedisFolds
+from streamer.adapters.redis.texts import RedisTextCache
 from streamer.adapters.redis.vectors import RedisVectors
-from streamer.adapters.text_cache import RedisTextCache
 from streamer.events import MAX_ID_BYTES, id_problem
 from streamer.ports import Fold, Span, VectorEntry
 

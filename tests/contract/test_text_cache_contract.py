@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamer.adapters.memory.texts import MemoryTextCache
-from streamer.adapters.text_cache import TEXT_TTL_S, RedisTextCache, SqliteTextCache
+from streamer.adapters.redis.texts import TEXT_TTL_S, RedisTextCache
+from streamer.adapters.text_cache import SqliteTextCache
 from streamer.errors import Unavailable
 from streamer.ports import TextCache
 from streamer.texts import content_key

@@ -16,8 +16,8 @@ from redis_proxy import RedisProxy
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.checkpoints import RedisCheckpoints
 from streamer.adapters.redis.folds import RedisFolds
+from streamer.adapters.redis.texts import RedisTextCache
 from streamer.adapters.redis.vectors import RedisVectors
-from streamer.adapters.text_cache import RedisTextCache
 from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Fold, Span, VectorEntry

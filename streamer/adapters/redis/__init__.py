@@ -7,6 +7,7 @@ folds        the log of folds
 vectors      published vectors, and the state of the encoders
 receipts     what was removed of erased users
 checkpoints  checkpoints in chunks
+texts        the cache of embedded texts
 server       what a server says about itself
 """
 
