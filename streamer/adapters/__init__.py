@@ -6,6 +6,7 @@ memory            a twin of each
 file_checkpoints  checkpoints in a directory or bucket
 text_model        texts -> vectors
 text_process      the same, in a process of its own
+expiry            what every store that forgets checks
 unit_rows         what every text model gives: rows of norm 1
 text_cache        the cache of embedded texts in a file, for `replay`
 """

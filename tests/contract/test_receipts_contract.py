@@ -43,6 +43,17 @@ def test_a_note_is_there_until_the_receipt_is(receipts: Receipts) -> None:
     assert (receipts.read(["u"]), receipts.begun(["u", "v"])) == ({"u": b"receipt"}, {"v": b"note"})
 
 
+@pytest.mark.parametrize("ttl_s", [0, -1])
+def test_a_time_to_live_is_positive(receipts: Receipts, ttl_s: int) -> None:
+    """No waiting heals another one, so it is a `ValueError`, and nothing is written."""
+    receipts.begin([("u", b"note")], 60)
+    with pytest.raises(ValueError, match=f"ttl_s must be positive, got {ttl_s}"):
+        receipts.begin([("v", b"note")], ttl_s)
+    with pytest.raises(ValueError, match=f"ttl_s must be positive, got {ttl_s}"):
+        receipts.write([("u", b"receipt")], ttl_s)
+    assert (receipts.read(["u"]), receipts.begun(["u", "v"])) == ({}, {"u": b"note"})
+
+
 def test_nothing_after_close(receipts: Receipts) -> None:
     """A closed store refuses with `Unavailable`; `close` may be called twice."""
     receipts.close()

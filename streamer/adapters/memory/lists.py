@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from streamer.adapters.expiry import check_ttl
 from streamer.adapters.memory.checkpoints import MemoryFolds
 from streamer.adapters.memory.clock import SystemClock
 from streamer.errors import ConfigError, Unavailable
@@ -45,7 +46,7 @@ class MemoryLists:
     def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
         """Overwrite the list of each user id, expiring after `ttl_s`."""
         self.ping()
-        _check_ttl(ttl_s)
+        check_ttl(ttl_s)
         for user_id, value in entries:
             self._drop(user_id)
             if self._n_bytes + len(value) > self._max_bytes:
@@ -82,7 +83,7 @@ class MemoryLists:
     def retire(self, item_ids: Sequence[str], ttl_s: int) -> None:
         """Mark items that readers must drop from lists already published, for `ttl_s`: as long as such a list may live."""
         self.ping()
-        _check_ttl(ttl_s)
+        check_ttl(ttl_s)
         now_s = self._now_s()
         self._retired = {item: until_s for item, until_s in self._retired.items() if now_s < until_s}
         self._retired |= dict.fromkeys(item_ids, now_s + ttl_s)
@@ -116,8 +117,3 @@ class MemoryLists:
         now_s = self._now_s()
         for user_id in [user for user, (_, expires_at_s) in self._lists.items() if expires_at_s <= now_s]:
             self._drop(user_id)
-
-
-def _check_ttl(ttl_s: int) -> None:
-    if ttl_s <= 0:
-        raise ValueError(f"ttl_s must be positive, got {ttl_s}")

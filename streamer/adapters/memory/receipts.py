@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from streamer.adapters.expiry import check_ttl
 from streamer.adapters.memory.clock import SystemClock
 from streamer.errors import Unavailable
 from streamer.ports import Clock
@@ -49,6 +50,7 @@ class MemoryReceipts:
         self, table: dict[str, tuple[bytes, float]], entries: Sequence[tuple[str, bytes]], ttl_s: int
     ) -> None:
         self._check()
+        check_ttl(ttl_s)
         for user_id, value in entries:
             table.pop(user_id, None)
             table[user_id] = (value, self._now_s() + ttl_s)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from streamer.adapters.expiry import check_ttl
 from streamer.adapters.memory.clock import SystemClock
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Clock, VectorEntry
@@ -83,8 +84,7 @@ class MemoryVectors:
 
     def _write(self, kept: _Entries, entries: Sequence[VectorEntry], ttl_s: int) -> None:
         self.ping()
-        if ttl_s <= 0:
-            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        check_ttl(ttl_s)
         for entry in entries:
             self._drop(kept, entry.id)
             n_bytes = _n_bytes(entry)

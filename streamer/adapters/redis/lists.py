@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from streamer.adapters.expiry import check_ttl
 from streamer.adapters.redis import fold_stream
 from streamer.adapters.redis.connection import CHUNK, RedisConnection
 from streamer.ports import Fold
@@ -34,7 +35,7 @@ class RedisLists(RedisConnection):
 
     def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
         """Overwrite the list of each user id, expiring after `ttl_s`; returns when all are acknowledged."""
-        _check_ttl(ttl_s)
+        check_ttl(ttl_s)
         prefix = self._list_prefix
         self._run(("SET", prefix + user_id, value, "EX", ttl_s) for user_id, value in entries)
 
@@ -63,7 +64,7 @@ class RedisLists(RedisConnection):
 
     def retire(self, item_ids: Sequence[str], ttl_s: int) -> None:
         """Mark items that readers must drop from lists already published, for `ttl_s`: as long as such a list may live."""
-        _check_ttl(ttl_s)
+        check_ttl(ttl_s)
         self._run(("SET", self._retired_prefix + item_id, b"1", "EX", ttl_s) for item_id in item_ids)
 
     def restore(self, item_ids: Sequence[str]) -> None:
@@ -74,8 +75,3 @@ class RedisLists(RedisConnection):
         """Which of these items carry the mark of `retire`."""
         marks = self._run(("EXISTS", self._retired_prefix + item_id) for item_id in item_ids)
         return {item_id for item_id, mark in zip(item_ids, marks, strict=True) if mark}
-
-
-def _check_ttl(ttl_s: int) -> None:
-    if ttl_s <= 0:
-        raise ValueError(f"ttl_s must be positive, got {ttl_s}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from streamer.adapters.expiry import check_ttl
 from streamer.adapters.redis.connection import RedisConnection
 
 
@@ -14,6 +15,7 @@ class RedisReceipts(RedisConnection):
 
     def begin(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
         """Overwrite the note of each user, expiring after `ttl_s`."""
+        check_ttl(ttl_s)
         self._run(("SET", self._key("erasing", user_id), value, "EX", ttl_s) for user_id, value in entries)
 
     def begun(self, user_ids: Sequence[str]) -> dict[str, bytes]:
@@ -22,6 +24,7 @@ class RedisReceipts(RedisConnection):
 
     def write(self, entries: Sequence[tuple[str, bytes]], ttl_s: int) -> None:
         """Overwrite the receipt of each user, expiring after `ttl_s`; his note goes when all are acknowledged."""
+        check_ttl(ttl_s)
         self._run(("SET", self._key("receipt", user_id), value, "EX", ttl_s) for user_id, value in entries)
         self._run(("DEL", self._key("erasing", user_id)) for user_id, _ in entries)
 

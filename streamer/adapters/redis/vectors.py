@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from streamer.adapters.expiry import check_ttl
 from streamer.adapters.redis.connection import RedisConnection
 from streamer.ports import VectorEntry
 
@@ -63,8 +64,7 @@ class RedisVectors(RedisConnection):
         return state
 
     def _write(self, kind: str, entries: Sequence[VectorEntry], ttl_s: int) -> None:
-        if ttl_s <= 0:
-            raise ValueError(f"ttl_s must be positive, got {ttl_s}")
+        check_ttl(ttl_s)
         self._run(self._commands(kind, entries, ttl_s))
 
     def _commands(self, kind: str, entries: Sequence[VectorEntry], ttl_s: int) -> Iterator[tuple[Any, ...]]:
