@@ -6,9 +6,6 @@ ranked with depends on event numbers alone, as long as the fold waits for the tr
 """
 
 import logging
-import os
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.graph.vectors import Tables
+from streamer.priority import give_way
 from streamer.propagate.learner import Learner, Round
 from streamer.propagate.tables import tables_from_arrays, tables_to_arrays
 
 _log = logging.getLogger("streamer.training")
-_NICER = 10  # priority below that of the thread that folds, where threads have one of their own
 # What `take` came to: the round at hand was late, it came in, and whether the next one may begin.
 LATE, RESTS, FREE = "013"
 _MAX_SECONDS = 1000  # rounds whose duration nobody has asked for yet
@@ -155,5 +152,4 @@ def _be_nice() -> None:
     import torch  # noqa: PLC0415  heavy; only this thread needs it
 
     torch.set_num_threads(1)  # two would add up in another order, and take the core that folds
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICER)
+    give_way()

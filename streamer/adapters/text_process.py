@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from streamer.adapters.text_model import check_text_model, encodable, load_text_model
 from streamer.errors import StreamerError, Unavailable
 from streamer.ports import TextModel
+from streamer.priority import NICER
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would take the locks of our threads with it
-_NICER = 10  # of 19: lists are ranked before texts are embedded where both want a core
 _END_TIMEOUT_S = 5.0
 
 
@@ -110,7 +110,7 @@ def _serve(pipe: Connection, name: str, n_threads: int, download: bool) -> None:
     """In the process: load, then answer until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us, too; who asks us ends us
     with suppress(OSError, AttributeError):
-        os.nice(_NICER)
+        os.nice(NICER)  # of the process: not only Linux has that
     try:
         model = load_text_model(name, n_threads, download=download)
     except StreamerError as exc:

@@ -1,10 +1,8 @@
 """Embeds texts in a thread of its own: the worker asks, goes on, and is told when there is a vector."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from tenacity import (
@@ -20,6 +18,7 @@ from streamer.embedding.vectors import embed, sound
 from streamer.embedding.waiting import Text, Waiting
 from streamer.errors import StreamerError, Unavailable
 from streamer.ports import TextCache, TextModel
+from streamer.priority import give_way
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ T = TypeVar("T")
 
 BATCH_SIZE = 64
 _FIRST_PAUSE_S = 0.1
-_NICER = 10  # of 19: lists are ranked before texts are embedded where both want a core
 _KEY_BYTES = 16  # of 32 are enough to tell the texts of one log apart
 
 
@@ -142,7 +140,7 @@ class Embedder:
     # --- in the thread ---
 
     def _work(self) -> None:
-        _make_way()
+        give_way()
         while not self._closing.is_set():
             try:
                 Retrying(
@@ -248,13 +246,6 @@ class _Remembered:
 
 def _short(key: str) -> bytes:
     return bytes.fromhex(key)[:_KEY_BYTES]
-
-
-def _make_way() -> None:
-    """Let the other threads go first, where the system knows priorities of threads (Linux)."""
-    with suppress(OSError, AttributeError):
-        own = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + _NICER)
 
 
 def _tell(state: RetryCallState) -> None:

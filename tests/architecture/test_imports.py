@@ -83,17 +83,19 @@ NARROW = {
     },
     "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
     "ports": {"errors"},
-    "adapters": {"errors", "ports"},
+    "priority": set(),
+    "adapters": {"errors", "ports", "priority"},
     "embedded": {"errors"},
     "letters": {"errors", "ports"},
     "verification": {"events"},  # of the model it knows nothing, on purpose
-    "embedding": {"errors", "events", "ports", "texts"},
+    "embedding": {"errors", "events", "ports", "priority", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},
     "telemetry": {"errors", "ports", "measure", "publish", "paths", "events"},
     "config": {"errors", "graph", "events"},
     "log": {"errors"},
-    "training": {"graph", "propagate"},  # a thread around the learner: it knows neither settings nor the fold
+    # a thread around the learner: it knows neither settings nor the fold
+    "training": {"graph", "priority", "propagate"},
     "__main__": {"cli"},
 }
 SHELL = {
@@ -102,6 +104,7 @@ SHELL = {
         "letters",
         "log",
         "ports",
+        "priority",
         "replay",
         "runner",
         "silence",
