@@ -13,6 +13,16 @@ class TopicPartition(NamedTuple):
     topic: str
     partition: int
 
+    @property
+    def key(self) -> str:
+        """Its name in tables that are published or logged."""
+        return f"{self.topic}-{self.partition}"
+
+
+def place(topic: str, partition: int, offset: int) -> str:
+    """A place on the log, for messages to people."""
+    return f"{topic}[{partition}]@{offset}"
+
 
 class Record(NamedTuple):
     """One message as it lies on the log."""
@@ -24,6 +34,11 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None  # None is a tombstone
     headers: tuple[tuple[str, bytes | None], ...] = ()  # as they lie on the log; a name may come twice
+
+    @property
+    def tp(self) -> TopicPartition:
+        """Where it lies. Hot loops make it themselves, or only where it changes."""
+        return TopicPartition(self.topic, self.partition)
 
 
 class Span(NamedTuple):

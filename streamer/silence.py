@@ -46,7 +46,7 @@ class Silence:
             return False
         has_records = self._source.has_records(positions)
         if has_records:
-            where = {f"{tp.topic}-{tp.partition}": offset for tp, offset in positions.items()}
+            where = {tp.key: offset for tp, offset in positions.items()}
             _log.warning("silent_reader", extra={"put_back_to": where})
             self._source.seek(positions)
             self._n_put_back += 1

@@ -8,7 +8,7 @@ from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
 from streamer.adapters.redis.checkpoints import MAX_BYTES
 from streamer.adapters.redis.server import ServerFacts
 from streamer.config import Settings
-from streamer.ports import Record, TopicPartition
+from streamer.ports import Record, TopicPartition, place
 
 # A hundred years: Kafka adds it to the time of day, so the largest number there is would overflow.
 NULL_VALUES_MS: Final = 3_153_600_000_000
@@ -219,13 +219,13 @@ def of_checkpoint(
         if offset > end.get(tp, 0):
             there = f"the log ends at {end[tp]}" if tp in end else "that is not read now"
             yield (
-                f"checkpoint {name} is of another log: it stands at {tp.topic}[{tp.partition}]@{offset}, and {there}; a start "
+                f"checkpoint {name} is of another log: it stands at {place(*tp, offset)}, and {there}; a start "
                 "folds the log from its beginning. Was the topic made anew, or the prefix used for another one?"
             )
             return
         if offset < begin.get(tp, 0):
             yield (
-                f"checkpoint {name} stands at {tp.topic}[{tp.partition}]@{offset}, and the log begins at {begin[tp]}: "
+                f"checkpoint {name} stands at {place(*tp, offset)}, and the log begins at {begin[tp]}: "
                 f"{begin[tp] - offset} messages in between are lost"
             )
             return

@@ -106,7 +106,7 @@ def _newest_records(
     until_s = time.monotonic() + _NEWEST_TIMEOUT_S
     while due and time.monotonic() < until_s:
         for record in source.poll(_N_NEWEST, _POLL_S):
-            tp = TopicPartition(record.topic, record.partition)
+            tp = record.tp
             records.append(record)
             if record.offset + 1 >= due.get(tp, 0):
                 due.pop(tp, None)

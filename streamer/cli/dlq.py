@@ -21,7 +21,7 @@ from streamer.config import Settings
 from streamer.errors import ConfigError, DataError
 from streamer.letters import Letter, Place, Replays, letter_of
 from streamer.log import printable
-from streamer.ports import Source, TopicPartition
+from streamer.ports import Source, TopicPartition, place
 
 _TIMEOUT_S = 10.0
 _MAX_SHOWN = 4096  # characters of a message; all of it with --raw
@@ -229,7 +229,7 @@ def _table(rows: list[_Row]) -> Table:
 def _origin(letter: Letter) -> str:
     if letter.origin is None:
         return "unknown"
-    return f"{letter.origin.topic}[{letter.origin.partition}]@{letter.origin.offset}"
+    return place(*letter.origin)
 
 
 def _age(letter: Letter) -> str:

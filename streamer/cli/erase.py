@@ -13,7 +13,7 @@ from streamer.cli.connect import on_redis
 from streamer.config import Settings
 from streamer.errors import ConfigError, Unavailable
 from streamer.events import user_id_problem
-from streamer.ports import Receipts, Sink, Source, TopicPartition
+from streamer.ports import Receipts, Sink, Source, TopicPartition, place
 
 _TIMEOUT_S = 10.0
 _LOOK_S = 0.05
@@ -88,6 +88,6 @@ def sentences(receipt: Mapping[str, Any]) -> list[str]:
     else:
         what = f"removed {when}: {', '.join([counts, *there_was])}"
     return [
-        f"user {receipt['user_id']} is erased, by {where['topic']}[{where['partition']}]@{where['offset']}",
+        f"user {receipt['user_id']} is erased, by {place(where['topic'], where['partition'], where['offset'])}",
         what,
     ]

@@ -27,7 +27,7 @@ def records_until(source: Source, end: Mapping[TopicPartition, int]) -> Iterator
     while left and not silence.is_the_end(left):
         records = source.poll(_N_RECORDS, _POLL_S)
         for record in records:
-            tp = TopicPartition(record.topic, record.partition)
+            tp = record.tp
             if record.offset + 1 >= end.get(tp, 0):
                 left.pop(tp, None)
             else:

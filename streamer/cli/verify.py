@@ -80,7 +80,7 @@ def verify_by(
     end = {tp: offset for source in sources for tp, offset in source.end_offsets().items()}
     fold = _fold(settings, sources, end)
     n_behind = _wait(sources, end, wait_s, pause)
-    names = {f"{tp.topic}-{tp.partition}": offset for tp, offset in end.items()}
+    names = {tp.key: offset for tp, offset in end.items()}
     is_full = fold.n_rows_most > settings.max_users
     owners, n_newer = set[str](), 0
     found: list[Difference] = []

@@ -9,7 +9,7 @@ from streamer.config import Settings
 from streamer.errors import InvalidEvent, LogGap, TooManyInvalid
 from streamer.events import Kind
 from streamer.pipeline.delivery import Skipped
-from streamer.ports import Record, TopicPartition
+from streamer.ports import Record, TopicPartition, place
 from streamer.runner.admission import Admitted
 from streamer.runner.outgoing import Outgoing, dead_letter
 from streamer.runner.positions import Jump, Positions, n_lost
@@ -142,7 +142,7 @@ class Intake:
             _log.warning("timestamps_in_seconds", extra={**where, "hint": hint})
 
     def _too_many(self, record: Record, error: InvalidEvent) -> str:
-        where = f"{record.topic}[{record.partition}]@{record.offset}"
+        where = place(*record.tp, record.offset)
         return (
             f"{where}: {self._n_invalid_in_a_row} messages in a row could not be used, the last for {error}; "
             f"all are in {self._settings.topic_dead_letters!r}. Find out who writes them, or raise "

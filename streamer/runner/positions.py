@@ -55,11 +55,11 @@ class Positions:
 
     def was_read_before(self, record: Record) -> bool:
         """Whether the record had been dealt with before this worker started."""
-        return record.offset < self._read_before.get(TopicPartition(record.topic, record.partition), 0)
+        return record.offset < self._read_before.get(record.tp, 0)
 
     def before(self, rest: Sequence[Record]) -> dict[TopicPartition, int]:
         """Partition -> next offset, as of before `rest`, the end of the last batch; never behind what was committed."""
-        first = {TopicPartition(record.topic, record.partition): record.offset for record in reversed(rest)}
+        first = {record.tp: record.offset for record in reversed(rest)}
         return {
             tp: max(offset, self._read_before.get(tp, 0)) for tp, offset in {**self._next, **first}.items()
         }
@@ -70,7 +70,7 @@ class Positions:
 
     def by_name(self) -> dict[str, int]:
         """`topic-partition` -> next offset: what a published list says about where it comes from."""
-        return {f"{tp.topic}-{tp.partition}": offset for tp, offset in self._next.items()}
+        return {tp.key: offset for tp, offset in self._next.items()}
 
     def lag(self, end: Mapping[TopicPartition, int]) -> dict[str, int]:
         """Topic -> records that were not read yet."""

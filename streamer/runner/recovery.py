@@ -8,7 +8,7 @@ from streamer import checkpoint
 from streamer.checkpoint import Header, Kept, Meta, Reader, Restored, pointer
 from streamer.config import Settings
 from streamer.errors import CheckpointRefused
-from streamer.ports import Checkpoints, TopicPartition
+from streamer.ports import Checkpoints, TopicPartition, place
 from streamer.propagate.learner import Trainer
 from streamer.telemetry import Telemetry
 
@@ -85,6 +85,4 @@ def _check_log(header: Header, settings: Settings, end: Mapping[TopicPartition, 
         tp = TopicPartition(topic, partition)
         if topic not in settings.kinds() or offset > end.get(tp, 0):
             there = f"ends at {end[tp]}" if tp in end else "is not read"
-            raise CheckpointRefused(
-                f"it stands for another log: {topic}[{partition}]@{offset}, and ours {there}"
-            )
+            raise CheckpointRefused(f"it stands for another log: {place(*tp, offset)}, and ours {there}")

@@ -135,7 +135,7 @@ class Refolding:
         self._source.hold(self._full)
         records = self._source.poll(_N_RECORDS, 0.01)
         for record in records:
-            self._waiting.setdefault(TopicPartition(record.topic, record.partition), deque()).append(record)
+            self._waiting.setdefault(record.tp, deque()).append(record)
         return bool(records)
 
     def _take(self, fold: Fold) -> list[Record] | None:

@@ -84,7 +84,7 @@ def ask_for_texts(
             silence.broken()
         texts.follow(item for record in records if (item := _item(record, settings.text_model, missing)))
         for record in records:
-            tp = TopicPartition(record.topic, record.partition)
+            tp = record.tp
             if record.offset + 1 < left.get(tp, 0):
                 due[tp] = record.offset + 1
             else:
