@@ -1,6 +1,6 @@
 """Data sets on disk -> wire messages, in log order. What `replay` folds, and what `demo` publishes.
 
-A set is a directory with `events.csv` and `items.csv`, and if it likes `users.csv`; each as it is or gzipped
+A set is a directory with `events.csv` and `items.csv`, and optionally `users.csv`; each as it is or gzipped
 (`.csv.gz`), UTF-8, first line names the columns:
 
 - events: user_id, item_id, value, timestamp (epoch seconds). The order of the file is the order of the log.

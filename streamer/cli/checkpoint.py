@@ -97,10 +97,10 @@ def roll_back(settings: Settings) -> None:
         kept = pointer.decode(store.read_pointer())
         if len(kept) < 2:
             raise DataError(
-                f"{store.where}: expected two checkpoints at least, found {len(kept)}; nothing was done"
+                f"{store.where}: expected at least two checkpoints, found {len(kept)}; nothing was done"
             )
         store.write_pointer(pointer.encode(kept[1:]))
-    typer.echo(f"{kept[0].name} counts no more; the next start goes on from {kept[1].name}")
+    typer.echo(f"{kept[0].name} no longer counts; the next start resumes from {kept[1].name}")
     typer.echo("a worker that runs now does not notice: its next checkpoint becomes the newest")
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130  # as shells tell of Ctrl-C
 A_SET = (
-    "A data set: a directory with events.csv (user_id, item_id, value, timestamp in epoch seconds), items.csv and, "
-    "if it likes, users.csv; gzipped or not"
+    "A data set: a directory with events.csv (user_id, item_id, value, timestamp in epoch seconds), items.csv and "
+    "optionally users.csv; gzipped or not"
 )
 
 
@@ -181,7 +181,10 @@ def demo(
         ),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, metavar="N", help="Interactions a second; default all")
+        float | None,
+        typer.Option(
+            min=0.001, metavar="N", help="Interactions a second; default: as fast as the worker follows"
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running at the end, until Ctrl-C")

@@ -28,7 +28,9 @@ def list_(
     topic_dead_letters: TopicDeadLetters = None,
     reason: Reason = None,
     topic: Topic = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="The newest so many")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="How many of the newest to show")
+    ] = 20,
     assignments: Assignments = None,
 ) -> None:
     """Count them by reason, and show the newest.
@@ -78,9 +80,9 @@ def replay(
     topic: Topic = None,
     every: Annotated[bool, typer.Option("--all", help="All of them")] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Those too that were replayed and did not come back")
+        bool, typer.Option("--again", help="Also those replayed before that did not come back")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="So many at most, the oldest first")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Send at most N, oldest first")] = 1000,
     config: ConfigFile = None,
     kafka: Kafka = None,
     topic_dead_letters: TopicDeadLetters = None,

@@ -120,7 +120,7 @@ def show(verdict: Verdict) -> None:
         )
     if verdict.is_full:
         typer.echo(
-            "the log knows more users than max_users, so the model forgets some: who has no list, or what he took, is not told"
+            "the log knows more users than max_users, so the model forgets some: missing lists and taken items are not reported"
         )
 
 

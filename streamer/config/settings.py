@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     max_users: TableRows = Field(2_000_000, description="Users the model holds at most")
     max_nodes: TableRows = Field(100_000, description="Feature nodes (categories, bins, words) held at most")
     max_taken: TableRows = Field(64_000_000, description="Items taken, of all users together, held at most")
-    n_neighbours: Neighbours = Field(128, description="Neighbours kept an item, a multiple of 16")
+    n_neighbours: Neighbours = Field(128, description="Neighbours kept per item, a multiple of 16")
     session_gap_s: Seconds = Field(1800, description="A pause longer than this starts a new session, seconds")
     dedup_window: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
         1_000_000,
@@ -121,8 +121,8 @@ class Settings(BaseSettings):
     )
     without: Names = Field(
         (),
-        description="Paths and kinds of evidence switched off, names with commas between; a wrong one is told with all there "
-        "are. content: likeness to what the user took last, for the ranker; context: that of interactions",
+        description="Paths and kinds of evidence switched off, names with commas between; an unknown name is refused with "
+        "the full list. content: likeness to what the user took last, for the ranker; context: that of interactions",
     )
     training_interval: Annotated[int, Field(ge=64, le=1_000_000)] = Field(
         512, description="Events between two rounds of training of the attention network"

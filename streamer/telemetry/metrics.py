@@ -107,7 +107,8 @@ class Telemetry:
         self.refused = c("refused_total", "Events not learned, since a table was full")
         self.ranks_skipped = c(
             "ranks_skipped_total",
-            "Interactions without a ranking of their own: another of their user was in the batch, or a log was still read",
+            "Interactions without a ranking of their own: another interaction of the same user was in the batch, or the "
+            "worker was still catching up",
         )
         self.evicted = c(
             "evicted_total",
@@ -118,7 +119,7 @@ class Telemetry:
         self.texts_embedded = c(
             "texts_embedded_total", "Texts of items that got their vector, by where it came from", "origin"
         )
-        self.text_failures = c("text_failures_total", "Tries to embed texts that failed, and were made again")
+        self.text_failures = c("text_failures_total", "Failed attempts to embed texts; each is retried")
         self.unavailable = c(
             "unavailable_total", "Calls that failed because a dependency was away", "dependency"
         )
@@ -223,7 +224,7 @@ class Telemetry:
     def _declare_removal(self) -> None:
         """What was taken back."""
         c, h = self._counter, self._histogram
-        self.lists_remade = c("lists_remade_total", "Lists made again since an item on them was retired")
+        self.lists_remade = c("lists_remade_total", "Lists rebuilt because an item on them was retired")
         self.item_off_lists = h(
             "item_off_lists_seconds",
             "From items being retired to the last list that held one of them being acknowledged by Redis, seconds",
