@@ -74,9 +74,8 @@ def slots_of(state: State, scoreboard: Scoreboard, header: Header) -> Slots:
         blank = state.trainer.freeze()()
         slots |= {f"trainer.{name}": _growing(part, n_most) for name, part in blank.items()}
         is_blank = any(a.name == "trainer.inputs.nodes" and a.shape == [0, 0] for a in header.arrays)
-        if (
-            "inputs.nodes" in blank and not is_blank
-        ):  # without columns before the first round says how many there are
+        # before the first round it has no columns yet; only then is their number open
+        if "inputs.nodes" in blank and not is_blank:
             slots["trainer.inputs.nodes"] = Slot(_ROWS, (NODES,), 0, n_most)
         slots |= _vector_slots("trainer.tables.", n_items, is_optional=True)
     return slots | _nearest_slots(header, n_items, max_text_dim)

@@ -174,7 +174,7 @@ def _nearest(settings: FoldSettings, arrays: Mapping[str, NDArray[Any]]) -> Near
 
 
 def _copied(used: NDArray[Any], spare: NDArray[np.uint8] | None) -> NDArray[Any]:
-    # as bytes: records numpy would copy one field after the other
+    # as bytes: numpy copies records field by field
     flat = (used.view(np.uint8) if used.size else np.zeros(0, np.uint8)).reshape(-1)
     copy = spare[: flat.size] if spare is not None and spare.size >= flat.size else np.empty_like(flat)
     np.copyto(copy, flat)

@@ -1,4 +1,4 @@
-"""`streamer check`: can everything be had that these settings name, and is it such that nothing is lost later?"""
+"""`streamer check`: can everything the settings name be reached, and is it set up so that nothing is lost later?"""
 
 import os
 import time

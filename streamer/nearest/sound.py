@@ -122,7 +122,7 @@ def check_upkeep(arrays: Mapping[str, NDArray[Any]], is_in_graph: NDArray[np.boo
     if counters.min() < 0 or counters[[SWEEP, REFRESH, CATCH_UP]].max() > n_rows:
         raise ValueError(f"nearest.counters: expected 0 to {n_rows}")
     if place.size and (place.min() < NONE or place.max() > INDEXED or lost.max() > 1):
-        raise ValueError("nearest: expected marks that there are")
+        raise ValueError("nearest: expected each mark to be NONE, SCANNED or INDEXED, and lost to be 0 or 1")
     if ((place == INDEXED) != is_in_graph).any():
         raise ValueError("nearest.place: expected a row to be in a graph where it says so")
 

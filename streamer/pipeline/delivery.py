@@ -1,4 +1,4 @@
-"""What is left out of the fold: what comes twice and what erased users did before is told apart before it."""
+"""What the fold leaves out: events that come twice, and what users did before they were erased."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ def admit_all(records: Sequence[Record], kinds: Mapping[str, Kind], max_skew_ms:
         try:
             event, log_ms = admit(record, kinds[record.topic], max_skew_ms)
         except InvalidEvent as exc:
-            # what it came of leads, frame by frame, back to this list: a cycle that would keep the messages for long
+            # its traceback refers back to this list: a cycle that would keep the messages alive
             exc.__cause__ = exc.__context__ = None
             admitted.refused.append((n, exc.with_traceback(None)))
         else:

@@ -51,7 +51,7 @@ class Patience:
         """The result of `action`, once it has one.
 
         Args:
-            dependency: "kafka" or "redis": for metrics, logs and /ready.
+            dependency: "kafka", "redis" or "checkpoints": for metrics, logs and /ready.
             action: The call.
             limit_s: Give up after this long; None waits for as long as we are not stopped.
 

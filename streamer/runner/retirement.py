@@ -50,7 +50,7 @@ class Retirement:
         """These lists, ascending, `ANONYMOUS_ROW` among them, hold a retired item."""
         if user_rows.size and not self._waiting.size and not self._gone:
             self._waiting_since_s = self._clock.monotonic_s()
-        # rows that wait already are made from the state as it is then: once is enough; those that all read come first
+        # rows already waiting are made from the state at that time, so once is enough; the anonymous list sorts first
         self._waiting = np.concatenate([self._waiting, np.setdiff1d(user_rows, self._waiting)])
 
     def take(self, n_most: int) -> Rows:

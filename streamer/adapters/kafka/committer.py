@@ -52,7 +52,7 @@ class Committer:
         try:
             return client.committed(partitions, timeout_s)
         except KafkaException as exc:
-            # who may know nothing of the group only gets a "timed out"; why comes where a reading client would find records
+            # a user without rights on the group only sees a timeout; the reason arrives through `poll`
             told = client.poll(0)
             error = told.error() if told is not None else None
             if error is None:
