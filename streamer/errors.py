@@ -61,6 +61,6 @@ class InvalidEvent(StreamerError):
 
 
 class CheckpointRefused(StreamerError):
-    """A checkpoint that cannot be gone on from: damaged, of another configuration, or of a newer version."""
+    """A checkpoint that no worker can resume from: damaged, of another configuration, or of a newer version."""
 
     exit_code = 8

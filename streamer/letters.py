@@ -101,7 +101,7 @@ def replay_headers(letter: Letter, attempt: int) -> Headers:
 def log_ms_of(record: Record) -> int:
     """When a message, or the one that it replays, came to the log: by its own time, epoch milliseconds; -1 = unknown.
 
-    Who writes messages may write any header, so it can make a message older than it is, and never newer.
+    Whoever writes messages may write any header, so it can make a message older than it is, and never newer.
     """
     first_ms = _number(dict(record.headers).get(LOG_MS)) if record.headers else None
     return record.timestamp_ms if first_ms is None else min(first_ms, record.timestamp_ms)
@@ -203,7 +203,7 @@ class Replays:
         if letter.is_cut and not is_repaired:
             return "it was cut, since it was too large for Kafka; give its whole value with --value, and a key with --key"
         newer = self._came_back.get(letter.place)
-        # who writes messages may write any lineage: what came back counts where we have sent something
+        # whoever writes messages may write any lineage: what came back counts where we have sent something
         if newer is not None and letter.place in self._was_sent:
             return f"it was replayed and came back as {newer}; see to that one"
         if self.next_attempt(letter) > MAX_ATTEMPTS:

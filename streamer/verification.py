@@ -1,10 +1,10 @@
-"""Published lists against the log: what can be wrong with a list whatever the model, told by a fold of plain sets.
+"""Published lists against the log: what can be wrong with a list whatever the model, found by a fold of plain sets.
 
 It shares nothing with the model but the reading of messages, so a defect there does not hide itself here. What is *best* for a
 user is no business of it: lists are checked for what they may hold.
 
-A model whose table of users is full forgets the coldest. Their lists and vectors stay in Redis until they expire, and who comes
-back is a new user. So where the log knows more users than the table holds, what that alone may explain is no difference.
+A model whose table of users is full forgets the coldest. Their lists and vectors stay in Redis until they expire, and whoever
+comes back is a new user. So where the log knows more users than the table holds, what that alone may explain is no difference.
 """
 
 from collections.abc import Collection, Iterator, Mapping

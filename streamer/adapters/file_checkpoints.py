@@ -25,7 +25,7 @@ class FileCheckpoints:
     """
 
     def __init__(self, url: str) -> None:
-        from fsspec.core import url_to_fs  # noqa: PLC0415  only who keeps checkpoints in files pays for the import
+        from fsspec.core import url_to_fs  # noqa: PLC0415  only whoever keeps checkpoints in files pays for the import
         from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
 
         try:

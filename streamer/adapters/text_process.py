@@ -108,7 +108,7 @@ def _end(pipe: Connection, process: SpawnProcess) -> None:
 
 def _serve(pipe: Connection, name: str, n_threads: int, download: bool) -> None:
     """In the process: load, then answer until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us, too; who asks us ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us, too; whoever asks us ends us
     with suppress(OSError, AttributeError):
         os.nice(NICER)  # of the process: not only Linux has that
     try:

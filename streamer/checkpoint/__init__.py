@@ -1,4 +1,4 @@
-"""The whole state of the fold as bytes, and back: what a restart goes on from.
+"""The whole state of the fold as bytes, and back: what a restart resumes from.
 
     blocks   arrays without their empty places
     file     a header and arrays as bytes; hostile ones are refused

@@ -33,9 +33,9 @@ def check_config(kept: Mapping[str, str], ours: Mapping[str, str]) -> None:
     """
     odd = sorted(name for name in kept.keys() | ours.keys() if kept.get(name) != ours.get(name))
     if odd:
-        told = [
+        differences = [
             f"{name[:_MAX_SHOWN]} was {kept.get(name, 'not there')[:_MAX_SHOWN]} and is "
             f"{ours.get(name, 'not there')[:_MAX_SHOWN]}"
             for name in odd[:_MAX_NAMED]
         ]
-        raise CheckpointRefused(f"it belongs to another configuration: {'; '.join(told)}")
+        raise CheckpointRefused(f"it belongs to another configuration: {'; '.join(differences)}")

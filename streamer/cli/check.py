@@ -54,13 +54,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
         trials.append(("text model", lambda: _try_text_model(settings)))
     trials.append(("memory", lambda: _try_memory(settings)))
     for name, trial in trials:
-        told: list[str] = []
+        cautions_found: list[str] = []
         try:
-            told.extend(trial())
+            cautions_found.extend(trial())
         except StreamerError as exc:
-            yield Finding(name, exc, told)
+            yield Finding(name, exc, cautions_found)
         else:
-            yield Finding(name, None, told)
+            yield Finding(name, None, cautions_found)
 
 
 class _Log:
@@ -80,7 +80,7 @@ class _Log:
         topics = [*settings.kinds(), *written]
         bootstrap, config = settings.require_kafka(), settings.kafka_config
         with closing(KafkaSource(bootstrap, topics, settings.group, config=config)) as source:
-            end = source.end_offsets()  # asks every partition; a topic that does not exist is told
+            end = source.end_offsets()  # asks every partition; a topic that does not exist is reported
             self.begin = source.begin_offsets()
             keyed = {
                 topic for topic, kind in settings.kinds().items() if kind != "texts"
@@ -151,7 +151,7 @@ def _try_checkpoints(settings: Settings, log: _Log) -> Iterator[str]:
 
 
 def _newest(settings: Settings, store: Checkpoints, log: _Log) -> Iterator[str]:
-    """Whether a start could go on from the newest checkpoint, as far as its head tells."""
+    """Whether a start could resume from the newest checkpoint, as far as its head tells."""
     kept = pointer.decode(store.read_pointer())
     if not kept:
         return

@@ -1,4 +1,4 @@
-"""`streamer checkpoint`: which ones there are, what they hold, whether they can be gone on from, and one step back."""
+"""`streamer checkpoint`: which ones there are, what they hold, whether they can be resumed from, and one step back."""
 
 import time
 from contextlib import closing
@@ -64,7 +64,7 @@ def verify_one(settings: Settings, name: str | None) -> None:
 
     Raises:
         DataError: there is none, or none of this name.
-        CheckpointRefused: it cannot be gone on from, and why.
+        CheckpointRefused: no worker can resume from it, and why.
     """
     with closing(checkpoint_store(settings)) as store:
         one = _chosen(store, name)
@@ -88,7 +88,7 @@ def _restore(settings: Settings, header: Header, reader: Reader) -> None:
 
 
 def roll_back(settings: Settings) -> None:
-    """Let the newest one count no more: the next start goes on from the one before, and repeats what came since.
+    """Let the newest one no longer count: the next start resumes from the one before, and repeats what came since.
 
     Raises:
         DataError: there is none before it.

@@ -17,7 +17,7 @@ from streamer.cli.commands import (
 )
 
 checkpoints = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Checkpoints of the state: what a restart goes on from."
+    no_args_is_help=True, rich_markup_mode=None, help="Checkpoints of the state: what a restart resumes from."
 )
 app.add_typer(checkpoints, name="checkpoint")
 
@@ -75,7 +75,7 @@ def verify(
 ) -> None:
     """Read one as a start would.
 
-    With the settings of the worker; prints the hash of its state, or why it cannot be gone on from (exit code 8).
+    With the settings of the worker; prints the hash of its state, or why no worker can resume from it (exit code 8).
     """
     flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
     from streamer.cli.checkpoint import verify_one  # noqa: PLC0415

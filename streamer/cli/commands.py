@@ -302,7 +302,7 @@ def produce(
 ) -> None:
     """Check events and publish them.
 
-    One JSON object a line; the id becomes the key. Invalid lines are told with the field, and not sent; so are lines whose
+    One JSON object a line; the id becomes the key. Invalid lines are named with the field, and not sent; so are lines whose
     timestamp seems to be in seconds. Exits with code 7 when there were any.
     """
     settings = load_settings(config, {"kafka": kafka}, assignments).settings

@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
     n_users: int  # of the log
     n_newer: int  # lists made after messages that came meanwhile: not compared
     n_behind: int  # records that the worker had not dealt with
-    is_full: bool  # the model may have forgotten users: what that explains is not told
+    is_full: bool  # the model may have forgotten users: what that explains is not reported
     differences: list[Difference]
 
     def to_json(self) -> str:

@@ -29,7 +29,7 @@ def interruptible() -> Iterator[Interruption]:
     """SIGTERM ends the demo as Ctrl-C does: in order, nothing left behind."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield interruption  # only the main thread may set handlers; who runs us elsewhere has to stop us otherwise
+        yield interruption  # only the main thread may set handlers; whoever runs us elsewhere has to stop us otherwise
         return
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in previous:

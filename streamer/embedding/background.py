@@ -214,7 +214,7 @@ class Embedder:
             self._n_embedded += len(vectors)
 
     def _ask_cache(self, action: Callable[[], T]) -> T | None:
-        """The answer; None while the cache is away, which is told once: it spares work, and nothing depends on it."""
+        """The answer; None while the cache is away, which is reported once: it spares work, and nothing depends on it."""
         try:
             answer = action()
         except StreamerError as exc:

@@ -72,7 +72,7 @@ def pass_on(state: State) -> None:
 
 
 def pass_rest(state: State) -> None:
-    """Pass all that was not passed yet: afterwards no user and no neighbour row names who is leaving."""
+    """Pass all that was not passed yet: afterwards no user and no neighbour row names an item that is leaving."""
     _pass(state, _n_left(state))
 
 

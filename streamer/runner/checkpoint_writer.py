@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class CheckpointPorts(NamedTuple):
-    """Where a worker keeps what it goes on from. Used by one thread at a time; closed by whoever made them."""
+    """Where a worker keeps what it resumes from. Used by one thread at a time; closed by whoever made them."""
 
     store: Checkpoints
     folds: Folds
@@ -59,7 +59,7 @@ class CheckpointWriter:
         return self._at_work is not None and not self._at_work.done()
 
     def take_failure(self) -> bool:
-        """Whether the last one went wrong; told once."""
+        """Whether the last one went wrong; reported once."""
         if self._at_work is None or not self._at_work.done():
             return False
         at_work, self._at_work = self._at_work, None
@@ -122,9 +122,9 @@ class CheckpointWriter:
         kept = [newest, *self._kept_before(name)][: self._n_kept]
         n_newest = folds.last()
         if n_newest > self._n_folded():
-            raise CheckpointRefused(f"batch {n_newest} is another worker's: it has gone on from here")
+            raise CheckpointRefused(f"batch {n_newest} is another worker's: it has resumed from here")
         store.write_pointer(pointer.encode(kept))
-        # only now: until then a start would go on from an older one
+        # only now: until then a start would resume from an older one
         for other in store.names() - {one.name for one in kept}:
             store.delete(other)
         folds.trim(min(one.n_batches for one in kept))

@@ -1,4 +1,4 @@
-"""What a restart goes on from: every batch counted for the log of folds, and now and then a checkpoint of all of them."""
+"""What a restart resumes from: every batch counted for the log of folds, and now and then a checkpoint of all of them."""
 
 from collections.abc import Sequence
 

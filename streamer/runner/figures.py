@@ -39,7 +39,7 @@ class Figures:
         self._n_forgotten_shown = self._n_nodes_refused_shown = self._n_fields_refused_shown = 0
 
     def restored(self, state: State) -> None:
-        """The fold goes on from this state: none of its items is news."""
+        """The fold resumes from this state: none of its items is news."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
         self._n_forgotten_shown = state.erased.n_forgotten
         self._n_fields_refused_shown = state.encoders.n_fields_refused
@@ -119,7 +119,7 @@ class Figures:
         self._n_rounds_shown, self._n_late_shown = n_rounds, n_late
 
     def _show_forgotten(self, n_forgotten: int) -> None:
-        """Of erased users; told of the first: what they did may be learned again, and nothing else would tell."""
+        """Of erased users; the first is reported: what they did may be learned again, and nothing else would say so."""
         if n_forgotten and not self._n_forgotten_shown:
             _log.warning(
                 "erased_users_forgotten",

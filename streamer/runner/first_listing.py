@@ -1,4 +1,4 @@
-"""How long new items wait: from the catalog event to the first published list they are on, and who lists cold ones."""
+"""How long new items wait: from the catalog event to the first published list they are on, and how many lists hold cold ones."""
 
 from collections import OrderedDict
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ class Intake:
         self._telemetry = telemetry
         self._topics: dict[Kind, str] = {kind: topic for topic, kind in settings.kinds().items()}
         self._n_invalid_in_a_row = 0
-        self._told: set[tuple[str, str]] = set()  # topic and reason of dead letters that a warning told of
+        self._told: set[tuple[str, str]] = set()  # topic and reason of dead letters that a warning named
 
     def take(self, records: Sequence[Record], admitted: Admitted) -> Mapping[str, int]:
         """Take the next batch in.
@@ -173,7 +173,7 @@ class Intake:
         if n_records is None:
             # whatever the settings say: what lies there was learned, or is of another log
             raise LogGap(
-                f"{where}: the log was cut off or made anew; a restart goes on from a checkpoint of before that, or folds "
+                f"{where}: the log was cut off or made anew; a restart resumes from a checkpoint of before that, or folds "
                 "the log from its beginning"
             )
         if self._settings.on_log_gap == "stop":

@@ -1,7 +1,7 @@
 """The order of things: poll -> decode -> fold -> rank -> write -> commit.
 
 Nothing is folded twice and nothing is committed early: a batch is folded once, in memory; each call to a
-dependency that follows is repeated until it works, at the place where it failed. A start goes on from the newest checkpoint,
+dependency that follows is repeated until it works, at the place where it failed. A start resumes from the newest checkpoint,
 repeats the batches that were folded since, and publishes nothing until it has seen all that was on the log when it started;
 without a checkpoint it reads the log from its beginning.
 """

@@ -76,15 +76,15 @@ class Model:
 
     def warm_up(self) -> None:
         """Compile, or load, every kernel now: the first event should not have to wait for it."""
-        told = threading.Timer(
+        report = threading.Timer(
             _SLOW_S, _log.info, ["compiling"], {"extra": {"takes": "minutes, the first time"}}
         )
-        told.daemon = True
-        told.start()
+        report.daemon = True
+        report.start()
         try:
             pipeline.warm_up(self._settings.fold(), self._settings.measure_share, self._settings.k)
         finally:
-            told.cancel()
+            report.cancel()
 
     def fold(
         self, events: Sequence[Event], now_ms: int, is_serving: bool, log_ms: Sequence[int] | None = None

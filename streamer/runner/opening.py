@@ -28,7 +28,7 @@ _log = logging.getLogger("streamer.runner")
 
 
 class Opened(NamedTuple):
-    """Where the fold stands, and what goes on from there."""
+    """Where the fold stands, and what resumes there."""
 
     positions: Positions
     intake: Intake
@@ -43,7 +43,7 @@ class Opening:
     Args:
         settings: See `config`.
         source: The log.
-        model: Empty; may go on from a checkpoint.
+        model: Empty; may resume from a checkpoint.
         publishing: Told of it.
         lists: Asked whether it is there.
         vectors: The same.
@@ -51,7 +51,7 @@ class Opening:
         texts: Told which texts have their vector.
         outgoing: Takes dead letters.
         figures: Told which items are no news.
-        patience: Waits for who is away, for `start_timeout_s` at most.
+        patience: Waits for a dependency that is away, for `start_timeout_s` at most.
         clock: Time.
         telemetry: Counts.
     """

@@ -29,7 +29,7 @@ class Patience:
         backoff_max_s: Longest pause between two tries.
         drain_timeout_s: How long a dependency may stay away while we are stopping.
         clock: Measures and sleeps.
-        telemetry: Told who is away.
+        telemetry: Learns what is away.
     """
 
     def __init__(

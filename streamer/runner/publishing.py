@@ -114,7 +114,7 @@ class Publishing:
         self._anonymous_changed = True
 
     def restored(self) -> None:
-        """The fold goes on from a checkpoint."""
+        """The fold resumes from a checkpoint."""
         if self._writer is not None:
             self._writer.restored(self._model.state)
 

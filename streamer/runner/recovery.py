@@ -1,4 +1,4 @@
-"""A start: the newest checkpoint that can be gone on from."""
+"""A start: the newest checkpoint that can be resumed."""
 
 import logging
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _log = logging.getLogger("streamer.runner")
 
 
 class Found(NamedTuple):
-    """What to go on from."""
+    """What to resume from."""
 
     meta: Meta
     restored: Restored

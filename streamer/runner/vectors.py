@@ -66,7 +66,7 @@ class VectorWriter:
         self._due_encoders = Every(clock, ENCODERS_INTERVAL_S)
 
     def restored(self, state: State) -> None:
-        """The fold goes on from this state: which of its vectors are written nobody knows, so all are, in turn."""
+        """The fold resumes from this state: which of its vectors are written nobody knows, so all are, in turn."""
         self._publisher.touch_users(np.arange(state.ids.users.n_rows, dtype=np.int32))
         self._publisher.touch_items(np.arange(state.ids.items.n_rows, dtype=np.int32))
         self._encoders_changed = True

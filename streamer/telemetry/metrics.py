@@ -176,7 +176,7 @@ class Telemetry:
         self._declare_checkpoints()
 
     def _declare_checkpoints(self) -> None:
-        """What a restart goes on from."""
+        """What a restart resumes from."""
         c, g, h = self._counter, self._gauge, self._histogram
         self.checkpoint_time = g(
             "checkpoint_timestamp_seconds",
@@ -193,7 +193,7 @@ class Telemetry:
         )
         self.checkpoint_failures = c("checkpoint_failures_total", "Checkpoints that could not be written")
         self.checkpoint_refused = c(
-            "checkpoint_refused_total", "Checkpoints that a start could not go on from"
+            "checkpoint_refused_total", "Checkpoints that a start could not resume from"
         )
         self.refolded = c("refolded_total", "Batches that a start repeated as the log of folds has them")
         self.store_lost = c(

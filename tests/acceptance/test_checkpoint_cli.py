@@ -121,7 +121,7 @@ def test_a_step_back(cli: Cli, hashes: list[str]) -> None:
 
 
 def test_where_there_is_none(cli: Cli, tmp_path: Path) -> None:
-    """An empty place is told, a flag's before that of the environment; no place at all is a mistake in the settings."""
+    """An empty place is reported, a flag's before that of the environment; no place at all is a mistake in the settings."""
     other = str(tmp_path / "other")
     assert cli("list", "--checkpoint-url", other).stdout.startswith(f"0 checkpoints, file:{other}")
     assert cli("show").returncode == 4

@@ -389,7 +389,7 @@ def on_topic(mock_kafka: str, topic: str) -> list[tuple[bytes | None, bytes | No
 def test_produce_sends_what_is_valid_and_tells_of_the_rest(
     cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
 ) -> None:
-    """Invalid lines are told with number and field, never raw; the id becomes the key; exit code 7."""
+    """Invalid lines are named with number and field, never raw; the id becomes the key; exit code 7."""
     topic = make_topic(mock_kafka)
     done = cli(
         "produce", "interactions", "--kafka", mock_kafka, "--set", f"topic_interactions={topic}", stdin=LINES
@@ -429,7 +429,7 @@ def test_produce_tells_of_another_format_in_few_words(
 def test_produce_takes_no_seconds_for_milliseconds(
     cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
 ) -> None:
-    """An event of November 2025 in seconds would be one of January 1970: told, not sent. RFC 3339 means what it says."""
+    """An event of November 2025 in seconds would be one of January 1970: reported, not sent. RFC 3339 means what it says."""
     topic = make_topic(mock_kafka)
     base = {"user_id": "a", "item_id": "i", "type": "view"}
     times = [1_764_126_000, 1_764_126_000_000, "1971-01-01T00:00:00Z", 0]
@@ -443,7 +443,7 @@ def test_produce_takes_no_seconds_for_milliseconds(
 def test_produce_tells_of_fields_that_nobody_reads(
     cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
 ) -> None:
-    """The contract ignores what it does not name, so a typing error would be silence: told once a name, and sent."""
+    """The contract ignores what it does not name, so a typing error would be silence: reported once a name, and sent."""
     topic = make_topic(mock_kafka)
     lines = event("a", "x")[:-1] + b', "contxt": {}}\n' + event("b", "x")[:-1] + b', "contxt": {}}\n'
     where = ("--kafka", mock_kafka, "--set", f"topic_interactions={topic}")

@@ -86,7 +86,7 @@ def test_spoiled_checkpoints_are_refused_or_sound():
     assert verdict.n_lost == 0
     outcomes = Counter({what: n for what, n in verdict.outcomes.items() if "refused" in what})
     assert outcomes["bits flipped: refused"] > 0
-    assert "bits flipped: taken, and gone on from" not in verdict.outcomes
+    assert "bits flipped: taken, and resumed" not in verdict.outcomes
     assert outcomes["header forged: refused"] + outcomes["lengths forged: refused"] > 0
 
 

@@ -187,7 +187,7 @@ def test_without_a_client_certificate_there_is_no_way_in(proxy: RedisProxy, opti
 
 
 def test_a_right_that_lacks_is_a_config_error_whenever_it_shows(server: EmbeddedRedis) -> None:
-    """The server took us, and lists may be written; the first command beyond that is told, not waited for."""
+    """The server took us, and lists may be written; the first command beyond that is reported, not waited for."""
     options = {"username": "lists", "password": PASSWORD}
     lists = RedisLists(f"redis://127.0.0.1:{server.port}", PREFIX, options=options)
     lists.ping()

@@ -68,7 +68,7 @@ def test_switches_of_the_tests_are_no_settings(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_kubernetes_sets_for_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Service named streamer with the ports 9464 (metrics) and 53 (UDP): the pod starts, and typos are told still."""
+    """A Service named streamer with the ports 9464 (metrics) and 53 (UDP): the pod starts, and typos are still reported."""
     for name in (
         "SERVICE_HOST",
         "SERVICE_PORT",
@@ -97,14 +97,14 @@ def test_settings_made_directly_read_no_environment(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt variable is told, not ignored."""
+    """A misspelt variable is reported, not ignored."""
     monkeypatch.setenv("STREAMER_KAFAK", "localhost:9092")
     with pytest.raises(ConfigError, match=r"STREAMER_KAFAK is no setting; did you mean STREAMER_KAFKA\?"):
         load()
 
 
 def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
-    """A misspelt name in the file is told, with the file."""
+    """A misspelt name in the file is reported, with the file."""
     path = tmp_path / "wrong.toml"
     path.write_text("repeat = true\n")
     with pytest.raises(ConfigError, match=r"wrong\.toml: 'repeat' is no setting; did you mean repeats\?"):

@@ -194,7 +194,7 @@ def test_the_limit_and_the_filters(office: Office) -> None:
 
 
 def test_what_will_be_refused_again_is_sent_where_it_is_named_alone(office: Office) -> None:
-    """Of many letters those go that this version can use; the others are told, and not sent for nothing."""
+    """Of many letters those go that this version can use; the others are named, and not sent for nothing."""
     office.write(b"{")
     office.write_early(1)
     assert office.replay() == (0, 2, 0)
@@ -284,7 +284,7 @@ def test_numbers_in_headers_are_bounded(attempt: bytes) -> None:
 
 
 def test_places_and_missing_letters(office: Office) -> None:
-    """A place is PARTITION:OFFSET, and one without a letter is told."""
+    """A place is PARTITION:OFFSET, and one without a letter is reported."""
     for shown in ("17", "0:-1", "a:b", "0:1:2", "\x1b[31m"):
         with pytest.raises(ConfigError, match="PARTITION:OFFSET"):
             place_of(shown)

@@ -25,7 +25,7 @@ def test_a_line_that_is_too_long_is_one_line() -> None:
 
 
 def test_what_a_worker_would_refuse_for_its_time_is_not_sent() -> None:
-    """An event further ahead than max_skew_s would be a dead letter: told, with the field, as any other that cannot be used."""
+    """An event further ahead than max_skew_s would be a dead letter: reported, with the field, as any other unusable one."""
     now_ms = time.time_ns() // 1_000_000
     base = {"user_id": "u", "item_id": "i", "type": "view"}
     times = (now_ms, now_ms + HOUR_MS - 60_000, now_ms + 24 * HOUR_MS)

@@ -62,7 +62,7 @@ def test_what_waits_for_its_turn_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_records_that_the_log_has_dropped_are_counted() -> None:
-    """Compaction takes single ones out of a batch: it is repeated without them, and how many went is told."""
+    """Compaction takes single ones out of a batch: it is repeated without them, and how many went is reported."""
     batches = refolding(
         {ONE: 5, OTHER: 3}, Fold(1, (Span(*ONE, 0, 5),), 7), Fold(2, (Span(*OTHER, 0, 3),), 4)
     )

@@ -422,7 +422,7 @@ def test_no_commit_before_the_lists_are_written(world: World) -> None:
 
 
 def test_a_start_without_redis_or_kafka_ends(world: World) -> None:
-    """At the start a dependency is waited for only so long: a wrong address is told, not retried for ever."""
+    """At the start a dependency is waited for only so long: a wrong address is reported, not retried for ever."""
     for name in ("lists", "log"):
         getattr(world, name).down = True
         began_s = world.clock.monotonic_s()

@@ -50,7 +50,7 @@ def outcomes(worker: Worker, topic: str = "interactions") -> dict[str, float]:
 
 @pytest.mark.parametrize("topic", ["interactions", "catalog", "profiles"])
 def test_what_cannot_have_happened_yet_is_a_dead_letter(world: World, topic: str) -> None:
-    """More than max_skew_s ahead of the log's own time, by a millisecond; the reason and the field are told."""
+    """More than max_skew_s ahead of the log's own time, by a millisecond; the reason and the field are named."""
     body = {"user_id": "u", "item_id": "i", "type": "view"}
     for ahead_ms in (-1_000_000, 60_000, 60_001):
         value = json.dumps(body | {"timestamp": NOW_MS + ahead_ms}).encode()
@@ -187,7 +187,7 @@ def shop() -> Shop:
 
 @pytest.mark.parametrize("is_rebuilt", [True, False])
 def test_an_erased_user_s_old_events_do_not_bring_him_back(shop: Shop, is_rebuilt: bool) -> None:
-    """The log read anew, profiles first; or gone on from a checkpoint older than the tombstone, with old events behind it."""
+    """The log read anew, profiles first; or resumed from a checkpoint older than the tombstone, with old events behind it."""
     if not is_rebuilt:
         shop.work()
         assert shop.lists.read("ann") is not None
@@ -285,7 +285,7 @@ def test_a_replayed_letter_does_not_bring_an_erased_user_back(shop: Shop, is_reb
 
 
 def test_a_gap_behind_a_checkpoint_is_counted_once(shop: Shop) -> None:
-    """Retention went past the place from which the fold goes on: told at the start, and not again with the first record."""
+    """Retention went past the place from which the fold goes on: reported at the start, and not again with the first record."""
     shop.work()
     n_before = len(shop.log.records("interactions"))
     for n in range(10):

@@ -1,4 +1,4 @@
-"""Checkpoints whose bytes are changed, or forged with all hashes right: refused, or a state that can be gone on from."""
+"""Checkpoints whose bytes are changed, or forged with all hashes right: refused, or a state that can be resumed."""
 
 import json
 import random
@@ -123,7 +123,7 @@ def fuzz(n: int, seed: int, new_trainer: Callable[[], Trainer | None]) -> Verdic
         verdict.n_tried += 1
         try:
             _go_on(data, new_trainer(), events)
-            verdict.outcomes[f"{how}: taken, and gone on from"] += 1
+            verdict.outcomes[f"{how}: taken, and resumed"] += 1
         except CheckpointRefused:
             verdict.outcomes[f"{how}: refused"] += 1
         except Exception as exc:  # noqa: BLE001  whatever it is, it is what we look for

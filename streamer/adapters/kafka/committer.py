@@ -53,8 +53,8 @@ class Committer:
             return client.committed(partitions, timeout_s)
         except KafkaException as exc:
             # a user without rights on the group only sees a timeout; the reason arrives through `poll`
-            told = client.poll(0)
-            error = told.error() if told is not None else None
+            answer = client.poll(0)
+            error = answer.error() if answer is not None else None
             if error is None:
                 raise
             raise KafkaException(error) from exc

@@ -27,7 +27,7 @@ _NO_RIGHT = {
 
 
 class _LibrdkafkaLog:
-    """Where librdkafka logs to, for debugging: what matters of it is told by `Unavailable`, once."""
+    """Where librdkafka logs to, for debugging: what matters of it is reported by `Unavailable`, once."""
 
     def log(self, level: int, *line: object) -> None:
         """What librdkafka has to say."""
@@ -107,7 +107,7 @@ class Connection:
 def make_client(
     kind: Any, merged: dict[str, Any], given: Mapping[str, str] | None, connection: Connection
 ) -> Any:
-    """A client of this kind; errors of its connection are told to `connection`.
+    """A client of this kind; errors of its connection are reported to `connection`.
 
     Raises:
         ConfigError: librdkafka refuses a setting.

@@ -78,7 +78,7 @@ class KafkaSink:
             except KafkaException as exc:
                 self._refuse(topic, exc.args[0], exc)
             else:
-                self._producer.poll(0)  # delivery failures are told here
+                self._producer.poll(0)  # delivery failures are reported here
                 return
 
     def flush(self, timeout_s: float) -> None:
@@ -93,7 +93,7 @@ class KafkaSink:
         if n_left:
             self._producer.purge(in_queue=True, in_flight=False, blocking=True)
             self._producer.poll(0)
-            self._failed = None  # those that were purged: told right here
+            self._failed = None  # those that were purged: reported right here
             what = f"{n_left} messages not acknowledged within {timeout_s:g} s"
             self._kafka.fail(what, None, right=_SENDING)
         self._check()

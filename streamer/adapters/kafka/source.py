@@ -92,7 +92,7 @@ class KafkaSource:
         self._sought: dict[TopicPartition, int] = {}  # the offset that is due, for a while after a seek
         self._came: set[TopicPartition] = set()  # of these, where a record came from since
         self._settled_at_s = 0.0  # monotonic: from then on those need no watching
-        # of a topic, if of any; it came among records: told when there are none
+        # of a topic, if of any; it came among records: reported when there are none
         self._trouble: tuple[str | None, KafkaError] | None = None
         self._unread = set(self._topics)  # no record of these came yet
         self._asking = f"asking for committed offsets of group {group!r}"
@@ -375,7 +375,7 @@ class KafkaSource:
             self._sought.pop(tp, None)
             self._go_to({tp: OFFSET_BEGINNING})
         else:
-            if self._trouble is None:  # told now, too: other topics may keep `poll` from coming to it
+            if self._trouble is None:  # reported now, too: other topics may keep `poll` from coming to it
                 _log.warning(
                     "kafka_read_error", extra={"topic": topic, "partition": partition, "error": error.str()}
                 )

@@ -35,13 +35,13 @@ def how_kept(
     """
     client = make_client(AdminClient, merged_config(bootstrap, {}, config, {}), config, Connection(bootstrap))
     asked = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
-    told: dict[str, Keeping] = {}
+    known: dict[str, Keeping] = {}
     for resource, answer in client.describe_configs(asked, request_timeout=timeout_s).items():
         try:
-            told[resource.name] = _keeping(answer.result())
+            known[resource.name] = _keeping(answer.result())
         except (KafkaException, KeyError, ValueError):
             continue
-    return told
+    return known
 
 
 def _keeping(entries: Mapping[str, Any]) -> Keeping:

@@ -81,8 +81,8 @@ class RedisCheckpoints(RedisConnection):
 
     def _n_chunks(self, name: str) -> int:
         """At least as many as there are: as it says itself, where it was finished, or as long as there are more."""
-        (told,) = self._run([("GET", self._key(f"at:{name}"))])
-        n_chunks = int(told) if told is not None and told.isdigit() else 0
+        (answer,) = self._run([("GET", self._key(f"at:{name}"))])
+        n_chunks = int(answer) if answer is not None and answer.isdigit() else 0
         while any(self._run([("EXISTS", self._chunk(name, n_chunks + n)) for n in range(_N_AT_ONCE)])):
             n_chunks += _N_AT_ONCE
         return n_chunks
