@@ -22,13 +22,8 @@ from streamer.paths import NAMES
 K = 10  # length of the lists that are measured
 LISTS = ("streamer", "mixture", "trending", "popularity", "served")
 SERVED = LISTS.index("served")
-SLICES = (
-    "all",
-    "cold_items",
-    "cold_users",
-    "first_events",
-    "new_sessions",
-)  # and second_half, made from blocks
+# and second_half, made from blocks
+SLICES = ("all", "cold_items", "cold_users", "first_events", "new_sessions")
 METRICS = ("n", "hit_ratio", "ndcg", "mrr", "map")
 WINDOW_METRICS = ("hit_ratio", "ndcg", "mrr_at_k")
 WINDOWS = (1_000, 10_000)  # measured events
@@ -62,9 +57,8 @@ class Scoreboard:
         self._blocks: list[NDArray[np.float64]] = []  # slice "all" of runs of `_block_size` interactions
         self._block_size = BLOCK
         self._months: dict[str, NDArray[np.float64]] = {}
-        self._paths = np.zeros(
-            (len(NAMES), 2), np.int64
-        )  # most responsible for the taken item: of all, of the hits
+        # most responsible for the taken item: of all, of the hits
+        self._paths = np.zeros((len(NAMES), 2), np.int64)
         self._recent = _Recent()
         self._beyond = Beyond()
 

@@ -57,9 +57,8 @@ class Fold(NamedTuple):
     spans: tuple[Span, ...]  # in the order of the fold
     n_records: int  # in them; fewer are there once the topic was compacted
     rounds: str = ""  # what the trainer was asked for came to, a digit each
-    served: bytes = (
-        b""  # rank of each interaction on the list its user could read, a byte each; none: nothing was served
-    )
+    # rank of each interaction on the list its user could read, a byte each; none: nothing was served
+    served: bytes = b""
     max_measured: int = 0  # interactions of it that were measured at most; 0: no limit
 
 

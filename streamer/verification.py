@@ -123,9 +123,8 @@ class LogFold:
         if user_id not in self._taken and not user_id.startswith(RESERVED_PREFIX):
             yield Difference("nobody", user_id)
         taken = set[str]() if repeats or is_forgetful else self._taken.get(user_id, set[str]())
-        seen_ms = (
-            self._last_ms.get(user_id) if is_forgetful else None
-        )  # None: his list is made again whatever he does
+        # None: his list is made again whatever he does
+        seen_ms = self._last_ms.get(user_id) if is_forgetful else None
         for item_id in listed.item_ids:
             if item_id in self._retired:
                 if seen_ms is not None and seen_ms <= self._retired[item_id]:

@@ -6,9 +6,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-SPAWN = multiprocessing.get_context(
-    "spawn"
-)  # a fork would share librdkafka's threads, which do not survive it
+# a fork would share librdkafka's threads, which do not survive it
+SPAWN = multiprocessing.get_context("spawn")
 
 
 def spawn(stack: ExitStack, target: Any, *arguments: Any) -> tuple[Connection, SpawnProcess]:

@@ -125,9 +125,8 @@ def passed(state: State, number: int, pauses: Pauses) -> State:
 
 def main(n_items: int, n_users: int) -> None:
     """Print a table."""
-    evict_items(
-        filled(2_000, 2_000)
-    )  # kernels are compiled, or read from disk: a worker does so when it starts
+    # kernels are compiled, or read from disk: a worker does so when it starts
+    evict_items(filled(2_000, 2_000))
     state, pauses = filled(n_items, n_users), Pauses()
     state = timed(AT_ONCE, pauses, lambda: evict_items(state))[0]
     for number in range(N_PASSES):

@@ -83,9 +83,8 @@ class Soak:
         self._watch = Watch(self._place)
         self._n_sent = 0  # interactions
         self._looked_s = 0.0
-        self._leaving: deque[tuple[Counter[tuple[str, int]], Sent]] = (
-            deque()
-        )  # to be sent when so much was read
+        # to be sent when so much was read
+        self._leaving: deque[tuple[Counter[tuple[str, int]], Sent]] = deque()
         self._last_seen: dict[str, tuple[str, int, int]] = {}
         self._done = Counter[str]()
 

@@ -31,9 +31,8 @@ class FileCheckpoints:
         try:
             self._fs, path = url_to_fs(url)
         except (ValueError, ImportError) as exc:
-            raise ConfigError(
-                f"checkpoint_url: {exc}"
-            ) from None  # the cause may show the URL, and secrets in it
+            # the cause may show the URL, and secrets in it
+            raise ConfigError(f"checkpoint_url: {exc}") from None
         self._root = path.rstrip("/") or "/"
         self._is_local = isinstance(self._fs, LocalFileSystem)
         protocol = self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]

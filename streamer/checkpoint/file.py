@@ -165,11 +165,8 @@ def read_header(reader: Reader) -> Header:
             other = "a newer" if version > FORMAT else "another"
             raise CheckpointRefused(f"it is of {other} format: expected {FORMAT}, got {version}")
         found = msgspec.json.decode(header, type=Header)
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        RecursionError,
-    ) as exc:  # whoever forges it can nest it, too
+    # a recursion, since whoever forges it can nest it, too
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CheckpointRefused(f"it is damaged: its header cannot be read: {exc}") from exc
     reader.digest_since()
     return found

@@ -65,9 +65,8 @@ def load(flags: Mapping[str, Any] | None = None, config_file: Path | None = None
     try:
         return Loaded(Settings(**values), origins)
     except ValidationError as exc:
-        raise ConfigError(
-            _sentences(exc, values, origins)
-        ) from None  # the cause holds the values, and secrets
+        # the cause holds the values, and secrets
+        raise ConfigError(_sentences(exc, values, origins)) from None
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:

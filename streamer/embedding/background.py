@@ -130,9 +130,8 @@ class Embedder:
     def _keep(self, text: Text) -> None:
         try:
             self._waiting.put(text)
-        except (
-            OSError
-        ) as exc:  # the disk is full; asked for again with its item's next event, or at the next start
+        except OSError as exc:
+            # the disk is full; asked for again with its item's next event, or at the next start
             self._open.discard(text.key)
             self._n_failures += 1
             _log.error("text_not_kept", extra={"key": text.key, "error": str(exc)})

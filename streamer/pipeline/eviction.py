@@ -11,9 +11,8 @@ from streamer.pipeline.state import State
 
 N_LOOKED_AT = 256  # rows, a stretch of the table: the whole would be a scan for every few newcomers
 ONE_IN = 8  # of those who are looked at go, so that the next newcomers find room without a look
-_STRIDE = (
-    2_654_435_761  # odd, near 2**32 over the golden ratio: stretches spread over the table as events come
-)
+# odd, near 2**32 over the golden ratio: stretches spread over the table as events come
+_STRIDE = 2_654_435_761
 
 
 def evict_users(state: State) -> list[int]:

@@ -33,16 +33,14 @@ class StepInfo(NamedTuple):
     n_users_erased: int
     n_late: int  # interactions that happened before one of the same user that had been learned
     n_skipped: Skipped  # (kind, why) -> events not folded
-    touched_users: NDArray[
-        np.int32
-    ]  # rows, ascending: of interactions and profiles, so whose list may have changed
+    # rows, ascending: of interactions and profiles, so whose list may have changed
+    touched_users: NDArray[np.int32]
     outcomes: Outcomes
     retired_item_ids: list[str]  # may not be listed any more
     restored_item_ids: list[str]  # may be listed again
     erased_user_ids: list[str]
-    erased_user_rows: list[
-        int
-    ]  # theirs and of who was evicted, where they had one; may belong to somebody else by now
+    # theirs and of who was evicted, where they had one; may belong to somebody else by now
+    erased_user_rows: list[int]
     n_users_evicted: int  # forgotten to make room; their lists stay until they expire
     evicted_item_rows: list[int]  # of items forgotten to make room; may belong to another one by now
     evicted_retired_rows: list[int]  # of these, the rows of items that might not be listed any more

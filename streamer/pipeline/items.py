@@ -154,9 +154,8 @@ def _leave_arrivals(state: State, is_gone: NDArray[np.bool_]) -> None:
     rates, fresh = state.graph.rates, state.graph.fresh
     n = int(rates.n[0])
     stays = ~is_gone[rates.arrived[:n]]
-    n_before = np.concatenate(
-        [[0], np.cumsum(stays)]
-    )  # of those that stay, how many came before each arrival
+    # of those that stay, how many came before each arrival
+    n_before = np.concatenate([[0], np.cumsum(stays)])
     kept = rates.arrived[:n][stays]
     rates.arrived[: kept.size] = kept
     rates.arrived[kept.size : n] = 0

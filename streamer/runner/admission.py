@@ -15,9 +15,8 @@ class Admitted(NamedTuple):
     events: list[Event]
     log_ms: list[int]  # when each came to the log, by its own time, epoch milliseconds; -1 where it has none
     refused: list[tuple[int, InvalidEvent]]  # number in the batch, and why it is no event
-    in_seconds: list[
-        int
-    ]  # numbers in the batch of events whose timestamp seems to be in seconds: taken all the same
+    # numbers in the batch of events whose timestamp seems to be in seconds: taken all the same
+    in_seconds: list[int]
 
 
 def admit(record: Record, kind: Kind, max_skew_ms: int) -> tuple[Event, int]:

@@ -25,12 +25,10 @@ class FirstListings:
     def __init__(self, clock: Clock, max_waiting: int = MAX_WAITING) -> None:
         self._clock = clock
         self._max_waiting = max_waiting
-        self._received_s: OrderedDict[int, float] = (
-            OrderedDict()
-        )  # row -> when, those that wait longest first
-        self._stages = np.zeros(
-            1024, np.uint8
-        )  # at [row + 1], so that the row -1 of a short list finds a place
+        # row -> when, those that wait longest first
+        self._received_s: OrderedDict[int, float] = OrderedDict()
+        # at [row + 1], so that the row -1 of a short list finds a place
+        self._stages = np.zeros(1024, np.uint8)
         self.n_given_up = 0
 
     @property

@@ -155,9 +155,8 @@ class Intake:
         suspicious = [jump for jump in jumps if jump.tp.topic == of_interactions or jump.got < jump.expected]
         if not suspicious:
             return
-        begin = (
-            self._oldest_offsets()
-        )  # a round trip, and each marker of a transaction is a jump: one a batch
+        # a round trip, and each marker of a transaction is a jump: one a batch
+        begin = self._oldest_offsets()
         for jump in suspicious:
             lost = n_lost(jump, begin)
             if lost != 0:

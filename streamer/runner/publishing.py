@@ -76,9 +76,8 @@ class Publishing:
         self._is_touched = np.zeros(settings.max_users, np.bool_)  # before anything was published
         self._backlog = NO_USERS  # whose lists are still to be made for the first time
         self._anonymous_changed = False
-        self._n_batches: int | None = (
-            None  # the newest one that is ours; None: there is no log of folds, or not yet
-        )
+        # the newest one that is ours; None: there is no log of folds, or not yet
+        self._n_batches: int | None = None
         self._has_claimed = self._store_lost = False
         self._left: deque[str] = deque(maxlen=_REMEMBERED)  # ids of the users erased last
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)

@@ -58,9 +58,8 @@ class VectorWriter:
         self._ttl_s = settings.list_ttl_s
         self._n_a_time = int(np.ceil(settings.vectors_per_s * INTERVAL_S))
         self._publisher = VectorPublisher(settings.max_users, settings.max_items)
-        self._newest = np.zeros(
-            settings.max_items, np.int64
-        )  # event time of each item's newest event, ms + 1; 0 = none
+        # event time of each item's newest event, ms + 1; 0 = none
+        self._newest = np.zeros(settings.max_items, np.int64)
         self._encoders_changed = True
         self._due = Every(clock, INTERVAL_S)
         self._due_encoders = Every(clock, ENCODERS_INTERVAL_S)

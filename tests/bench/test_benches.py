@@ -168,9 +168,8 @@ if os.environ.get("STREAMER_TEST_BENCHES") == "all":
     WHOLE = (*WHOLE, "profile", "catch-up", "checkpoints")
 
 
-@pytest.mark.timeout(
-    900
-)  # some fifteen workers start one after the other; the first on a machine compiles the kernels
+# some fifteen workers start one after the other; the first on a machine compiles the kernels
+@pytest.mark.timeout(900)
 def test_whole_processes_on_tiny_inputs(tmp_path):
     """Every bench of whole processes runs end to end, and its figures are there: numbers above zero."""
     only = [part for name in WHOLE for part in ("--only", name)]

@@ -29,9 +29,8 @@ from streamer.training import ThreadTrainer
 
 N_PARTITIONS = 2
 N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "3"))  # ops/bench/kills has more
-PAUSE_S = (
-    0.0125 * N_KILLS
-)  # the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
+# the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
+PAUSE_S = 0.0125 * N_KILLS
 READ_TIMEOUT_S = 60
 FAR_FUTURE_MS = 4_000_000_000_000  # epoch milliseconds: the year 2096
 START_TIMEOUT_S = 100  # the first start on a machine compiles the kernels

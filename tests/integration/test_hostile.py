@@ -263,9 +263,8 @@ def _dead_letters(bootstrap: str, topic: str, n_expected: int) -> list[tuple[Sen
             assert message.error() is None
             headers = {name: value.decode() for name, value in message.headers()}
             found.append((Sent(message.key(), message.value()), headers))
-    found += [
-        (Sent(message.key(), message.value()), {}) for message in consumer.consume(1, 0.5)
-    ]  # none too many
+    # none too many
+    found += [(Sent(message.key(), message.value()), {}) for message in consumer.consume(1, 0.5)]
     consumer.close()
     return found
 

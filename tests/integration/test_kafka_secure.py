@@ -130,9 +130,8 @@ def test_records_go_through_tls_with_user_and_password(bootstrap: str, config: d
         if records:
             break
     assert [(record.key, record.value) for record in records] == [(b"key", b"value")]
-    _until_taken(
-        lambda: source.commit({TopicPartition("t", 0): 1})
-    )  # a new broker makes its own topics first
+    # a new broker makes its own topics first
+    _until_taken(lambda: source.commit({TopicPartition("t", 0): 1}))
     assert source.committed() == {TopicPartition("t", 0): 1}
     source.close()
 

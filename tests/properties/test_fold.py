@@ -177,9 +177,8 @@ class Ledger:
 @given(log=logs, sizes=fold_settings)
 def test_nobody_is_listed_what_must_not_be(log, sizes):
     """After every event: no list holds what is retired or unavailable, nor, with repeats off, what the user took."""
-    sizes = sizes._replace(
-        max_taken=1_024
-    )  # with a full pool what a user took may be forgotten; that is counted
+    # with a full pool what a user took may be forgotten; that is counted
+    sizes = sizes._replace(max_taken=1_024)
     state, ledger = new_state(sizes), Ledger()
     everyone = np.arange(-1, sizes.max_users, dtype=np.int32)
     for event in log:

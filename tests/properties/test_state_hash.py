@@ -24,6 +24,7 @@ SETTLED = {
     "training_interval",
 }
 SETTLED_ARRAYS = {"clocks.growth"}
+# zeros in so short a log
 STILL = {
     "taken.times",
     "taken.last",
@@ -31,7 +32,7 @@ STILL = {
     "epoch",
     "taken_start",
     "spare",
-}  # zeros in so short a log
+}
 
 
 def final(log, size=10_000, measure_share=1.0):

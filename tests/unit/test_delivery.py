@@ -150,9 +150,8 @@ def test_histories_are_in_the_order_of_event_time(seed):
         learn_all(graph, [3], [items[at]], [times[at]])
         assert history_of(graph, 3) == sorted_history(items[: at + 1], times[: at + 1])
         user = graph.users[3]
-        ticks = [
-            int(user["ring_time"][(at - k) % HISTORY]) for k in range(min(at + 1, HISTORY))
-        ]  # age k lies at n_events - 1 - k
+        # age k lies at n_events - 1 - k
+        ticks = [int(user["ring_time"][(at - k) % HISTORY]) for k in range(min(at + 1, HISTORY))]
         assert ticks == sorted(ticks, reverse=True)
         assert (user["n_events"], user["last_time_ms"]) == (at + 1, max(times[: at + 1]))
 

@@ -119,9 +119,8 @@ def test_packed_ids_are_as_a_dict(seed: int, monkeypatch: pytest.MonkeyPatch) ->
         assert sorted(again.items()) == sorted(plain.items())
         assert again.released == plain.released
         assert again.admit("one more") == plain.next_row
-    assert (
-        packed.n_bytes() < 64 * 4 + 37 * 12 + 2 * 60 * 20
-    )  # slots, rows, and text of which at most half is wiped
+    # slots, rows, and text of which at most half is wiped
+    assert packed.n_bytes() < 64 * 4 + 37 * 12 + 2 * 60 * 20
 
 
 def test_what_was_frozen_does_not_move(make: Table) -> None:

@@ -118,9 +118,8 @@ class Mentions:
                 self._add(row, "clock")
         for number in range(1, int(graph.counters[EVENTS]) + 1):
             row = graph.rates.ring[number]
-            if (
-                row > 0
-            ):  # that of row 0 is what an empty place holds; its record says that nothing happened then
+            # that of row 0 is what an empty place holds; its record says that nothing happened then
+            if row > 0:
                 self._add(row, "rates.ring")
         for row in graph.rates.arrived[: graph.rates.n[N_ARRIVED]]:
             self._add(row, "arrived")
@@ -265,9 +264,8 @@ def test_sums_are_those_of_who_is_left():
     assert graph.counters[KNOWN_ITEMS] == np.count_nonzero(items["flags"] & KNOWN)
     for clock in range(N_CLOCKS):
         weights = {row: clock_weight_of(graph, clock, row) for row in range(45) if items["n_events"][row]}
-        weights = {
-            row: weight for row, weight in weights.items() if weight > 0.0
-        }  # some clocks count some events only
+        # some clocks count some events only
+        weights = {row: weight for row, weight in weights.items() if weight > 0.0}
         top = graph.clocks.top[clock][: graph.clocks.n_top[clock]].tolist()
         assert sorted(top) == sorted(weights)
         assert [weights[row] for row in top] == sorted(weights.values(), reverse=True)
@@ -338,9 +336,8 @@ def test_the_heaviest_come_up_from_behind():
     assert state.graph.clocks.n_top[ALL_TIME] == TOP
     kept = [row for row in before if row >= 18]
     assert top[: len(kept)] == kept
-    assert set(top[len(kept) :]) == set(
-        sorted(set(range(18, 300)) - set(before))[:18]
-    )  # all weigh one: by row
+    # all weigh one: by row
+    assert set(top[len(kept) :]) == set(sorted(set(range(18, 300)) - set(before))[:18])
     assert [int(state.graph.items["position"][row, ALL_TIME]) for row in top] == list(range(1, TOP + 1))
 
 
@@ -536,10 +533,8 @@ def test_a_list_that_holds_an_evicted_item_does_not_count_for_its_successor():
     rows = np.array([ANONYMOUS_ROW, 0, 1], np.int32)
     publisher.encode(state, pipeline.rank_users(state, rows, 16), 1, {})
     old = state.ids.items.row("i0")
-    assert publisher.holders(np.array([old], np.int32), 4).tolist() == [
-        ANONYMOUS_ROW,
-        1,
-    ]  # u0 took it himself
+    # u0 took it himself
+    assert publisher.holders(np.array([old], np.int32), 4).tolist() == [ANONYMOUS_ROW, 1]
     state, info = pipeline.step(state, [view("u1", "new", 99_000)])
     assert info.evicted_item_rows == [old] == [state.ids.items.row("new")]
     assert publisher.served(info.outcomes).tolist() != [0]

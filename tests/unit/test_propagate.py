@@ -85,9 +85,8 @@ def test_same_rounds_give_the_same_network_and_another_seed_another() -> None:
 
 def test_training_keeps_and_changes_none_of_its_arguments() -> None:
     """Whatever comes later, a network that was handed out stays what it was: nothing after an event reaches back."""
-    a = SMALL._replace(
-        n_buffered=32
-    )  # so small a ring that every round overwrites what the last one put there
+    # so small a ring that every round overwrites what the last one put there
+    a = SMALL._replace(n_buffered=32)
     first = train_round(new_network(a, TEXT_DIM), some_examples(40, 30), some_inputs(30))
     before = digest(first)
     examples, inputs = some_examples(40, 30, seed=5), some_inputs(30)

@@ -56,9 +56,8 @@ class Block(NamedTuple):
     """A piece of the day."""
 
     messages: list[Sent]
-    leaving: list[
-        Sent
-    ]  # tombstones: to be sent when all before them was read, since topics have no common order
+    # tombstones: to be sent when all before them was read, since topics have no common order
+    leaving: list[Sent]
 
 
 class Day:

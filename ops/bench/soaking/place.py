@@ -25,9 +25,8 @@ GROUP = "soak"
 READ = ("catalog", "profiles", "interactions")
 TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 30.0
-MAX_UNREAD = (
-    40_000  # records on the log that are not committed yet: the embedded Kafka keeps some 5 MiB a partition
-)
+# records on the log that are not committed yet: the embedded Kafka keeps some 5 MiB a partition
+MAX_UNREAD = 40_000
 MAX_KEPT = 250_000  # and that no checkpoint has
 DEFAULTS = {
     "text_model": "none",

@@ -11,10 +11,8 @@ EVERY_S = 1.0
 COPIES = 2  # of each table: its own, and that of a checkpoint, which the allocator keeps
 SETTLED_S = 5.0  # a worker that has just started still takes what it needs
 MIB = 1 << 20
-MAX_GROWTH_MIB, MAX_GROWTH_SHARE = (
-    24.0,
-    0.05,
-)  # in the second half of the day, beyond what the tables say, twice
+# in the second half of the day, beyond what the tables say, twice
+MAX_GROWTH_MIB, MAX_GROWTH_SHARE = 24.0, 0.05
 
 
 class Sample(NamedTuple):

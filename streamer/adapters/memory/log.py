@@ -15,9 +15,8 @@ class _Partition:
     def __init__(self, max_records: int) -> None:
         self.begin = 0
         self._records: list[Record] = []
-        self._n_dead = (
-            0  # dropped records still at the head of the list: removing one at a time would move all others
-        )
+        # dropped records still at the head of the list: removing one at a time would move all others
+        self._n_dead = 0
         self._max_records = max_records
 
     @property

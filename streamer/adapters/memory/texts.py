@@ -63,9 +63,8 @@ class MemoryTextCache:
         """Hold these, in place of what was held for the same keys."""
         self._check()
         self._vectors.update(vectors)
-        if (
-            len(self._vectors) > self._max_texts
-        ):  # half at once: one by one would look for the oldest each time
+        # half at once: one by one would look for the oldest each time
+        if len(self._vectors) > self._max_texts:
             for key in list(islice(self._vectors, len(self._vectors) - self._max_texts // 2)):
                 del self._vectors[key]
 

@@ -110,6 +110,5 @@ def _fold(entry_id: bytes, fields: Any) -> Fold:
         )
         return Fold(int(entry_id.partition(b"-")[0]), spans, int(fields[b"n"]), rounds, served, most)
     except (KeyError, ValueError, msgspec.DecodeError):
-        return Fold(
-            0, (), 0
-        )  # none of our making: its number follows none, so nothing is repeated from here on
+        # none of our making: its number follows none, so nothing is repeated from here on
+        return Fold(0, (), 0)
