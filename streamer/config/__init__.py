@@ -1,4 +1,12 @@
-"""One frozen `Settings`: flags > `STREAMER_*` environment > TOML file > defaults."""
+"""One frozen `Settings`: flags > `STREAMER_*` environment > TOML file > defaults.
+
+settings   what can be set, what it means, and which values it may have
+load       where settings come from
+addresses  what addresses of servers look like
+redis      which options of redis-py may be set
+secret     secrets: read from files, and never shown
+parts      what of the model `without` can switch off
+"""
 
 from streamer.config.load import CONFIG_FILE_ENV, Loaded, load, parse_assignments
 from streamer.config.secret import mask_url

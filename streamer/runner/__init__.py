@@ -7,6 +7,8 @@ with its state, `publishing` keeps lists true to it, `vectors` writes what the n
 finds the lists that hold a retired item, `erasures` writes the receipts of erased users, `checkpoints` has the state kept (by
 `checkpoint_writer`), from where `start`, `recovery`, `refold` and `phases` begin; `figures` tells all about it (with
 `drifts` and `first_listing`).
+
+`returning` has a list made once more when its session is over; `interval` says what need not be done every turn.
 """
 
 from streamer.runner.checkpoint_writer import CheckpointPorts
