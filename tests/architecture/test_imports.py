@@ -50,18 +50,18 @@ NARROW = {
     "compiled": set(),
     "events": {"errors"},
     "texts": {"events"},
-    "ids": {"errors", "compiled"},
+    "ids": set(),
     "packed_ids": {"compiled", "ids"},
     "window": {"compiled"},
     "erased": set(),
-    "encode": {"errors", "events"},  # names of nodes, not their rows: it knows no ids
+    "encode": {"events"},  # names of nodes, not their rows: it knows no ids
     "cachelines": {"compiled"},
     "fastmath": {"compiled"},
-    "nearest": {"errors", "compiled", "cachelines", "fastmath"},
+    "nearest": {"compiled", "cachelines", "fastmath"},
     # of nearest: its table, N_NEAR and similarity
-    "graph": {"errors", "compiled", "cachelines", "fastmath", "nearest"},
-    "propagate": {"errors", "fastmath", "graph"},  # of graph: the tables that its kernels read
-    "paths": {"errors", "compiled", "cachelines", "fastmath", "graph", "encode", "nearest"},
+    "graph": {"compiled", "cachelines", "fastmath", "nearest"},
+    "propagate": {"fastmath", "graph"},  # of graph: the tables that its kernels read
+    "paths": {"compiled", "cachelines", "fastmath", "graph", "nearest"},
     # everything that keeps a part of the state, and nothing of what it is for
     "checkpoint": {
         *(
@@ -82,7 +82,7 @@ NARROW = {
         ),
     },
     "publish_vectors": set(),  # it plans rows; ids, entries and ports are the shell's
-    "ports": {"errors"},
+    "ports": set(),
     "priority": set(),
     "adapters": {"errors", "ports", "priority"},
     "embedded": {"errors"},
@@ -91,9 +91,9 @@ NARROW = {
     "embedding": {"errors", "events", "ports", "priority", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},
-    "telemetry": {"errors", "ports", "measure", "publish", "paths", "events"},
+    "telemetry": {"errors", "ports"},
     "config": {"errors", "graph", "events"},
-    "log": {"errors"},
+    "log": set(),
     # a thread around the learner: it knows neither settings nor the fold
     "training": {"graph", "priority", "propagate"},
     "__main__": {"cli"},
@@ -193,6 +193,17 @@ def direction_breaches(file: str, source: str) -> list[str]:
     return breaches
 
 
+def rooms_imported(own: str) -> set[str]:
+    """Other rooms of the package that one imports, anywhere in its files."""
+    modules = [
+        module.split(".")
+        for file in FILES
+        if room(file) == own
+        for _, module in imports(ast.parse((PACKAGE / file).read_text()), file)
+    ]
+    return {parts[1] for parts in modules if parts[0] == "streamer" and len(parts) > 1} - {own, "__version__"}
+
+
 def package_breaches(file: str, source: str) -> list[str]:
     """Third-party and standard library imports in the wrong place."""
     own = room(file)
@@ -246,6 +257,12 @@ def call_breaches(file: str, source: str) -> list[str]:
 def test_direction(file: str) -> None:
     """Imports follow the flow of data; the core knows no ports, adapters, settings, metrics or logs."""
     assert direction_breaches(file, (PACKAGE / file).read_text()) == []
+
+
+@pytest.mark.parametrize("own", NARROW)
+def test_every_allowance_is_used(own: str) -> None:
+    """What nobody needs is not allowed: else the next import that should not be would pass."""
+    assert NARROW[own] - rooms_imported(own) == set()
 
 
 @pytest.mark.parametrize("file", FILES)
