@@ -59,7 +59,8 @@ def test_a_worker_that_ends_leaves_nothing_to_repeat(
     worker.start(**SETTINGS)
     wait_until_live(worker, poll_until)
     assert worker.end() == 0
-    time.sleep(0.5)
+    n_before = shop.n_interactions
+    poll_until(lambda: shop.n_interactions >= n_before + 300, what="300 more interactions")
     shop.close()
     worker.start(**SETTINGS)
     wait_until_live(worker, poll_until)

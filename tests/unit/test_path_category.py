@@ -8,7 +8,6 @@ from twins import paths_but
 from streamer import pipeline
 from streamer.events import CatalogItem, Interaction
 from streamer.graph import FoldSettings
-from streamer.paths import category
 
 ALONE = FoldSettings(
     max_items=64,
@@ -37,7 +36,7 @@ def test_the_heaviest_of_a_kind_are_proposed():
     state, user_row = state_of_a_kind()
     pipeline.rank_users(state, np.array([user_row], np.int32), 5)
     node = state.graph.nodes[state.ids.nodes.row("kind=k")]
-    assert set(last_stage(state.scratch)) == set(node["top"][: category._N_PROPOSED].tolist())
+    assert set(last_stage(state.scratch)) == set(node["top"][:10].tolist())
     assert len(last_stage(state.scratch)) == 10
 
 

@@ -11,7 +11,8 @@ from streamer.cli.log_reading import records_until
 from streamer.cli.verify import LOOK_AGAIN_S, Verdict, verify_by
 from streamer.config import Settings
 from streamer.events import ANONYMOUS, CatalogItem, Event, Interaction, ItemRetired, Profile, UserErased
-from streamer.verification import Difference, Listed, LogFold, listed
+from streamer.pipeline import segments
+from streamer.verification import MAX_SEGMENTS, Difference, Listed, LogFold, listed
 
 
 def folded(*events: tuple[Event, int]) -> LogFold:
@@ -31,6 +32,11 @@ def wrong(fold: LogFold, user_id: str, *item_ids: str, repeats: bool = False) ->
     """(kind, item) of what is wrong with a list of these items."""
     found = fold.wrong_with(user_id, Listed(list(item_ids), {}), repeats=repeats)
     return [(one.kind, one.item_id) for one in found]
+
+
+def test_as_many_segments_have_a_list_as_the_fold_gives_one() -> None:
+    """Both say it for themselves, so that a defect in the model does not hide itself here: they must say the same."""
+    assert MAX_SEGMENTS == segments.MAX_SEGMENTS
 
 
 def test_what_a_list_may_hold() -> None:
