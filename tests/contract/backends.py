@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink, MemorySource
@@ -155,6 +155,14 @@ class KafkaBackend:
         from confluent_kafka.admin import AdminClient
 
         return AdminClient({"bootstrap.servers": self.bootstrap}, logger=_QUIET)
+
+
+class RedisPlace(NamedTuple):
+    """A server, or a cluster, and the prefix of this test's keys."""
+
+    url: str
+    prefix: str
+    is_cluster: bool
 
 
 class MemoryStore:

@@ -3,22 +3,19 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from backends import MemoryStore, RedisStore, Store
+from backends import MemoryStore, RedisPlace, RedisStore, Store
 
 from streamer.errors import Unavailable
 from streamer.ports import Lists
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+@pytest.fixture
+def store(redis_place: RedisPlace | None) -> Iterator[Store]:
     """The store under test."""
-    if request.param == "memory":
+    if redis_place is None:
         yield MemoryStore()
         return
-    prefix = request.getfixturevalue("prefix")
-    cluster = request.param == "cluster"
-    url = request.getfixturevalue("redis_cluster_url" if cluster else "redis_url")
-    store = RedisStore(url, prefix, cluster=cluster)
+    store = RedisStore(redis_place.url, redis_place.prefix, cluster=redis_place.is_cluster)
     yield store
     store.lists.close()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from backends import RedisPlace
 
 from streamer.adapters.memory.receipts import MemoryReceipts
 from streamer.adapters.redis.receipts import RedisReceipts
@@ -10,16 +11,13 @@ from streamer.errors import Unavailable
 from streamer.ports import Receipts
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
-def receipts(request: pytest.FixtureRequest) -> Iterator[Receipts]:
+@pytest.fixture
+def receipts(redis_place: RedisPlace | None) -> Iterator[Receipts]:
     """The store under test."""
-    if request.param == "memory":
+    if redis_place is None:
         yield MemoryReceipts()
         return
-    prefix = request.getfixturevalue("prefix")
-    is_cluster = request.param == "cluster"
-    url = request.getfixturevalue("redis_cluster_url" if is_cluster else "redis_url")
-    receipts = RedisReceipts(url, prefix, cluster=is_cluster)
+    receipts = RedisReceipts(redis_place.url, redis_place.prefix, cluster=redis_place.is_cluster)
     yield receipts
     receipts.close()
 
