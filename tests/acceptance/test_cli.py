@@ -113,8 +113,8 @@ def test_help_of_a_command_shows_settings_variables_and_defaults(cli: Cli) -> No
     assert "--k N Items on a list [env STREAMER_K; default 20]" in text
 
 
-def test_version(cli: Cli) -> None:
-    """One line."""
+def test_version_is_printed_in_one_line(cli: Cli) -> None:
+    """`--version` prints name and version, in one line."""
     assert re.fullmatch(r"streamer \d+\.\d+\.\d+\n", cli("--version").stdout)
 
 
@@ -122,17 +122,17 @@ def test_version(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "demo", "replay", "inspect", "produce", "check"])
-def test_a_wrong_flag(cli: Cli, command: str) -> None:
+def test_a_wrong_flag_is_named(cli: Cli, command: str) -> None:
     """Exit code 2, and the flag is named."""
     refused(cli(command, "--kafak", "x"), 2, "No such option", "--kafak")
 
 
-def test_a_wrong_command(cli: Cli) -> None:
+def test_a_wrong_command_is_named(cli: Cli) -> None:
     """Exit code 2, and the command is named."""
     refused(cli("walk"), 2, "walk")
 
 
-def test_an_unknown_variable(cli: Cli) -> None:
+def test_an_unknown_variable_is_refused_with_the_nearest_name(cli: Cli) -> None:
     """Exit code 2, before anything connects, with the nearest name."""
     refused(cli("run", STREAMER_KAFAK="localhost:1"), 2, "STREAMER_KAFAK", "did you mean STREAMER_KAFKA?")
 
@@ -150,7 +150,9 @@ def test_an_unknown_variable(cli: Cli) -> None:
         (["--kafka", "localhost:1", "--redis", "http://u:hunter2@localhost"], ["redis: expected redis://"]),
     ],
 )
-def test_wrong_settings(cli: Cli, arguments: list[str], words: list[str]) -> None:
+def test_wrong_settings_are_refused_with_what_was_expected(
+    cli: Cli, arguments: list[str], words: list[str]
+) -> None:
     """Exit code 2 and what was expected; a refused URL is not repeated, it may hold a password."""
     done = cli("run", *arguments)
     refused(done, 2, *words)
@@ -163,14 +165,14 @@ def test_a_report_that_could_not_be_written_is_refused_at_the_start(cli: Cli) ->
     refused(done, 2, "no/where.json")
 
 
-def test_a_wrong_broker(cli: Cli, redis_url: str, closed_port: int) -> None:
+def test_a_wrong_broker_is_named_after_the_start_timeout(cli: Cli, redis_url: str, closed_port: int) -> None:
     """Exit code 3 after the start timeout, and the address is named."""
     address = f"127.0.0.1:{closed_port}"
     common = ["--redis", redis_url, "--metrics-port", "0", "--set", "start_timeout_s=1"]
     refused(cli("run", "--kafka", address, *common), 3, "streamer: Kafka at", address)
 
 
-def test_a_wrong_redis(cli: Cli, mock_kafka: str, closed_port: int) -> None:
+def test_a_wrong_redis_is_named_without_its_password(cli: Cli, mock_kafka: str, closed_port: int) -> None:
     """Exit code 3 after the start timeout, and the address is named; the password is not."""
     url = f"redis://:hunter2@127.0.0.1:{closed_port}/0"
     common = ["--kafka", mock_kafka, "--metrics-port", "0", "--set", "start_timeout_s=1"]
@@ -179,7 +181,7 @@ def test_a_wrong_redis(cli: Cli, mock_kafka: str, closed_port: int) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_topics_that_do_not_exist(cli: Cli, mock_kafka: str, redis_url: str) -> None:
+def test_topics_that_do_not_exist_are_named(cli: Cli, mock_kafka: str, redis_url: str) -> None:
     """Exit code 3, and the topics are named: nobody waits for a typo to come into being."""
     topic = f"typo-{uuid.uuid4().hex}"
     done = cli(
@@ -208,7 +210,9 @@ def test_check_asks_for_the_topic_of_lists_where_they_are_sent(
     assert missing in done.stdout.partition("kafka: ")[2].splitlines()[0]
 
 
-def test_a_metrics_port_in_use(cli: Cli, mock_kafka: str, redis_url: str) -> None:
+def test_a_metrics_port_in_use_is_refused_with_the_flag_that_helps(
+    cli: Cli, mock_kafka: str, redis_url: str
+) -> None:
     """Exit code 2, and the flag that helps."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -302,7 +306,9 @@ def test_check_is_careful_with_redis(cli: Cli, closed_port: int) -> None:
 
 
 @pytest.mark.parametrize("is_worker", [True, False])
-def test_check_beside_a_worker(monkeypatch: pytest.MonkeyPatch, is_worker: bool) -> None:
+def test_check_takes_the_port_of_a_worker_for_no_mistake(
+    monkeypatch: pytest.MonkeyPatch, is_worker: bool
+) -> None:
     """Its port is taken by the worker that runs: no mistake, unless a second one is meant. By anybody else it is one."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         server = MetricsServer(Telemetry(SystemClock()), "127.0.0.1", 0)
@@ -317,7 +323,7 @@ def test_check_beside_a_worker(monkeypatch: pytest.MonkeyPatch, is_worker: bool)
     ] * is_worker
 
 
-def test_tables_that_cannot_be_had(cli: Cli) -> None:
+def test_tables_that_cannot_be_had_are_refused_in_a_sentence(cli: Cli) -> None:
     """A sentence with the settings that help, no traceback."""
     refused(
         cli("replay", str(ROOT / "ops/data/online-retail"), "--events", "1", *TOO_LARGE),
@@ -337,7 +343,7 @@ def test_check_tells_of_a_place_where_no_checkpoint_can_be_written(
     assert "checkpoints: checkpoints at file" in done.stdout
 
 
-def test_a_text_model_that_is_not_here(cli: Cli) -> None:
+def test_a_text_model_that_is_not_here_is_named(cli: Cli) -> None:
     """Exit code 2 before anything connects, and the setting is named; `none` needs no model."""
     common = ["--kafka", "localhost:1", "--redis", "redis://localhost:1", "--metrics-port", "0"]
     refused(cli("run", *common, "--set", "text_model=no-such"), 2, "text model 'no-such'", "text_download")

@@ -110,7 +110,7 @@ def test_the_keys_in_redis_are_those_of_the_design(redis_url: str, prefix: str) 
 
 
 def test_a_redis_that_is_away_is_unavailable() -> None:
-    """Not an error of the library."""
+    """A server that cannot be reached raises `Unavailable`, not an error of the library."""
     cache = RedisTextCache("redis://127.0.0.1:1", timeout_s=0.2)
     with pytest.raises(Unavailable):
         cache.read(["k"])

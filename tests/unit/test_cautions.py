@@ -147,7 +147,7 @@ def test_a_redis_that_is_well() -> None:
     ],
 )
 def test_a_redis_that_forgets_is_small_or_late(facts: ServerFacts, words: str) -> None:
-    """One sentence each."""
+    """Each fault of a server gets one sentence of its own."""
     (sentence,) = cautions.of_redis(facts, SETTINGS, 0)
     assert words in sentence
 

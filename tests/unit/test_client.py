@@ -74,7 +74,7 @@ def shop(request, redis_url, prefix):
             redis.delete(key)
 
 
-def test_the_list_of_a_user(shop):
+def test_a_user_gets_the_list_as_it_was_published(shop):
     """A user who has a list gets it as it was published, best first."""
     shop.publish(ANONYMOUS, "xyz")
     shop.publish("u", "abc", generated_at=NOW_MS - 2_500)
@@ -87,7 +87,7 @@ def test_the_list_of_a_user(shop):
     assert (found.age_s, found.fallback, found.model) == (2.5, False, "model of u")
 
 
-def test_k(shop):
+def test_at_most_k_items_are_given(shop):
     """At most k items, 20 unless told otherwise."""
     shop.publish("u", "abcdefghijklmnopqrstuvwxyz")
     assert shop.shown("u", k=3) == "abc"
@@ -97,7 +97,7 @@ def test_k(shop):
         shop.client.get("u", k=0)
 
 
-def test_a_cold_user(shop):
+def test_a_user_without_a_list_gets_the_anonymous_one(shop):
     """A user without a list gets the one for users nobody knows, and its age."""
     shop.publish(ANONYMOUS, "xyz", generated_at=NOW_MS - 60_000)
     found = shop.client.get("nobody", k=2)
@@ -105,7 +105,7 @@ def test_a_cold_user(shop):
     assert (found.age_s, found.fallback, found.model) == (60.0, True, f"model of {ANONYMOUS}")
 
 
-def test_nothing_was_published(shop):
+def test_before_the_first_list_there_is_an_empty_one(shop):
     """Before the first list there is an empty one, not an error."""
     found = shop.client.get("nobody")
     assert (found.items, found.age_s, found.fallback, found.model) == ((), None, True, "")
@@ -130,7 +130,7 @@ def test_nothing_was_published(shop):
         b"u",
     ],
 )
-def test_odd_users(shop, user_id):
+def test_an_id_that_no_event_could_have_is_a_user_nobody_knows(shop, user_id):
     """An id that no event could have is a user nobody knows; apps pass on what browsers send."""
     shop.publish(ANONYMOUS, "xyz")
     found = shop.client.get(user_id)
@@ -160,7 +160,7 @@ def test_retired_items_are_dropped_from_the_fallback(shop):
     assert shop.shown("nobody") == "xz"
 
 
-def test_a_list_of_retired_items_alone(shop):
+def test_the_anonymous_list_stands_in_for_one_of_retired_items_alone(shop):
     """When nothing is left of the user's own list, the anonymous one is better than none."""
     shop.publish("u", "ab")
     shop.publish("v", "")
@@ -173,7 +173,7 @@ def test_a_list_of_retired_items_alone(shop):
         assert found.fallback
 
 
-def test_clocks_apart(shop):
+def test_a_list_from_the_future_is_of_age_0(shop):
     """A worker whose clock is ahead of ours makes lists of age 0, not of the future."""
     shop.publish("u", "a", generated_at=NOW_MS + 5_000)
     assert shop.client.get("u").age_s == 0.0
@@ -188,7 +188,7 @@ def test_clocks_apart(shop):
         f'{{"version": "recommendations.v1", "items": [], "model": "m", "generated_at": -1{400 * "0"}}}',
     ],
 )
-def test_lists_that_cannot_be_read(shop, value, caplog):
+def test_a_list_that_cannot_be_read_is_as_good_as_none(shop, value, caplog):
     """What is no list of our version is as good as none; the log says so, without naming the user."""
     shop.redis.set(f"{shop.prefix}list:u", value)
     shop.publish(ANONYMOUS, "x")
@@ -197,7 +197,7 @@ def test_lists_that_cannot_be_read(shop, value, caplog):
     assert {record.message for record in caplog.records} == {"list_unreadable"}
 
 
-def test_what_the_worker_writes(redis_url, prefix):
+def test_the_client_looks_where_the_worker_writes_lists(redis_url, prefix):
     """The client looks where the worker's adapter writes lists, and sees marks of items come and go."""
     lists = RedisLists(redis_url, prefix)
     with Redis.from_url(redis_url) as redis:
@@ -213,7 +213,7 @@ def test_what_the_worker_writes(redis_url, prefix):
     lists.close()
 
 
-def test_fields_to_come(shop):
+def test_fields_to_come_are_ignored(shop):
     """A newer worker may say more than this client knows."""
     shop.publish("u", "a", segment="x", items=[{"id": "a", "score": 1, "path": "new", "why": ["b"]}])
     assert shop.client.get("u").items == (Recommendation("a", 1.0, "new"),)
@@ -226,7 +226,7 @@ def _segment(feature: str) -> str:
     return segment_list_id(f"profile:{feature}")
 
 
-def test_a_new_user_of_a_known_segment(shop):
+def test_a_new_user_gets_the_list_of_a_segment(shop):
     """Nobody knows the user, but the app knows a country: the list of that segment, before the anonymous one."""
     shop.publish(ANONYMOUS, "xyz")
     shop.publish(_segment("country=France"), "fgh", generated_at=NOW_MS - 3_000)
@@ -246,7 +246,7 @@ def test_a_list_of_one_s_own_goes_first(shop):
     assert ([item.id for item in found.items], found.fallback, found.segment) == (["a", "b", "c"], False, "")
 
 
-def test_segments_in_the_order_of_the_profile(shop):
+def test_segments_are_tried_in_the_order_of_the_profile(shop):
     """The first feature whose list can serve: fields as given, and within a field its values."""
     shop.publish(_segment("likes=jazz"), "j")
     shop.publish(_segment("likes=folk"), "f")
@@ -262,7 +262,7 @@ def test_segments_in_the_order_of_the_profile(shop):
     "profile",
     [{}, {"country": []}, {"country": "\ud800"}, {"a": ["x"] * 100_000}, {"a": None, "b": 5, "c": [None, 5]}],
 )
-def test_odd_profiles(shop, profile):
+def test_a_profile_that_no_event_could_have_is_none(shop, profile):
     """A profile that no event could have is none; apps pass on what browsers send."""
     shop.publish(ANONYMOUS, "xyz")
     found = shop.client.get("nobody", profile=profile)
@@ -293,7 +293,7 @@ def test_vectors_are_read_as_they_were_stored(shop):
     assert shop.client.item_vector("nothing") is None
 
 
-def test_similarity(shop):
+def test_similarity_is_the_dot_product(shop):
     """The dot product: 1 * 2 - 0.5 * 4 + 3 * 0.25."""
     shop.store("user", "u", [1.0, -0.5, 3.0], version=7)
     shop.store("item", "i", [2.0, 4.0, 0.25], version=7)
@@ -316,7 +316,7 @@ def test_a_vector_never_meets_one_of_another_version(shop, caplog):
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a\nb", "x" * 257, None, 17, b"u"])
-def test_odd_owners_of_vectors(shop, name):
+def test_an_id_that_no_event_could_have_owns_no_vector(shop, name):
     """An id that no event could have owns no vector."""
     shop.store("user", "u", [1.0], version=1)
     assert shop.client.user_vector(name) is None
@@ -334,7 +334,7 @@ def test_odd_owners_of_vectors(shop, name):
         {"vector": b"\x00\x7c", "model": 1},
     ],
 )
-def test_vectors_that_cannot_be_read(shop, fields, caplog):
+def test_a_vector_that_cannot_be_read_is_as_good_as_none(shop, fields, caplog):
     """Odd bytes, no version, none that is a number, and infinity (0x7c00) are as good as none; the log says so."""
     shop.redis.hset(f"{shop.prefix}user:u", mapping=fields)
     with caplog.at_level(logging.WARNING):
@@ -342,7 +342,7 @@ def test_vectors_that_cannot_be_read(shop, fields, caplog):
     assert [record.message for record in caplog.records] == ["vector_unreadable"]
 
 
-def test_vectors_that_the_worker_writes(redis_url, prefix):
+def test_the_client_looks_where_the_worker_writes_vectors(redis_url, prefix):
     """The client looks where the worker's adapter writes."""
     vectors = RedisVectors(redis_url, prefix)
     vectors.write_users([VectorEntry("u", struct.pack("<2e", 1, 2), 3, 5, {"country": "France"})], ttl_s=60)
@@ -368,7 +368,7 @@ class _Counted:
         return self._redis.pipeline(transaction=transaction)
 
 
-def test_round_trips(shop):
+def test_two_round_trips_serve_a_list_and_three_a_fallback(shop):
     """Two for a user who has a list, three for one who has none, however many items there are."""
     shop.publish("u", "abcdefgh")
     shop.publish(ANONYMOUS, "xyz")
@@ -387,14 +387,14 @@ def test_round_trips(shop):
     assert counted.trips == ["pipeline"]
 
 
-def test_the_default_clock(shop):
+def test_age_is_by_the_wall_clock_unless_another_is_given(shop):
     """Without a clock of the caller's, age is told by the wall clock."""
     shop.publish("u", "a", generated_at=0)
     found = Recommendations(shop.redis, shop.prefix).get("u")
     assert found.age_s > 50 * 365 * 86_400
 
 
-def test_redis_away():
+def test_a_redis_that_is_away_is_not_an_empty_list():
     """An app can tell "no list" from "no Redis"."""
     retry = Retry(NoBackoff(), retries=0)
     with Redis(port=1, retry=retry) as nowhere, pytest.raises(Unavailable, match="streamer:"):
@@ -403,7 +403,7 @@ def test_redis_away():
         Recommendations(nowhere).similarity("u", "i")
 
 
-def test_redis_refuses(shop):
+def test_a_redis_that_refuses_is_unavailable(shop):
     """A key of another kind under our prefix is a Redis that refuses us, not a crash of another kind."""
     shop.redis.rpush(f"{shop.prefix}list:u", "a")
     with pytest.raises(Unavailable, match="WRONGTYPE"):

@@ -238,7 +238,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 
 def test_settings_cannot_be_changed() -> None:
-    """They are parsed once."""
+    """Settings are parsed once: nothing changes them afterwards."""
     with pytest.raises(ValueError, match="frozen"):
         Settings().k = 3  # type: ignore[misc]
 

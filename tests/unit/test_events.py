@@ -51,7 +51,7 @@ def _verdict(value: bytes | None, kind="interactions", key: bytes | None = None)
 # --- what is taken
 
 
-def test_a_whole_interaction():
+def test_every_field_of_an_interaction_arrives():
     """Every field arrives under its own name; whole numbers among numerical fields become floats."""
     value = _bytes(VIEW, event_id="e", value=6, context={"country": "UK", "price": 2})
     event = decode("interactions", b"u", value)
@@ -61,13 +61,13 @@ def test_a_whole_interaction():
     assert type(event.context["price"]) is float
 
 
-def test_a_short_interaction():
+def test_what_an_interaction_leaves_out_is_neutral():
     """What may be left out has a neutral value."""
     event = decode("interactions", None, _bytes(VIEW))
     assert (event.value, event.context, event.event_id) == (None, {}, "")
 
 
-def test_a_whole_catalog_item():
+def test_every_field_of_a_catalog_item_arrives():
     """Every field arrives under its own name."""
     fields = {
         "title": "t",
@@ -80,7 +80,7 @@ def test_a_whole_catalog_item():
     assert decode("catalog", b"i", _bytes(ITEM, **fields)) == expected
 
 
-def test_a_short_catalog_item():
+def test_an_item_is_available_unless_it_says_otherwise():
     """An item is available unless it says otherwise, and has no fields."""
     event = decode("catalog", None, _bytes(ITEM))
     assert event == CatalogItem(
@@ -88,7 +88,7 @@ def test_a_short_catalog_item():
     )
 
 
-def test_a_profile():
+def test_every_field_of_a_profile_arrives_or_is_empty():
     """Every field arrives under its own name, or is empty."""
     whole = decode("profiles", b"u", _bytes(PROFILE, categorical={"c": ["a"]}, numerical={"n": 1.5}))
     assert whole == Profile(user_id="u", timestamp_ms=5, categorical={"c": ["a"]}, numerical={"n": 1.5})
@@ -127,7 +127,7 @@ def test_an_event_can_be_written_again():
         ("2199-12-31T23:59:59.999Z", 7_258_118_399_999),
     ],
 )
-def test_timestamps(written, timestamp_ms):
+def test_epoch_milliseconds_and_rfc_3339_mean_the_same(written, timestamp_ms):
     """Epoch milliseconds and RFC 3339 mean the same; what is handed out is a plain int."""
     event = decode("interactions", None, _bytes(VIEW, timestamp=written))
     assert event.timestamp_ms == timestamp_ms
@@ -144,7 +144,7 @@ def test_fields_nobody_named_are_ignored():
 @pytest.mark.parametrize(
     "text", ["a b", "é" * 128, "商品", "😀" * 64, "\u00a0", "\u2028", "__streame", "x__streamer"]
 )
-def test_odd_but_good_ids(text):
+def test_an_id_is_any_text_without_control_characters(text):
     """An id is any text of up to 256 bytes without control characters."""
     assert decode("interactions", text.encode(), _bytes(VIEW, user_id=text)).user_id == text
 
@@ -164,7 +164,7 @@ def test_the_last_of_a_name_used_twice_counts():
 
 
 @pytest.mark.parametrize("value", [None, b"null", b" null\n"])
-def test_null_values(value):
+def test_a_null_value_retires_or_erases_whom_the_key_names(value):
     """A null value, or null as JSON, retires the item or erases the user that the key names."""
     assert decode("catalog", "é".encode(), value) == ItemRetired("é")
     assert decode("profiles", b"u", value) == UserErased("u")
@@ -186,7 +186,7 @@ def test_null_values(value):
         b"{}",
     ],
 )
-def test_what_a_null_value_is(value):
+def test_a_value_is_null_where_decoding_finds_a_tombstone(value):
     """Receipts and replays ask without decoding, and are told what `decode` makes of it: however much white space there is."""
     try:
         is_tombstone = isinstance(decode("profiles", b"ann", value), UserErased)
@@ -230,7 +230,7 @@ def test_the_key_is_the_id():
 
 
 @pytest.mark.parametrize("field", VIEW)
-def test_required_fields(field):
+def test_a_missing_field_is_named(field):
     """The missing field is named."""
     refusal = _refused(_bytes({name: value for name, value in VIEW.items() if name != field}))
     assert (refusal.reason, refusal.path) == ("schema", f"$.{field}")
@@ -245,7 +245,7 @@ def test_numbers_are_no_ids():
 @pytest.mark.parametrize(
     "text", ["", "a\n", "a\x00", "\x1f", "\x7f", "\x80", "\x9f", "x" * 257, "é" * 129, "😀" * 65]
 )
-def test_bad_ids(text):
+def test_ids_that_are_empty_too_long_or_have_control_characters_are_refused(text):
     """Empty ids, control characters, and more than 256 bytes, whatever the number of characters."""
     assert _verdict(_bytes(VIEW, user_id=text)) == ("schema", "$.user_id")
     assert _verdict(_bytes(VIEW, item_id=text)) == ("schema", "$.item_id")
@@ -256,14 +256,14 @@ def test_bad_ids(text):
 
 
 @pytest.mark.parametrize("text", ["__streamer", "__streamer_anonymous__"])
-def test_reserved_user_ids(text):
+def test_no_event_is_of_a_reserved_user(text):
     """No event can write the lists that are for users nobody knows."""
     assert _verdict(_bytes(VIEW, user_id=text)) == ("schema", "$.user_id")
     assert _verdict(_bytes(PROFILE, user_id=text), "profiles") == ("schema", "$.user_id")
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "a\tb", 3, None])
-def test_bad_types(name):
+def test_a_type_that_is_no_short_word_is_refused(name):
     """A type is a word of up to 64 characters."""
     assert _verdict(_bytes(VIEW, type=name)) == ("schema", "$.type")
 
@@ -287,7 +287,7 @@ def test_bad_types(name):
         ),
     ],
 )
-def test_bad_timestamps(written):
+def test_a_timestamp_that_is_no_instant_of_our_time_is_refused(written):
     """Fractions, booleans, text that is no instant, and instants before 1970 or after 2199."""
     for kind, document in (("interactions", VIEW), ("catalog", ITEM), ("profiles", PROFILE)):
         assert _verdict(_bytes(document, timestamp=written), kind) == ("schema", "$.timestamp")
@@ -332,7 +332,7 @@ def test_a_bad_timestamp_is_shown():
         ("profiles", PROFILE, {"numerical": []}, "$.numerical"),
     ],
 )
-def test_bad_fields(kind, document, changes, path):
+def test_fields_of_a_wrong_type_or_length_are_refused_with_their_path(kind, document, changes, path):
     """Wrong types, lengths and counts are refused, with the path of the field."""
     assert _verdict(_bytes(document, **changes), kind) == ("schema", path)
 
@@ -353,7 +353,7 @@ def test_bad_fields(kind, document, changes, path):
         ("profiles", PROFILE, {"numerical": {str(i): -1e308 for i in range(64)}}),
     ],
 )
-def test_the_longest_that_is_allowed(kind, document, changes):
+def test_the_longest_that_is_allowed_is_taken(kind, document, changes):
     """Limits are inclusive, and those of names and texts count characters."""
     assert decode(kind, None, _bytes(document, **changes))
 
@@ -361,7 +361,7 @@ def test_the_longest_that_is_allowed(kind, document, changes):
 # --- hostile bytes
 
 
-def test_size():
+def test_a_message_of_256_kib_is_taken_and_a_byte_more_is_not():
     """256 KiB are taken, one byte more is not, and is not even parsed."""
     value = _bytes(VIEW)
     whole = value + b" " * (256 * 1024 - len(value))
@@ -389,13 +389,13 @@ def test_size():
         *(b"\xef\xbb\xbf" + _bytes(VIEW), _bytes(VIEW) + b"\x00", b"// a\n" + _bytes(VIEW)),
     ],
 )
-def test_bytes_that_are_no_json(value):
+def test_bytes_that_are_no_json_are_refused_for_that(value):
     """Cut off, byte order mark, comments, anything: one reason, no crash."""
     assert _verdict(value) == ("json", "$")
 
 
 @pytest.mark.parametrize("value", [b"[]", b"3", b'"x"', b"true", b"[[]]", b"{}"])
-def test_json_that_is_no_event(value):
+def test_json_that_is_no_event_is_refused_for_its_schema(value):
     """A message is an object with the required fields."""
     for kind in ("interactions", "catalog", "profiles"):
         assert _refused(value, kind).reason == "schema"
@@ -416,7 +416,7 @@ def test_the_entry_to_blame_is_told_from_the_good_ones():
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400])
-def test_numbers_that_are_not_finite(number):
+def test_numbers_that_are_not_finite_are_refused_with_their_field(number):
     """Only finite doubles reach the model; the field is named, though NaN is not even JSON."""
     assert _verdict(_view(f', "value": {number}')) == ("number", "$.value")
     assert _verdict(_view(f', "context": {{"a": {number}}}')) == ("number", "$.context.a")
@@ -424,7 +424,7 @@ def test_numbers_that_are_not_finite(number):
     assert _verdict(value, "catalog") == ("number", "$.numerical.n")
 
 
-def test_nan_where_nobody_looks():
+def test_nan_is_refused_where_nobody_looks():
     """Even in a field that is ignored NaN makes the message no JSON; as a word in a string it is fine."""
     assert _verdict(_view(', "other": NaN')) == ("number", "$")
     assert decode("interactions", None, _view(', "other": "NaN"'))
@@ -433,7 +433,7 @@ def test_nan_where_nobody_looks():
 
 @pytest.mark.parametrize("place", ["user_id", "item_id", "other"])
 @pytest.mark.parametrize("text", [b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"])
-def test_bytes_that_are_no_utf8(place, text):
+def test_bytes_that_are_no_utf8_are_refused_anywhere(place, text):
     """Also in fields that are ignored: else two readers of one message could see two texts."""
     value = _view(f', "{place}": "@"').replace(b"@", text)
     assert _verdict(value) == ("utf8", "$")
@@ -443,12 +443,12 @@ def test_bytes_that_are_no_utf8(place, text):
 @pytest.mark.parametrize(
     "text", ["\\ud800", "\\udfff", "\\uD83Dx", "\\ude00\\ud83d", "a\\\\\\ud800", "\\ud83d\\u0041"]
 )
-def test_half_surrogate_pairs(place, text):
+def test_half_surrogate_pairs_are_refused(place, text):
     """Text that cannot be written as UTF-8 could not be an id in Redis."""
     assert _verdict(_view(f', "{place}": "{text}"')) == ("utf8", "$")
 
 
-def test_whole_surrogate_pairs():
+def test_whole_surrogate_pairs_are_text():
     """An escaped emoji is text like any other; an escaped backslash before u is no escape."""
     assert decode("interactions", None, _view(', "user_id": "\\ud83d\\ude00"')).user_id == "😀"
     assert decode("interactions", None, _view(', "user_id": "\\\\ud800"')).user_id == "\\ud800"
@@ -456,7 +456,7 @@ def test_whole_surrogate_pairs():
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
 @pytest.mark.parametrize("closed", [True, False])
-def test_deep_nesting(opening, closed):
+def test_deep_nesting_is_refused_wherever_it_stands(opening, closed):
     """A hundred thousand brackets are refused like any other nonsense, wherever they stand."""
     n = 250_000 // len(opening)
     closing = "".join({"[": "]", "{": "}"}[c] for c in reversed(opening) if c in "[{") * n if closed else ""
@@ -480,7 +480,7 @@ def test_a_timestamp_is_quoted_up_to_32_characters():
         assert detail.endswith("got " + ('"' + "x" * length)[:32] + end)
 
 
-def test_how_deep_is_too_deep():
+def test_a_message_may_nest_32_deep_and_no_deeper():
     """Fields nobody named may nest 31 deep inside the message, 32 with it, whatever stack is left to us."""
 
     def at_depth(n_frames: int, value: bytes) -> bool:
@@ -573,7 +573,7 @@ def test_segments_own_lists_by_name():
         ("off", "%50", "profile:off=%%50"),
     ],
 )
-def test_names_of_profile_nodes(field, value, node):
+def test_names_of_profile_nodes_escape_separators(field, value, node):
     """Separators in a field are escaped, those in a value need not be; our own words cannot be imitated."""
     assert profile_node(field, value) == node
 

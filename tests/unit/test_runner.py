@@ -635,7 +635,7 @@ def test_lists_go_to_the_topic_where_enabled(world: World) -> None:
 
 
 def test_nothing_goes_to_the_topic_by_default(world: World) -> None:
-    """It is a setting."""
+    """Lists go to the topic only where `publish_recommendations` is on."""
     world.append_many(30)
     world.worker().run()
     assert world.log.records("recommendations") == []

@@ -206,7 +206,7 @@ def test_the_interval_is_kept(world: World) -> None:
 
 
 def test_none_are_written_where_none_are_wanted() -> None:
-    """A share of nothing."""
+    """With `vectors_per_s` at 0 no vector is written."""
     world = World(vectors_per_s=0)
     world.fold(view("u", "a"))
     world.new_weights(1)
