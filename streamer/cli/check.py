@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streamer import checkpoint, pipeline
-from streamer.adapters.kafka import KafkaSource, how_kept
+from streamer.adapters.kafka import how_kept
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.server import RedisServer
 from streamer.adapters.text_model import check_text_model
 from streamer.checkpoint import Reader, pointer
 from streamer.cli import cautions
-from streamer.cli.connect import on_redis
+from streamer.cli.connect import on_redis, source_of
 from streamer.cli.worker import checkpoint_store
 from streamer.config import Settings
 from streamer.errors import CheckpointRefused, ConfigError, StreamerError
-from streamer.ports import Checkpoints, Record, TopicPartition
+from streamer.ports import Checkpoints, Record, Source, TopicPartition
 from streamer.telemetry import MetricsServer, Telemetry
 
 _PROBE = "probe"  # name of a checkpoint that is written to see whether one can be
@@ -78,8 +78,7 @@ class _Log:
         if settings.publish_recommendations:
             written.append(settings.topic_recommendations)
         topics = [*settings.kinds(), *written]
-        bootstrap, config = settings.require_kafka(), settings.kafka_config
-        with closing(KafkaSource(bootstrap, topics, settings.group, config=config)) as source:
+        with closing(source_of(settings, topics)) as source:
             end = source.end_offsets()  # asks every partition; a topic that does not exist is reported
             self.begin = source.begin_offsets()
             keyed = {
@@ -87,13 +86,14 @@ class _Log:
             }  # those are our own
             newest = _newest_records(source, self.begin, end, keyed)
         self.end = {tp: offset for tp, offset in end.items() if tp.topic in settings.kinds()}
-        yield from cautions.of_topics(how_kept(bootstrap, topics, config), settings)
+        kept = how_kept(settings.require_kafka(), topics, settings.kafka_config)
+        yield from cautions.of_topics(kept, settings)
         yield from cautions.of_log(self.begin, settings)
         yield from cautions.of_keys(newest, Counter(tp.topic for tp in end), settings)
 
 
 def _newest_records(
-    source: KafkaSource,
+    source: Source,
     begin: Mapping[TopicPartition, int],
     end: Mapping[TopicPartition, int],
     topics: Container[str],

@@ -14,7 +14,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from streamer.adapters.kafka import KafkaSource
+from streamer.cli.connect import TIMEOUT_S, source_of
 from streamer.cli.log_reading import records_until
 from streamer.cli.views import ago, text, wide_console
 from streamer.config import Settings
@@ -23,7 +23,6 @@ from streamer.letters import Letter, Place, Replays, letter_of
 from streamer.log import printable
 from streamer.ports import Source, TopicPartition, place
 
-_TIMEOUT_S = 10.0
 _MAX_SHOWN = 4096  # characters of a message; all of it with --raw
 _MAX_REASONS = 100  # a header says anything
 _FILE_WIDTH = 200  # columns where there is no terminal to ask
@@ -75,9 +74,7 @@ def place_of(shown: str) -> Place:
 
 def opened(settings: Settings) -> Source:
     """The topic of dead letters. To be closed."""
-    return KafkaSource(
-        settings.require_kafka(), [settings.topic_dead_letters], settings.group, config=settings.kafka_config
-    )
+    return source_of(settings, [settings.topic_dead_letters])
 
 
 def show_all(settings: Settings, wanted: Wanted, n_shown: int) -> None:
@@ -158,7 +155,7 @@ def _letter_at(source: Source, tp: TopicPartition, place: Place) -> Letter:
     if begin.get(tp, 0) <= place.offset < end.get(tp, 0):
         source.hold([other for other in end if other != tp])
         source.seek({tp: place.offset})
-        give_up_s = time.monotonic() + _TIMEOUT_S
+        give_up_s = time.monotonic() + TIMEOUT_S
         while time.monotonic() < give_up_s:
             for record in source.poll(1, 0.2):
                 letter = letter_of(record) if record.offset == place.offset else None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from streamer.adapters.kafka import KafkaSink, KafkaSource
+from streamer.cli.connect import TIMEOUT_S, sink_of, source_of
 from streamer.cli.dlq import Wanted, opened
 from streamer.cli.dlq_since import Named, Since, named_by, read, read_since
 from streamer.cli.log_reading import records_until
@@ -19,8 +19,6 @@ from streamer.events import MAX_MESSAGE_BYTES, Event, id_problem, too_early
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
 from streamer.log import printable
 from streamer.ports import Sink, Source, TopicPartition
-
-_TIMEOUT_S = 10.0
 
 
 class Replayed(NamedTuple):
@@ -59,12 +57,11 @@ def replay(
         DataError: a place that was named holds no letter.
         Unavailable: Kafka is away; what was sent before is on the log, and has its note.
     """
-    bootstrap, config = settings.require_kafka(), settings.kafka_config
     keyed_topics = [settings.topic_catalog, settings.topic_profiles]
     with (
         closing(opened(settings)) as letters,
-        closing(KafkaSource(bootstrap, keyed_topics, settings.group, config=config)) as keyed,
-        closing(KafkaSink(bootstrap, config=config, timeout_s=_TIMEOUT_S)) as sink,
+        closing(source_of(settings, keyed_topics)) as keyed,
+        closing(sink_of(settings)) as sink,
     ):
         return Replay(settings, letters, keyed, sink, repair).run(wanted, n_most, again=again)
 
@@ -182,10 +179,10 @@ class Replay:
         outgoing, attempt = self._read(letter), self._replays.next_attempt(letter)
         self._sink.send(outgoing.topic, outgoing.key, outgoing.value, replay_headers(letter, attempt))
         # The note comes after the message, so a crash between them can send it twice and never lose it.
-        self._sink.flush(_TIMEOUT_S)
+        self._sink.flush(TIMEOUT_S)
         dead_letters = self._settings.topic_dead_letters
         self._sink.send(dead_letters, letter.key, None, note_headers(letter, attempt))
-        self._sink.flush(_TIMEOUT_S)
+        self._sink.flush(TIMEOUT_S)
         self._replays.sent(letter)
 
     def _is_ours(self, letter: Letter) -> bool:
@@ -229,3 +226,8 @@ def repair_of(file: Path | None, key: str | None) -> Repair | None:
     except OSError as exc:
         raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
     return Repair(value.rstrip(b"\r\n"), key.encode() if key is not None else None)
+    keyed_topics = [settings.topic_catalog, settings.topic_profiles]
+    with (
+        closing(opened(settings)) as letters,
+        closing(source_of(settings, keyed_topics)) as keyed,
+        closing(sink_of(settings)) as sink,

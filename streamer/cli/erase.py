@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 
-from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.redis.receipts import RedisReceipts
-from streamer.cli.connect import on_redis
+from streamer.cli.connect import TIMEOUT_S, on_redis, sink_of, source_of
 from streamer.config import Settings
 from streamer.errors import ConfigError, Unavailable
 from streamer.events import user_id_problem
 from streamer.ports import Receipts, Sink, Source, TopicPartition, place
 
-_TIMEOUT_S = 10.0
 _LOOK_S = 0.05
 
 
@@ -26,10 +24,9 @@ def erase(settings: Settings, user_id: str, wait_s: float) -> dict[str, Any]:
         ConfigError: this is no id of a user.
         Unavailable: Kafka or Redis is away, or no receipt came in time.
     """
-    bootstrap, config = settings.require_kafka(), settings.kafka_config
     with (
-        closing(KafkaSource(bootstrap, [settings.topic_profiles], settings.group, config=config)) as source,
-        closing(KafkaSink(bootstrap, config=config, timeout_s=_TIMEOUT_S)) as sink,
+        closing(source_of(settings, [settings.topic_profiles])) as source,
+        closing(sink_of(settings)) as sink,
         closing(on_redis(RedisReceipts, settings)) as receipts,
     ):
         return erase_by(settings, source, sink, receipts, user_id, wait_s)
@@ -52,7 +49,7 @@ def erase_by(
     receipts.read([user_id])  # better now than after the user is gone
     end = source.end_offsets()
     sink.send(settings.topic_profiles, user_id.encode(), None)
-    sink.flush(_TIMEOUT_S)
+    sink.flush(TIMEOUT_S)
     give_up_s = time.monotonic() + wait_s
     while True:
         receipt = receipts.read([user_id]).get(user_id)

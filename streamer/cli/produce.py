@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple, cast
 import msgspec
 import xxhash
 
-from streamer.adapters.kafka import KafkaSink
+from streamer.cli.connect import sink_of
 from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, InvalidEvent
 from streamer.events import (
@@ -25,7 +25,6 @@ from streamer.events import (
     too_early,
 )
 
-_TIMEOUT_S = 10.0
 _MAX_TOLD = 20  # invalid lines that get a sentence each: a file in another format has a million of them
 _MAX_EXCERPT = 40  # characters of a line
 _MAX_EVENT_IDS = 200_000  # remembered: what is wrong with them shows in the first lines
@@ -62,7 +61,7 @@ def produce(
         file = None
     if file is None and sys.stdin.isatty():
         complain("reading events from the terminal, one JSON object a line; Ctrl-D ends them")
-    sink = KafkaSink(settings.require_kafka(), config=settings.kafka_config, timeout_s=_TIMEOUT_S)
+    sink = sink_of(settings)
     n_sent = n_invalid = 0
     kept: list[_Line] = []
     try:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import typer
 
-from streamer.adapters.kafka import KafkaSource
 from streamer.adapters.redis import RedisLists
-from streamer.cli.connect import on_redis
+from streamer.cli.connect import on_redis, source_of
 from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.errors import InvalidEvent
@@ -50,11 +49,10 @@ def verify(settings: Settings, wait_s: float) -> Verdict:
     Raises:
         Unavailable: Kafka or Redis is away.
     """
-    bootstrap, config = settings.require_kafka(), settings.kafka_config
     first, then = [settings.topic_catalog, settings.topic_profiles], [settings.topic_interactions]
     with (
-        closing(KafkaSource(bootstrap, first, settings.group, config=config)) as facts,
-        closing(KafkaSource(bootstrap, then, settings.group, config=config)) as interactions,
+        closing(source_of(settings, first)) as facts,
+        closing(source_of(settings, then)) as interactions,
         closing(on_redis(RedisLists, settings)) as lists,
     ):
         lists.ping()

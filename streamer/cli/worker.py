@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 from streamer.adapters.file_checkpoints import FileCheckpoints
-from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import SystemClock
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.checkpoints import RedisCheckpoints
@@ -21,7 +20,7 @@ from streamer.adapters.redis.texts import RedisTextCache
 from streamer.adapters.redis.vectors import RedisVectors
 from streamer.adapters.text_model import check_text_model
 from streamer.adapters.text_process import TextProcess
-from streamer.cli.connect import on_redis
+from streamer.cli.connect import on_redis, sink_of, source_of
 from streamer.cli.views import write_report
 from streamer.config import Settings
 from streamer.ports import Checkpoints
@@ -32,6 +31,7 @@ from streamer.training import ThreadTrainer
 
 # A batch is tens of thousands of objects, and none of them is in a cycle: looking for cycles every 700 of them finds nothing.
 _GC_THRESHOLDS = 100_000, 20, 50
+_SINK_TIMEOUT_S = 30.0  # nobody waits at a terminal: a broker may take its time
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +49,10 @@ def work(settings: Settings, report: Path | None) -> None:
     stop = threading.Event()
     clock = SystemClock()
     telemetry = Telemetry(clock, settings.live_timeout_s)
-    bootstrap, config = settings.require_kafka(), settings.kafka_config
     with ExitStack() as stack:
-        source = KafkaSource(bootstrap, list(settings.kinds()), settings.group, config=config)
+        source = source_of(settings, settings.kinds())
         stack.callback(source.close)
-        sink = KafkaSink(bootstrap, config=config)
+        sink = sink_of(settings, timeout_s=_SINK_TIMEOUT_S)
         lists = on_redis(RedisLists, settings)
         stack.callback(lists.close)
         vectors = on_redis(RedisVectors, settings)
