@@ -3,7 +3,9 @@
 A message says what failed, what was expected, what came instead, where, and what happens next.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+EXIT_INTERRUPTED: Final = 130  # as shells tell of Ctrl-C
 
 
 class StreamerError(Exception):

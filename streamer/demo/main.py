@@ -20,7 +20,7 @@ from streamer.demo.interruption import Interruption, interruptible
 from streamer.demo.view import Progress, Speed, View, WatchedUser
 from streamer.demo.worker import HOST, USUAL_PORT, Worker, flags
 from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
-from streamer.errors import DataError, Unavailable
+from streamer.errors import EXIT_INTERRUPTED, DataError, Unavailable
 from streamer.events import Kind
 
 DEFAULT_DATA = Path("ops/data/online-retail")
@@ -32,7 +32,6 @@ START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
 ASK_EVERY_S = 0.2
 WATCH_EVERY_S = 0.5
 LIST_SHOWN = 10
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
