@@ -1,11 +1,24 @@
 """The command `streamer`.
 
-`commands` and its like (`check_command`, `checkpoint_commands`, `dlq_commands`, `log_commands`) declare commands and options and
-import nothing heavy: `streamer --help` is instant. What a command does is in a file of its own, imported when it runs; `views`
-is everything that is drawn.
+`app` is what all commands have in common, `options` what several do. `commands` and its like (`check_command`,
+`checkpoint_commands`, `dlq_commands`, `erase_command`, `verify_command`) declare commands and import nothing heavy: `streamer
+--help` is instant. What a command does is in a file of its own, imported when it runs; `connect` makes its ports on Kafka and
+Redis, and `views` is what is drawn.
 """
 
-from streamer.cli import check_command, checkpoint_commands, dlq_commands, log_commands
-from streamer.cli.commands import app, main
+from streamer.cli import commands  # first, as help lists the commands in this order
 
-__all__ = ["app", "check_command", "checkpoint_commands", "dlq_commands", "log_commands", "main"]
+# isort: split
+from streamer.cli import check_command, checkpoint_commands, dlq_commands, erase_command, verify_command
+from streamer.cli.app import app, main
+
+__all__ = [
+    "app",
+    "check_command",
+    "checkpoint_commands",
+    "commands",
+    "dlq_commands",
+    "erase_command",
+    "main",
+    "verify_command",
+]

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from streamer.cli.commands import (
+from streamer.cli.app import SettingsCommand, app, load_settings
+from streamer.cli.options import (
     Assignments,
     CheckpointUrl,
     ConfigFile,
@@ -15,9 +16,6 @@ from streamer.cli.commands import (
     Prefix,
     Redis,
     RedisCluster,
-    SettingsCommand,
-    app,
-    load_settings,
 )
 
 _EXIT_CAREFUL = 1
@@ -25,6 +23,7 @@ _EXIT_CAREFUL = 1
 
 @app.command(cls=SettingsCommand)
 def check(
+    ctx: typer.Context,
     *,
     config: ConfigFile = None,
     kafka: Kafka = None,
@@ -48,17 +47,7 @@ def check(
     this machine. Exits with the code of the first thing that does not work; what works and will hurt later says
     "careful".
     """
-    flags = {
-        "kafka": kafka,
-        "redis": redis,
-        "redis_cluster": redis_cluster,
-        "prefix": prefix,
-        "group": group,
-        "metrics_host": metrics_host,
-        "metrics_port": metrics_port,
-        "checkpoint_url": checkpoint_url,
-    }
-    loaded = load_settings(config, flags, assignments)
+    loaded = load_settings(config, ctx.params, assignments)
     from streamer.cli.check import findings  # noqa: PLC0415
     from streamer.cli.views import show_settings  # noqa: PLC0415
     from streamer.log import printable  # noqa: PLC0415

@@ -1,20 +1,11 @@
 """The commands `streamer checkpoint ...`. As in `commands`, everything heavy is imported inside them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from streamer.cli.commands import (
-    Assignments,
-    CheckpointUrl,
-    ConfigFile,
-    Prefix,
-    Redis,
-    RedisCluster,
-    SettingsCommand,
-    app,
-    load_settings,
-)
+from streamer.cli.app import SettingsCommand, app, load_settings
+from streamer.cli.options import Assignments, CheckpointUrl, ConfigFile, Prefix, Redis, RedisCluster
 
 checkpoints = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Checkpoints of the state: what a restart resumes from."
@@ -26,6 +17,7 @@ Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="As `list` sh
 
 @checkpoints.command("list", cls=SettingsCommand)
 def list_(
+    ctx: typer.Context,
     *,
     config: ConfigFile = None,
     redis: Redis = None,
@@ -35,14 +27,14 @@ def list_(
     assignments: Assignments = None,
 ) -> None:
     """Show which there are, the newest first."""
-    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
     from streamer.cli.checkpoint import show_all  # noqa: PLC0415
 
-    show_all(load_settings(config, flags, assignments).settings)
+    show_all(load_settings(config, ctx.params, assignments).settings)
 
 
 @checkpoints.command(cls=SettingsCommand)
 def show(
+    ctx: typer.Context,
     name: Name = None,
     *,
     config: ConfigFile = None,
@@ -56,14 +48,14 @@ def show(
 
     Positions, settings, and its largest arrays.
     """
-    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
     from streamer.cli.checkpoint import show_one  # noqa: PLC0415
 
-    show_one(load_settings(config, flags, assignments).settings, name)
+    show_one(load_settings(config, ctx.params, assignments).settings, name)
 
 
 @checkpoints.command(cls=SettingsCommand)
 def verify(
+    ctx: typer.Context,
     name: Name = None,
     *,
     config: ConfigFile = None,
@@ -77,14 +69,14 @@ def verify(
 
     With the settings of the worker; prints the hash of its state, or why no worker can resume from it (exit code 8).
     """
-    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
     from streamer.cli.checkpoint import verify_one  # noqa: PLC0415
 
-    verify_one(load_settings(config, flags, assignments).settings, name)
+    verify_one(load_settings(config, ctx.params, assignments).settings, name)
 
 
 @checkpoints.command(cls=SettingsCommand)
 def rollback(
+    ctx: typer.Context,
     *,
     config: ConfigFile = None,
     redis: Redis = None,
@@ -97,13 +89,6 @@ def rollback(
 
     For the next start; end the worker first.
     """
-    flags = _flags(redis, redis_cluster, prefix, checkpoint_url)
     from streamer.cli.checkpoint import roll_back  # noqa: PLC0415
 
-    roll_back(load_settings(config, flags, assignments).settings)
-
-
-def _flags(
-    redis: str | None, redis_cluster: bool | None, prefix: str | None, url: str | None
-) -> dict[str, Any]:
-    return {"redis": redis, "redis_cluster": redis_cluster, "prefix": prefix, "checkpoint_url": url}
+    roll_back(load_settings(config, ctx.params, assignments).settings)

@@ -1,127 +1,44 @@
-"""The commands. Everything heavy is imported inside them, so that `streamer --help` is instant."""
+"""The commands of every day. Everything heavy is imported inside them, so that `streamer --help` is instant."""
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from streamer import __version__
-from streamer.errors import ConfigError, InvalidEvent, StreamerError
+from streamer.cli.app import SettingsCommand, app, load_settings
+from streamer.cli.options import (
+    Assignments,
+    ConfigFile,
+    Group,
+    K,
+    Kafka,
+    LogFormat,
+    LogLevel,
+    MaxBatch,
+    MaxEvents,
+    MetricsHost,
+    MetricsPort,
+    Prefix,
+    Redis,
+    RedisCluster,
+    Repeats,
+    Report,
+)
+from streamer.errors import ConfigError, InvalidEvent
 
 if TYPE_CHECKING:
-    from streamer.config import Loaded, Settings
+    from streamer.config import Settings
 
-EXIT_INTERRUPTED = 130  # as shells tell of Ctrl-C
 A_SET = (
     "A data set: a directory with events.csv (user_id, item_id, value, timestamp in epoch seconds), items.csv and "
     "optionally users.csv; gzipped or not"
 )
 
 
-class _Group(TyperGroup):
-    """Turns what goes wrong into one sentence on stderr and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StreamerError as exc:
-            if ctx.params.get("debug"):
-                raise
-            from streamer.log import printable  # noqa: PLC0415
-
-            for line in str(exc).splitlines():
-                typer.echo(f"streamer: {printable(line)}", err=True)
-            raise typer.Exit(exc.exit_code) from exc
-        except MemoryError as exc:
-            if ctx.params.get("debug"):
-                raise
-            typer.echo(f"streamer: out of memory: {exc}; lower max_users, max_items or max_taken", err=True)
-            raise typer.Exit(ConfigError.exit_code) from exc
-        except KeyboardInterrupt as exc:
-            typer.echo("streamer: interrupted", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from exc
-
-
-class SettingsCommand(TyperCommand):
-    """A command whose options are settings: their help is the description of the setting, read when shown."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """With the description, environment variable and default of each setting."""
-        from streamer.config import ENV_PREFIX, Settings  # noqa: PLC0415
-
-        options: list[Any] = [param for param in self.params if param.name in Settings.model_fields]
-        for option in options:
-            field = Settings.model_fields[option.name]
-            default = "" if field.default is None else f"; default {field.default}"
-            option.help = f"{field.description} [env {ENV_PREFIX}{option.name.upper()}{default}]"
-        super().format_help(ctx, formatter)
-
-
-app = typer.Typer(
-    cls=_Group,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help comes in a third of the time
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Settings: flags, then STREAMER_* environment variables, then the TOML file, then defaults. "
-    "`streamer check` prints them all.",
-)
-
-# Options that are settings have no help here: `SettingsCommand` reads it from `Settings`.
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="TOML file with settings [env STREAMER_CONFIG]"),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any setting; kafka_config.NAME=VALUE sets one of librdkafka's, redis_config.NAME=VALUE of redis-py's",
-    ),
-]
-Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT")]
-Redis = Annotated[str | None, typer.Option(metavar="URL")]
-RedisCluster = Annotated[bool | None, typer.Option("--redis-cluster/--no-redis-cluster")]
-Prefix = Annotated[str | None, typer.Option(metavar="TEXT")]
-CheckpointUrl = Annotated[str | None, typer.Option(metavar="URL")]
-Group = Annotated[str | None, typer.Option(metavar="NAME")]
-K = Annotated[str | None, typer.Option("--k", metavar="N")]
-Repeats = Annotated[bool | None, typer.Option("--repeats/--no-repeats")]
-MaxBatch = Annotated[str | None, typer.Option(metavar="N")]
-MetricsHost = Annotated[str | None, typer.Option(metavar="ADDRESS")]
-MetricsPort = Annotated[str | None, typer.Option(metavar="PORT")]
-LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL")]
-LogFormat = Annotated[str | None, typer.Option(metavar="FORMAT")]
-Report = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the figures there as JSON, at the end")
-]
-MaxEvents = Annotated[
-    int | None, typer.Option("--events", min=1, metavar="N", help="Interactions; default all")
-]
-
-
-def _version(is_wanted: bool) -> None:
-    if is_wanted:
-        typer.echo(f"streamer {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """A streaming recommender: events on Kafka in, fresh lists for every user in Redis out."""
-
-
 @app.command(cls=SettingsCommand)
 def run(
+    ctx: typer.Context,
     *,
     config: ConfigFile = None,
     kafka: Kafka = None,
@@ -143,21 +60,7 @@ def run(
 
     Reads events from Kafka, learns, and writes the list of every user they touch, until SIGTERM or Ctrl-C.
     """
-    flags = {
-        "kafka": kafka,
-        "redis": redis,
-        "redis_cluster": redis_cluster,
-        "prefix": prefix,
-        "group": group,
-        "k": k,
-        "repeats": repeats,
-        "max_batch": max_batch,
-        "metrics_host": metrics_host,
-        "metrics_port": metrics_port,
-        "log_level": log_level,
-        "log_format": log_format,
-    }
-    settings = load_settings(config, flags, assignments).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     settings.require_kafka()
     settings.require_redis()
     _check_report_path(report)
@@ -208,6 +111,7 @@ def demo(
 
 @app.command(cls=SettingsCommand)
 def replay(
+    ctx: typer.Context,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help=A_SET)],
     *,
     config: ConfigFile = None,
@@ -228,7 +132,7 @@ def replay(
 
     Test-then-learn, without Kafka or Redis, at full speed.
     """
-    settings = load_settings(config, {"k": k, "repeats": repeats}, assignments).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     _check_report_path(report)
     _set_up_logs(settings)
     from streamer.cli.views import replay_progress, show_report, write_report  # noqa: PLC0415
@@ -245,6 +149,7 @@ def replay(
 
 @app.command(cls=SettingsCommand)
 def inspect(
+    ctx: typer.Context,
     *,
     user: Annotated[
         str | None,
@@ -265,9 +170,7 @@ def inspect(
 
     How old it is, and which path put each item there.
     """
-    settings = load_settings(
-        config, {"redis": redis, "redis_cluster": redis_cluster, "prefix": prefix}, assignments
-    ).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     from streamer.adapters.redis import RedisLists  # noqa: PLC0415
     from streamer.adapters.redis.vectors import RedisVectors  # noqa: PLC0415
     from streamer.cli.connect import on_redis  # noqa: PLC0415
@@ -288,6 +191,7 @@ def inspect(
 
 @app.command(cls=SettingsCommand)
 def produce(
+    ctx: typer.Context,
     *,
     topic: Annotated[
         str, typer.Argument(metavar="TOPIC", help="interactions, catalog or profiles (or their settings)")
@@ -305,7 +209,7 @@ def produce(
     One JSON object a line; the id becomes the key. Invalid lines are named with the field, and not sent; so are lines whose
     timestamp seems to be in seconds. Exits with code 7 when there were any.
     """
-    settings = load_settings(config, {"kafka": kafka}, assignments).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     _set_up_logs(settings)
     from streamer.cli.produce import produce as produce_lines  # noqa: PLC0415
 
@@ -313,23 +217,6 @@ def produce(
     typer.echo(f"{n_sent} sent, {n_invalid} invalid")
     if n_invalid:
         raise typer.Exit(InvalidEvent.exit_code)
-
-
-def main() -> None:
-    """Entry point of the command."""
-    app(prog_name="streamer")
-
-
-def load_settings(config: Path | None, flags: dict[str, Any], assignments: list[str] | None) -> "Loaded":
-    """Settings from all their sources; flags that are None were not given.
-
-    Raises:
-        ConfigError: as `config.load`.
-    """
-    from streamer.config import load, parse_assignments  # noqa: PLC0415
-
-    named = {name: value for name, value in flags.items() if value is not None}
-    return load({**parse_assignments(assignments or ()), **named}, config)
 
 
 def _set_up_logs(settings: "Settings") -> None:

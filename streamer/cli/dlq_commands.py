@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from streamer.cli.commands import Assignments, ConfigFile, Kafka, SettingsCommand, app, load_settings
+from streamer.cli.app import SettingsCommand, app, load_settings
+from streamer.cli.options import Assignments, ConfigFile, Kafka
 from streamer.errors import ConfigError, InvalidEvent
 
 letters = typer.Typer(
@@ -22,6 +23,7 @@ Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only those tha
 
 @letters.command("list", cls=SettingsCommand)
 def list_(
+    ctx: typer.Context,
     *,
     config: ConfigFile = None,
     kafka: Kafka = None,
@@ -37,9 +39,7 @@ def list_(
 
     Reads the whole topic.
     """
-    settings = load_settings(
-        config, {"kafka": kafka, "topic_dead_letters": topic_dead_letters}, assignments
-    ).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     from streamer.cli.dlq import Wanted, show_all  # noqa: PLC0415
 
     show_all(settings, Wanted(reason, topic), limit)
@@ -47,6 +47,7 @@ def list_(
 
 @letters.command(cls=SettingsCommand)
 def show(
+    ctx: typer.Context,
     letter: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `list` shows it")],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="The message alone, byte for byte, for a file")] = False,
@@ -56,9 +57,7 @@ def show(
     assignments: Assignments = None,
 ) -> None:
     """Show one: what is wrong with it, where it came from, and the message."""
-    settings = load_settings(
-        config, {"kafka": kafka, "topic_dead_letters": topic_dead_letters}, assignments
-    ).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     from streamer.cli.dlq import place_of, show_one  # noqa: PLC0415
 
     show_one(settings, place_of(letter), raw=raw)
@@ -66,6 +65,7 @@ def show(
 
 @letters.command(cls=SettingsCommand)
 def replay(
+    ctx: typer.Context,
     letter: Annotated[
         list[str] | None, typer.Argument(metavar="[PARTITION:OFFSET]...", help="As `list` shows them")
     ] = None,
@@ -93,9 +93,7 @@ def replay(
     A message that is still bad comes back as a new letter that names this one. Each is sent three times at most, in all its
     letters. Exits with code 7 when a letter was not sent, and says why.
     """
-    settings = load_settings(
-        config, {"kafka": kafka, "topic_dead_letters": topic_dead_letters}, assignments
-    ).settings
+    settings = load_settings(config, ctx.params, assignments).settings
     if not (letter or reason or topic or every):
         raise ConfigError("replay: name letters, or give --reason, --topic or --all")
     if value is not None and len(letter or ()) != 1:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.cli.commands import load_settings
+from streamer.cli.app import load_settings
 from streamer.config import Settings, load, mask_url, parse_assignments
 from streamer.config.parts import PARTS
 from streamer.errors import ConfigError
@@ -383,3 +383,9 @@ def test_a_flag_of_its_own_wins_over_set() -> None:
     """Whoever gives --k and --set k=... is taken at the word that says it more plainly; neither hides the rest."""
     settings = load_settings(None, {"k": "3", "repeats": None}, ["k=5", "repeats=true"]).settings
     assert (settings.k, settings.repeats) == (3, True)
+
+
+def test_an_option_of_a_command_is_a_flag_where_it_has_the_name_of_a_setting() -> None:
+    """What else a command takes is its own, and no unknown setting."""
+    loaded = load_settings(None, {"prefix": "p:", "wait": 3.0, "report": "k.json"}, None)
+    assert [name for name, origin in loaded.origins.items() if origin == "flag"] == ["prefix"]
