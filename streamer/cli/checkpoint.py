@@ -9,9 +9,9 @@ from rich.table import Table
 
 from streamer import checkpoint, pipeline
 from streamer.checkpoint import Header, Kept, Reader, pointer
-from streamer.cli.views import ago, text, wide_console
 from streamer.cli.worker import checkpoint_store, new_trainer
 from streamer.config import Settings
+from streamer.drawing import ago, plain, wide_console
 from streamer.errors import CheckpointRefused, DataError
 from streamer.log import printable
 from streamer.ports import Checkpoints
@@ -30,7 +30,7 @@ def show_all(settings: Settings) -> None:
             table.add_column(heading, justify="left" if is_text else "right", no_wrap=is_text)
         for one in kept:
             figures = f"{one.n_events:,}", f"{one.n_batches:,}", f"{one.n_bytes / 1e6:,.1f}"
-            table.add_row(*map(text, (one.name, f"{_age(one.made_ms)} ago", *figures, one.made_by)))
+            table.add_row(*map(plain, (one.name, f"{_age(one.made_ms)} ago", *figures, one.made_by)))
         typer.echo(f"{len(kept)} checkpoint{'s' if len(kept) != 1 else ''}, {printable(store.where)}")
         if kept:
             wide_console().print(table)

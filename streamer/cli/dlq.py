@@ -16,8 +16,8 @@ from rich.table import Table
 
 from streamer.cli.connect import TIMEOUT_S, source_of
 from streamer.cli.log_reading import records_until
-from streamer.cli.views import ago, text, wide_console
 from streamer.config import Settings
+from streamer.drawing import ago, plain, wide_console
 from streamer.errors import ConfigError, DataError
 from streamer.letters import Letter, Place, Replays, letter_of
 from streamer.log import printable
@@ -219,7 +219,7 @@ def _table(rows: list[_Row]) -> Table:
     table.add_column("replayed")
     table.add_column("when")
     for row in rows:
-        table.add_row(*map(text, row))
+        table.add_row(*map(plain, row))
     return table
 
 

@@ -13,24 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from streamer.config import Loaded, Settings
-from streamer.demo.ending import show as show_report_on
+from streamer.drawing import ago, plain, wide_console
+from streamer.drawing.report import show as show_report_on
 from streamer.errors import ConfigError, DataError
 from streamer.events import ANONYMOUS, id_problem, user_id_problem
 from streamer.log import printable
 from streamer.ports import Lists, VectorEntry
-
-_FILE_WIDTH = 160  # columns where there is no terminal to ask
-
-
-def wide_console(file_width: int = _FILE_WIDTH) -> Console:
-    """A console for a table; so many columns wide where there is no terminal to ask."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = file_width
-    return console
 
 
 class _Item(msgspec.Struct):
@@ -59,7 +49,7 @@ def show_settings(loaded: Loaded) -> None:
     for name, value in loaded.settings.public().items():
         shown = "" if value is None else json.dumps(value) if isinstance(value, dict | bool) else str(value)
         meaning = Settings.model_fields[name].description or ""
-        table.add_row(*map(text, (name, shown, loaded.origins[name], meaning)))
+        table.add_row(*map(plain, (name, shown, loaded.origins[name], meaning)))
     console.print(table)
 
 
@@ -101,11 +91,11 @@ def _print_list(published: _Published, retired: set[str]) -> None:
         facts.append(
             f"last event {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(published.event_time / 1000))}"
         )
-    console.print(text("; ".join(facts)))
-    console.print(text("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
+    console.print(plain("; ".join(facts)))
+    console.print(plain("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
     if not published.items:
         console.print(
-            text("the list is empty: nothing is left that its user did not take; apps get the anonymous one")
+            plain("the list is empty: nothing is left that its user did not take; apps get the anonymous one")
         )
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -116,7 +106,7 @@ def _print_list(published: _Published, retired: set[str]) -> None:
     table.add_column("")
     for place, item in enumerate(published.items, start=1):
         note = "retired: readers drop it" if item.id in retired else ""
-        table.add_row(*map(text, (str(place), item.id, f"{item.score:.4g}", item.path, note)))
+        table.add_row(*map(plain, (str(place), item.id, f"{item.score:.4g}", item.path, note)))
     console.print(table)
 
 
@@ -175,17 +165,3 @@ def replay_progress() -> Iterator[tuple[Callable[[int, int], None], Callable[[in
             lambda n_done, n_all: bar.update(events, completed=n_done, total=n_all),
             lambda n_done, n_all: bar.update(texts, completed=n_done, total=n_all, visible=n_done < n_all),
         )
-
-
-def text(shown: str) -> Text:
-    """Literal: no markup, no control characters."""
-    return Text(printable(shown))
-
-
-def ago(age_ms: int) -> str:
-    """An age for people: "3.5 min"."""
-    age_s = max(0, age_ms) / 1000
-    for unit, size_s in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if age_s >= size_s:
-            return f"{age_s / size_s:.1f} {unit}"
-    return f"{age_s:.1f} s"

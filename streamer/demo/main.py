@@ -19,6 +19,7 @@ from streamer.demo.feed import Feed
 from streamer.demo.interruption import Interruption, interruptible
 from streamer.demo.view import Progress, Speed, View, WatchedUser
 from streamer.demo.worker import HOST, USUAL_PORT, Worker, flags
+from streamer.drawing.report import show
 from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
 from streamer.errors import EXIT_INTERRUPTED, DataError, Unavailable
 from streamer.events import Kind
@@ -118,7 +119,8 @@ class _Demo:
                 self._start_worker()
                 self._publish(kafka.bootstrap)
             report = self._finish()
-            ending.show(self._console, report)
+            show(self._console, report)
+            ending.users(self._console, report)
             ending.timing(self._console, report, self._options.rate)
             self._console.print(f"\nreport: {self._options.report.absolute()}", markup=False, soft_wrap=True)
             ending.commands(

@@ -12,10 +12,9 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from streamer.demo.worker import Snapshot
-from streamer.log import printable
+from streamer.drawing import plain
 
 FRAME_S = 0.25
 LINE_S = 2.0
@@ -71,11 +70,6 @@ class Speed:
 def number(value: float, form: str) -> str:
     """`value` in the given format, or a dash where there is none yet."""
     return "-" if math.isnan(value) else format(value, form)
-
-
-def plain(text: str, style: str = "") -> Text:
-    """Ids and titles are data: neither markup nor escape sequences in them do anything."""
-    return Text(printable(text), style=style)
 
 
 def line(progress: Progress) -> str:

@@ -85,6 +85,7 @@ NARROW = {
     "ports": set(),
     "priority": set(),
     "adapters": {"errors", "ports", "priority"},
+    "drawing": {"log"},
     "embedded": {"errors"},
     "letters": {"errors", "ports"},
     "verification": {"events"},  # of the model it knows nothing, on purpose
@@ -99,7 +100,7 @@ NARROW = {
     "__main__": {"cli"},
 }
 SHELL = {
-    *("adapters", "cli", "client", "config", "datasets", "demo", "embedded", "embedding"),
+    *("adapters", "cli", "client", "config", "datasets", "demo", "drawing", "embedded", "embedding"),
     *(
         "letters",
         "log",
