@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import pytest
 from kafka_cluster import create_on_broker, kafka_cluster, skip_or_fail
 
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 from streamer.errors import ConfigError
+from streamer.servers import EmbeddedKafka, EmbeddedRedis
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 

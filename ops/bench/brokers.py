@@ -12,8 +12,8 @@ from typing import NamedTuple
 from confluent_kafka.admin import AdminClient, NewTopic
 from processes import spawn
 
-from streamer.embedded import READER_SETTINGS, EmbeddedKafka
 from streamer.errors import ConfigError, Unavailable
+from streamer.servers import READER_SETTINGS, EmbeddedKafka
 
 TOPICS = ("catalog", "profiles", "texts", "interactions", "dead-letters")
 REAL = Path(__file__).resolve().parents[3] / "shared" / "kafka"

@@ -15,8 +15,8 @@ from start import filled
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.connection import CHUNK
 from streamer.datasets import load
-from streamer.embedded import EmbeddedRedis
 from streamer.events import Interaction
+from streamer.servers import EmbeddedRedis
 
 N_CONSUMED = 512  # at most, a call
 N_LISTS = 100_000

@@ -19,8 +19,8 @@ from redis import Redis
 from threadpoolctl import threadpool_limits
 
 from streamer.config import Settings
-from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError
+from streamer.servers import EmbeddedRedis
 
 SLICES = ("all", "cold_items", "cold_users", "new_sessions")
 PACKAGES = {"river-biased-mf": "river", "flurs-imf": "flurs"}

@@ -19,8 +19,9 @@ from processes import SPAWN, spawn
 from streamer.adapters.kafka import KafkaSink
 from streamer.datasets import Message
 from streamer.demo.feed import MAX_AHEAD
-from streamer.demo.worker import HOST, Worker, flags
-from streamer.embedded import EmbeddedRedis
+from streamer.demo.worker import Worker, flags
+from streamer.servers import EmbeddedRedis
+from streamer.servers.process import HOST
 
 START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
 STALL_TIMEOUT_S = 60.0

@@ -20,8 +20,8 @@ from synthetic import BEGIN_MS, Stream
 
 from streamer.adapters.kafka import KafkaSink
 from streamer.demo.worker import Worker, flags
-from streamer.embedded import EmbeddedRedis
 from streamer.errors import StreamerError
+from streamer.servers import EmbeddedRedis
 
 N_CATCH_UP = 1_000_000  # interactions, divided by:
 DIVISORS = {

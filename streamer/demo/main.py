@@ -18,11 +18,12 @@ from streamer.demo import ending
 from streamer.demo.feed import Feed
 from streamer.demo.interruption import Interruption, interruptible
 from streamer.demo.view import Progress, Speed, View, WatchedUser
-from streamer.demo.worker import HOST, USUAL_PORT, Worker, flags
+from streamer.demo.worker import USUAL_PORT, Worker, flags
 from streamer.drawing.report import show
-from streamer.embedded import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
 from streamer.errors import EXIT_INTERRUPTED, DataError, Unavailable
 from streamer.events import Kind
+from streamer.servers import READER_SETTINGS, EmbeddedKafka, EmbeddedRedis
+from streamer.servers.process import HOST
 
 DEFAULT_DATA = Path("ops/data/online-retail")
 TOPICS: dict[Kind, str] = {"catalog": "catalog", "profiles": "profiles", "interactions": "interactions"}

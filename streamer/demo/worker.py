@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,12 +16,11 @@ from typing import IO, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamer.embedded import _DIE_WITH_PARENT
 from streamer.errors import StreamerError, Unavailable
+from streamer.servers.process import DIE_WITH_PARENT, HOST, free_port
 
 _log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 HTTP_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 30.0
 USUAL_PORT = 9464  # mostly the address in the README
@@ -128,14 +126,14 @@ class Worker:
     def __init__(
         self, directory: Path, kafka: str, redis_url: str, arguments: Iterable[str] = (), port: int = 0
     ) -> None:
-        self.port = _free_port(port)
+        self.port = free_port(port)
         self.report_path = directory / "report.json"
         self._log_path = directory / "worker.log"
         self._log: IO[bytes] = self._log_path.open("wb")
         command = [sys.executable, "-m", "streamer", "run", "--kafka", kafka, "--redis", redis_url]
         command += ["--metrics-port", str(self.port), "--report", str(self.report_path), *arguments]
         self._process = subprocess.Popen(  # noqa: S603  our own CLI, by the path of this interpreter
-            [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command],
+            [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -252,15 +250,3 @@ class Worker:
 def _without_settings() -> dict[str, str]:
     """Our environment less streamer's own settings: the demo shows the defaults."""
     return {name: value for name, value in os.environ.items() if not name.upper().startswith("STREAMER_")}
-
-
-def _free_port(wanted: int) -> int:
-    """This one when it is free, else another."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise Unavailable(f"no free port on {HOST} for the worker's metrics")

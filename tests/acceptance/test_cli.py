@@ -21,9 +21,9 @@ from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.vectors import RedisVectors
 from streamer.cli import check
 from streamer.config import Settings
-from streamer.embedded import EmbeddedRedis
 from streamer.events import ANONYMOUS
 from streamer.ports import VectorEntry
+from streamer.servers import EmbeddedRedis
 from streamer.telemetry import MetricsServer, Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]

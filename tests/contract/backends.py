@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from streamer.adapters.kafka import KafkaSink, KafkaSource
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink, MemorySource
 from streamer.adapters.redis import RedisLists
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 from streamer.ports import Lists, Record, Sink, Source, TopicPartition
+from streamer.servers import EmbeddedKafka, EmbeddedRedis
 
 READ_TIMEOUT_S = 15.0
 

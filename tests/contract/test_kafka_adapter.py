@@ -15,9 +15,9 @@ from streamer.adapters.kafka import KafkaSink, KafkaSource, Keeping, headers, ho
 from streamer.adapters.kafka.committer import Committer
 from streamer.adapters.kafka.connection import Connection
 from streamer.adapters.kafka.partitioner import JAVA, LIBRDKAFKA, partition_of
-from streamer.embedded import EmbeddedKafka
 from streamer.errors import ConfigError, InvalidEvent, Unavailable
 from streamer.ports import TopicPartition
+from streamer.servers import EmbeddedKafka
 
 NOBODY = "127.0.0.1:1"
 

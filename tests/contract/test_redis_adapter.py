@@ -12,8 +12,8 @@ import redis
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.connection import mask
 from streamer.adapters.redis.server import RedisServer
-from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
+from streamer.servers import EmbeddedRedis
 
 
 @pytest.fixture(scope="module")

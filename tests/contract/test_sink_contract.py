@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from backends import KafkaBackend, Log, MemoryBackend, read
 
-from streamer.embedded import EmbeddedKafka
 from streamer.errors import Unavailable
 from streamer.ports import Sink
+from streamer.servers import EmbeddedKafka
 
 
 @pytest.fixture(params=["memory", "mock", pytest.param("real", marks=pytest.mark.kafka)])

@@ -8,9 +8,9 @@ import pytest
 from backends import KafkaBackend, Log, MemoryBackend, read
 from confluent_kafka import Producer
 
-from streamer.embedded import EmbeddedKafka
 from streamer.errors import Unavailable
 from streamer.ports import Source, TopicPartition
+from streamer.servers import EmbeddedKafka
 
 
 @pytest.fixture(params=["memory", "mock", pytest.param("real", marks=pytest.mark.kafka)])

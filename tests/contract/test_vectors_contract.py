@@ -10,9 +10,9 @@ from backends import RedisPlace
 from streamer.adapters.memory import ManualClock
 from streamer.adapters.memory.vectors import MemoryVectors
 from streamer.adapters.redis.vectors import RedisVectors
-from streamer.embedded import EmbeddedRedis
 from streamer.errors import Unavailable
 from streamer.ports import VectorEntry, Vectors
+from streamer.servers import EmbeddedRedis
 
 Broken = tuple[Vectors, Callable[[], None], Callable[[], None]]
 

@@ -12,12 +12,12 @@ import pytest
 import redis
 from confluent_kafka import Consumer
 
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis, find_redis_server
 from streamer.errors import ConfigError, Unavailable
+from streamer.servers import EmbeddedKafka, EmbeddedRedis, find_redis_server
 
 OWNER = """
 import sys
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+from streamer.servers import EmbeddedKafka, EmbeddedRedis
 kafka, store = EmbeddedKafka({"t": 1}), EmbeddedRedis()
 print(kafka.bootstrap.rpartition(":")[2], store.port, store.pid, flush=True)
 sys.stdin.read()

@@ -18,7 +18,7 @@ from workers import Producer, Worker
 
 from streamer.cli import app
 from streamer.config import Settings, load, parse_assignments
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+from streamer.servers import EmbeddedKafka, EmbeddedRedis
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,7 +13,7 @@ from shop import N_KILLS, OFTEN, SETTINGS, Poll, Shop, Watch, everything, wait_u
 from workers import Worker
 
 from streamer.adapters.redis import RedisLists
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
+from streamer.servers import EmbeddedKafka, EmbeddedRedis
 
 SEED = 17
 DELAY_S = 0.5

@@ -17,10 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamer import pipeline
 from streamer.adapters.kafka import KafkaSink
 from streamer.config import Settings
-from streamer.demo.worker import HOST, Worker
+from streamer.demo.worker import Worker
 from streamer.errors import InvalidEvent
 from streamer.events import MAX_DEPTH, MAX_MESSAGE_BYTES, Event, Kind, decode
 from streamer.propagate.learner import Learner
+from streamer.servers.process import HOST
 from streamer.training import ThreadTrainer
 
 pytestmark = pytest.mark.timeout(300)

@@ -22,7 +22,7 @@ from shop import (
 from workers import Worker
 
 from streamer.adapters.redis import RedisLists
-from streamer.embedded import EmbeddedRedis
+from streamer.servers import EmbeddedRedis
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -18,9 +18,9 @@ from streamer.adapters.redis.checkpoints import RedisCheckpoints
 from streamer.adapters.redis.folds import RedisFolds
 from streamer.adapters.redis.texts import RedisTextCache
 from streamer.adapters.redis.vectors import RedisVectors
-from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, Unavailable
 from streamer.ports import Fold, Span, VectorEntry
+from streamer.servers import EmbeddedRedis
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "p@ss/word?#"  # noqa: S105  of a server of this test

@@ -15,11 +15,11 @@ from streamer.adapters.memory import MemoryLists, MemoryLog, MemorySink, MemoryS
 from streamer.adapters.redis import RedisLists
 from streamer.adapters.redis.receipts import RedisReceipts
 from streamer.config import Settings
-from streamer.embedded import EmbeddedRedis
 from streamer.errors import ConfigError, StreamerError, Unavailable
 from streamer.events import ANONYMOUS
 from streamer.ports import TopicPartition
 from streamer.runner import Runner
+from streamer.servers import EmbeddedRedis
 from streamer.telemetry import Telemetry
 
 pytestmark = pytest.mark.timeout(300)

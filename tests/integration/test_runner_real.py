@@ -12,8 +12,8 @@ from workers import Producer, Worker
 
 from streamer.adapters.kafka import KafkaSource
 from streamer.adapters.redis import RedisLists
-from streamer.embedded import EmbeddedRedis
 from streamer.events import ANONYMOUS
+from streamer.servers import EmbeddedRedis
 from streamer.texts import content_key
 
 COMPILE_TIMEOUT_S = 100  # the first start on a machine compiles the kernels

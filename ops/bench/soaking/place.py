@@ -17,8 +17,8 @@ from streamer import checkpoint
 from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.checkpoint import pointer
 from streamer.demo.worker import Worker, flags
-from streamer.embedded import EmbeddedKafka, EmbeddedRedis
 from streamer.errors import CheckpointRefused
+from streamer.servers import EmbeddedKafka, EmbeddedRedis
 
 N_PARTITIONS = 4  # of interactions
 GROUP = "soak"
