@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamer.config import Settings
 from streamer.errors import StreamerError, Unavailable
 from streamer.servers.process import DIE_WITH_PARENT, HOST, free_port
 
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 HTTP_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 30.0
-USUAL_PORT = 9464  # mostly the address in the README
+USUAL_PORT: int = Settings.model_fields["metrics_port"].default  # mostly the address in the README
 _LOG_LINES_SHOWN = 15
 
 
