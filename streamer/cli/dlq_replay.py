@@ -226,8 +226,3 @@ def repair_of(file: Path | None, key: str | None) -> Repair | None:
     except OSError as exc:
         raise DataError(f"{file}: cannot be read: {exc.strerror}") from exc
     return Repair(value.rstrip(b"\r\n"), key.encode() if key is not None else None)
-    keyed_topics = [settings.topic_catalog, settings.topic_profiles]
-    with (
-        closing(opened(settings)) as letters,
-        closing(source_of(settings, keyed_topics)) as keyed,
-        closing(sink_of(settings)) as sink,

@@ -30,7 +30,8 @@ def verify(
     Reads the log as it is now from its beginning, beside a worker or without one, and names users without a list, lists of
     nobody, and items on lists that are retired, unknown, or taken by their user (unless repeats are allowed). Exits with code 1
     when anything differs. With the settings of the worker. It does not rank: whether other items were better is not reported, nor
-    are vectors compared. What the log no longer holds is unknown to it. About 100 bytes of memory for each item that each user took.
+    are vectors compared. What the log no longer holds is unknown to it. About 100 bytes of memory for each item that each user
+    took.
     """
     settings = load_settings(config, ctx.params, assignments).settings
     from streamer.cli.verify import show  # noqa: PLC0415

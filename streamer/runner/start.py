@@ -43,7 +43,7 @@ def look(source: Source, patience: Patience, limit_s: float) -> LogBounds:
 
 
 def must_read(bounds: LogBounds, found: Found | None) -> tuple[Offsets, Offsets]:
-    """What a worker that goes on from there would have to read and cannot: for `Intake.look_at_start`."""
+    """What a worker that resumes there would have to read and cannot: for `Intake.look_at_start`."""
     if found is None:
         return bounds.begin, bounds.committed
     positions = found.positions

@@ -22,7 +22,7 @@ def _librdkafka() -> ctypes.CDLL:
     Raises:
         ConfigError: this build of confluent-kafka does not show the mock cluster.
     """
-    from confluent_kafka import cimpl  # noqa: PLC0415  only who embeds a Kafka pays for the import
+    from confluent_kafka import cimpl  # noqa: PLC0415  only whoever embeds a Kafka pays for the import
 
     # Opening the extension module itself finds its librdkafka too, whatever the wheel named that file.
     lib = ctypes.CDLL(cimpl.__file__)

@@ -149,7 +149,7 @@ class EmbeddedRedis:
             raise
 
     def _wait_until_up(self, process: "subprocess.Popen[bytes]", port: int) -> None:
-        import redis  # noqa: PLC0415  only who embeds a Redis pays for the import
+        import redis  # noqa: PLC0415  only whoever embeds a Redis pays for the import
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.retry import Retry  # noqa: PLC0415
 
