@@ -1,5 +1,6 @@
 """Checkpoints on their way to where they belong, in a thread of their own while the fold goes on."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from streamer.telemetry import Telemetry
 _log = logging.getLogger("streamer.runner")
 
 T = TypeVar("T")
+
+_ABANDONED_MS = 3_600_000  # nobody takes that long to write one: what is older, and does not count, is nobody's
 
 
 class CheckpointPorts(NamedTuple):
@@ -52,6 +55,7 @@ class CheckpointWriter:
         self._thread = _Thread("checkpoint")
         self._at_work: Future[bool] | None = None
         self._room: Future[Room] | None = None
+        self._failed: set[str] = set()  # names of which something may be left
 
     @property
     def is_busy(self) -> bool:
@@ -98,13 +102,16 @@ class CheckpointWriter:
     # --- in the thread ---
 
     def _try_to_write(self, frozen: Callable[[], Arrays], meta: Meta, n_events: int) -> bool:
-        began_s = self._clock.monotonic_s()
+        began_s, name = self._clock.monotonic_s(), pointer.new_name(meta.n_batches, meta.made_ms)
         try:
-            kept = self._write(frozen(), meta, n_events)
+            kept = self._write(name, frozen(), meta, n_events)
         except Exception as exc:  # noqa: BLE001  whatever goes wrong here, lists must go on
             self._telemetry.checkpoint_failures.inc()
             where = {"where": self._ports.store.where, "error": str(exc)}
             _log.error("checkpoint_failed", extra=where, exc_info=not isinstance(exc, StreamerError))
+            self._failed.add(name)
+            with contextlib.suppress(Exception):  # the next one tries again
+                self._sweep(meta.made_ms)
             return False
         took_s = self._clock.monotonic_s() - began_s
         self._telemetry.checkpoint_write.observe(took_s)
@@ -114,9 +121,10 @@ class CheckpointWriter:
         _log.info("checkpoint", extra={"checkpoint": kept.name, **figures})
         return True
 
-    def _write(self, arrays: Arrays, meta: Meta, n_events: int) -> Kept:
+    def _write(self, name: str, arrays: Arrays, meta: Meta, n_events: int) -> Kept:
         store, folds = self._ports
-        name, counted = pointer.new_name(meta.n_batches, meta.made_ms), _Counted(written(meta, arrays))
+        self._sweep(meta.made_ms)
+        counted = _Counted(written(meta, arrays))
         store.write(name, counted)
         newest = Kept(name, meta.n_batches, n_events, meta.made_ms, counted.n_bytes, meta.made_by)
         kept = [newest, *self._kept_before(name)][: self._n_kept]
@@ -129,6 +137,23 @@ class CheckpointWriter:
             store.delete(other)
         folds.trim(min(one.n_batches for one in kept))
         return newest
+
+    def _sweep(self, now_ms: int) -> None:
+        """Remove what was begun and never counted, or it fills the store, and no checkpoint, nor list, finds room any more.
+
+        What is newer than the newest that counts may be of a worker that is writing it now, and stays for an hour.
+        """
+        store = self._ports.store
+        names, old = store.names(), pointer.new_name(0, max(now_ms - _ABANDONED_MS, 0))
+        try:
+            counting = {one.name for one in pointer.decode(store.read_pointer())}
+            newest = max(counting | {old})
+        except CheckpointRefused:  # of a newer version, perhaps: what it names is not ours to remove
+            counting, newest = set(), ""
+        for name in names - counting:
+            if name < newest or name in self._failed:
+                store.delete(name)
+        self._failed.clear()
 
     def _kept_before(self, name: str) -> list[Kept]:
         try:

@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 
 from streamer.adapters.file_checkpoints import FileCheckpoints
+from streamer.adapters.memory import SystemClock
 from streamer.adapters.memory.checkpoints import MemoryCheckpoints
 from streamer.adapters.redis import checkpoints as redis_checkpoints
 from streamer.adapters.redis.checkpoints import RedisCheckpoints
+from streamer.adapters.redis.folds import RedisFolds
+from streamer.adapters.redis.lists import RedisLists
+from streamer.checkpoint import Meta
 from streamer.errors import CheckpointRefused, ConfigError, Unavailable
 from streamer.ports import Checkpoints
+from streamer.runner.checkpoint_writer import CheckpointPorts, CheckpointWriter
+from streamer.servers import EmbeddedRedis
+from streamer.telemetry import Telemetry
 
 LARGE = bytes(range(256)) * 10_000
 
@@ -58,6 +66,45 @@ def test_what_is_deleted_is_gone(store: Checkpoints) -> None:
     assert store.names() == set()
     with pytest.raises(CheckpointRefused, match="gone"):
         b"".join(store.read("one"))
+
+
+def test_what_a_write_that_failed_left_can_be_removed(store: Checkpoints) -> None:
+    """Whatever it is: it has a name, and all of it goes. What was there before stays."""
+    store.write("one", [b"1"])
+
+    def pieces() -> Iterator[bytes]:
+        yield from [LARGE] * 2
+        raise Unavailable("away")
+
+    with pytest.raises(Unavailable):
+        store.write("two", pieces())
+    assert store.names() <= {"one", "two"}
+    store.delete("two")
+    assert store.names() == {"one"}
+    assert b"".join(store.read("one")) == b"1"
+
+
+def test_a_full_redis_has_room_for_lists_after_a_checkpoint_that_had_none() -> None:
+    """The checkpoint is refused in its middle, again and again: nothing of it stays, so that lists are written as before."""
+    import redis
+
+    clock = SystemClock()
+    with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as admin:
+        used = admin.info("memory")["used_memory"]
+        admin.config_set("maxmemory", used + (16 << 20))
+        store, folds = RedisCheckpoints(server.url, "p:"), RedisFolds(server.url, "p:")
+        writer = CheckpointWriter(CheckpointPorts(store, folds), 2, lambda: 0, clock, Telemetry(clock))
+        for n in range(2):
+            writer.write(lambda: {"a": np.ones(24 << 20, np.uint8)}, Meta({}, [], n, 0, clock.now_ms(), ""), 0)
+            writer.wait(60)
+            assert writer.take_failure()
+        assert store.names() == set()
+        assert not admin.keys("p:*")
+        lists = RedisLists(server.url, "p:")
+        lists.write([(f"u{n}", bytes(1 << 20)) for n in range(8)], ttl_s=60)
+        for connection in (store, folds, lists):
+            connection.close()
+        writer.close()
 
 
 def test_the_pointer_is_what_was_written_last(store: Checkpoints) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
 from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.checkpoint import pointer
 from streamer.config import Settings
+from streamer.errors import Unavailable
 from streamer.events import Interaction
 from streamer.ports import Fold, Record, TopicPartition
 from streamer.runner import CheckpointPorts
@@ -38,8 +39,8 @@ SETTINGS = Settings(
 class Desk:
     """A checkpointer over a model and memory twins."""
 
-    def __init__(self) -> None:
-        self.clock, self.store, self.folds = ManualClock(), MemoryCheckpoints(), MemoryFolds()
+    def __init__(self, store: MemoryCheckpoints | None = None) -> None:
+        self.clock, self.store, self.folds = ManualClock(), store or MemoryCheckpoints(), MemoryFolds()
         self.telemetry, self.model = Telemetry(self.clock), Model(SETTINGS)
         self.positions = Positions({TP: 0}, {})
         self.log = MemoryLog({"dead-letters": 1}, clock=self.clock)
@@ -147,6 +148,110 @@ def test_a_store_that_is_away_stops_nothing(desk: Desk) -> None:
     desk.clock.advance(RETRY_S)
     desk.turn()
     assert desk.kept() == [2, 1]
+
+
+class _Full(MemoryCheckpoints):
+    """Holds what came before it was full, as a server or a disk does; what counts is written in any case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full = True
+
+    def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
+        super().write(name, pieces)
+        if self.is_full:
+            self.held[name] = self.held[name][:100]
+            raise Unavailable("full")
+
+
+class _LosesAnswers(MemoryCheckpoints):
+    """Writes the pointer, and goes away before it says so."""
+
+    loses = True
+
+    def write_pointer(self, pointer: bytes) -> None:
+        super().write_pointer(pointer)
+        if self.loses:
+            raise Unavailable("no answer")
+
+
+def test_nothing_is_left_of_one_that_failed() -> None:
+    """It would fill the store: no checkpoint, nor list, would find room any more. Even the first, which nothing follows."""
+    store = _Full()
+    desk = Desk(store)
+    desk.fold(1)
+    desk.turn()
+    assert desk.value("checkpoint_failures_total") == 1
+    assert store.names() == set()
+    store.is_full = False
+    desk.clock.advance(RETRY_S)
+    desk.turn()
+    assert desk.kept() == [1]
+    desk.keeper.close()
+
+
+def test_what_could_not_be_removed_is_removed_by_the_next() -> None:
+    """The store went away in the middle: the next one, which fails itself, removes what both left."""
+    store = _Full()
+    delete, tries = store.delete, list[str]()
+
+    def away_once(name: str) -> None:
+        tries.append(name)
+        if len(tries) == 1:
+            raise Unavailable("away")
+        delete(name)
+
+    store.delete = away_once  # type: ignore[method-assign]
+    desk = Desk(store)
+    desk.fold(1)
+    desk.turn()
+    assert len(store.names()) == 1
+    desk.clock.advance(RETRY_S)
+    desk.turn()
+    assert len(set(tries)) == 2
+    assert store.names() == set()
+    desk.keeper.close()
+
+
+def test_one_that_counts_stays_whatever_failed_then() -> None:
+    """The answer to the pointer's write was lost: what it names is whole, and stays."""
+    store = _LosesAnswers()
+    desk = Desk(store)
+    desk.fold(1)
+    desk.turn()
+    assert desk.value("checkpoint_failures_total") == 1
+    (one,) = pointer.decode(store.read_pointer())
+    assert store.names() == {one.name}
+    desk.keeper.close()
+
+
+def test_debris_goes_before_there_is_room_for_the_next() -> None:
+    """What is older than the newest that counts, or than an hour, is nobody's; another worker may be writing what is newer."""
+    store = _Full()
+    store.is_full = False
+    desk = Desk(store)
+    desk.clock.advance(10 * 3600)
+    desk.fold(1)
+    desk.turn()
+    (first,) = store.names()
+    now_ms = desk.clock.now_ms()
+    store.held[pointer.new_name(9, now_ms - 1)] = b"a kill left it"
+    theirs = pointer.new_name(9, now_ms + 1)
+    store.held[theirs] = b"another worker is writing it"
+    store.is_full = True
+    desk.fold(1)
+    desk.clock.advance(INTERVAL_S)
+    desk.turn()
+    assert store.names() == {first, theirs}
+    store.write_pointer(b'{"version":2,"checkpoints":[]}')
+    desk.clock.advance(3601)
+    desk.turn()
+    assert store.names() == {first, theirs}, "a newer version knows which of them count"
+    store.write_pointer(pointer.encode([]))
+    desk.clock.advance(RETRY_S)
+    desk.turn()
+    assert store.names() == set(), "they are more than an hour old by now"
+    desk.keeper.close()
 
 
 def test_a_store_that_hangs_keeps_no_process_alive() -> None:
