@@ -1,5 +1,6 @@
 """What the Redis adapter adds to its port: keys, URLs, secrets, and which errors waiting can heal."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -185,6 +186,34 @@ def test_what_waiting_heals_is_unavailable(reply: bytes, error: type[Exception])
             with pytest.raises(error):
                 use()
         lists.close()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"-READONLY You can't write", b"-LOADING Redis is loading", b"-MASTERDOWN Link with MASTER is down"],
+)
+def test_who_is_the_wrong_node_is_left(reply: bytes) -> None:
+    """Behind a virtual address or a service the demoted node keeps the connections it has: the next try makes a new one."""
+    n_connections = [0]
+
+    class Demoted(BaseRequestHandler):
+        def handle(self) -> None:
+            n_connections[0] += 1
+            is_wrong = n_connections[0] <= 2  # redis-py itself may try once more
+            while request := self.request.recv(65536):
+                n_commands = request.count(b"\r\n*") + 1
+                fine = b"CLIENT" in request or not is_wrong
+                self.request.sendall(n_commands * ((b"+OK" if fine else reply) + b"\r\n"))
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Demoted) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}?protocol=2"
+        with contextlib.closing(RedisLists(url, timeout_s=2.0)) as lists:
+            for _ in range(2):
+                with contextlib.suppress(Unavailable):
+                    lists.write([("u", b"v")], ttl_s=60)
+            lists.write([("u", b"v")], ttl_s=60)
         server.shutdown()
 
 

@@ -1,5 +1,6 @@
 """Redis refuses, is slow, or moves slots: the worker waits or follows, says so, and nothing else happens."""
 
+import contextlib
 import json
 import logging
 import threading
@@ -318,3 +319,29 @@ def test_a_reader_never_sees_half_a_list(server: EmbeddedRedis, admin: Any, prox
     assert len(seen) > 1
     for store in (writer, *readers):
         store.close()
+
+
+def test_a_cluster_whose_nodes_all_moved_is_found_again() -> None:
+    """As new pods have new addresses: those that it told us of are gone, and the one in the settings is asked once more."""
+    with EmbeddedRedis(cluster=True) as server, redis.Redis.from_url(server.url) as admin:
+        with RedisProxy(server.port) as proxy:
+            admin.config_set("cluster-announce-port", proxy.port)
+            lists = RedisLists(server.url, "moved:", cluster=True, timeout_s=2.0)
+            lists.write([("u", b"1")], TTL_S)
+        admin.config_set("cluster-announce-port", 0)
+        for _ in range(3):
+            with contextlib.suppress(Unavailable):
+                lists.write([("u", b"2")], TTL_S)
+        assert lists.read("u") == b"2"
+        lists.close()
+
+
+def test_a_cluster_without_the_node_of_the_settings_is_found_again() -> None:
+    """That one is down: those that it told us of are asked."""
+    with EmbeddedRedis(cluster=True) as server:
+        with RedisProxy(server.port) as proxy:
+            lists = RedisLists(f"redis://127.0.0.1:{proxy.port}", "down:", cluster=True, timeout_s=2.0)
+            lists.write([("u", b"1")], TTL_S)
+        lists._part()
+        assert lists.read("u") == b"1"
+        lists.close()

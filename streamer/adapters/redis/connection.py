@@ -9,13 +9,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import RedisCluster
+from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import (
     AskError,
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
+    BusyLoadingError,
+    MasterDownError,
     NoPermissionError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
 )
@@ -27,6 +30,7 @@ CHUNK = 1000  # commands a round trip: bounds what client and server hold of one
 _MAX_REASON = 200  # characters: a server's error may repeat the command it refuses
 
 _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
+_WRONG_NODE = (ReadOnlyError, BusyLoadingError, MasterDownError, RedisClusterException)
 _SCHEMES = ("redis", "rediss", "unix")
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -90,6 +94,7 @@ class RedisConnection:
             **(options or {}),
         }
         self._client: Any = None
+        self._nodes: list[tuple[str, int]] = []  # of the cluster, as they were known last
         self._answered = False
         self._passed: set[str] = set()  # names of commands that we were once allowed
         self._closed = False
@@ -148,9 +153,29 @@ class RedisConnection:
             raise Unavailable(f"{self._where}: closed")
         if self._client is None:
             # A cluster's client asks for the slots right away: that is why not in __init__.
-            kind = RedisCluster if self._cluster else redis.Redis
-            self._client = kind.from_url(self._url, **self._options)
+            self._client = (
+                self._connect_cluster() if self._cluster else redis.Redis.from_url(self._url, **self._options)
+            )
         return self._client
+
+    def _connect_cluster(self) -> Any:
+        try:
+            return RedisCluster.from_url(self._url, **self._options)
+        except (RedisError, RedisClusterException):
+            if not self._nodes:
+                raise
+            # the node that the URL names may be the one that is down
+            nodes = [ClusterNode(*address) for address in self._nodes]  # type: ignore[no-untyped-call]
+            return RedisCluster.from_url(self._url, startup_nodes=nodes, **self._options)
+
+    def _part(self) -> None:
+        """Connect anew next time: behind the address there may be another node by now, and this one never lets us go."""
+        if self._client is not None and self._cluster:
+            self._nodes = [(node.host, node.port) for node in self._client.get_nodes()]
+            client, self._client = self._client, None
+            client.close()
+        elif self._client is not None:
+            self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _check_tls_files(self) -> None:
         for name in _TLS_FILES:
@@ -185,6 +210,8 @@ class RedisConnection:
     def _fail(self, exc: Exception, *, is_new: bool = False) -> NoReturn:
         """Raise the error that fits; `is_new`: it may be of a command that never passed before."""
         causes = [exc, *_causes(exc)]
+        if any(isinstance(cause, _WRONG_NODE) for cause in causes):
+            self._part()
         text = f"{self._where}: {_reason(exc)}"
         is_refused = any(isinstance(cause, _REFUSED) or _no_auth(cause) for cause in causes)
         if is_refused and (not self._answered or (is_new and any(map(_no_right, causes)))):
