@@ -1,5 +1,6 @@
 """Checkpoints in a directory or object store, by fsspec: file://, s3://, gs://, memory:// and all others it knows."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
@@ -85,6 +86,7 @@ class FileCheckpoints:
 
         self._do(write)
 
+            _sync_directory(self._root)
     def read_pointer(self) -> bytes | None:
         """The pointer, None where none was written."""
 
@@ -130,3 +132,15 @@ class FileCheckpoints:
         raise Unavailable(
             f"checkpoints at {self.where}: {reason.replace(self._credentials, '***')}"
         ) from None
+
+
+def _sync_directory(path: str) -> None:
+    """Have its names on the disk, too, before older checkpoints are removed: after a power cut the old pointer would be back."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot
+            raise
+    finally:
+        os.close(directory)

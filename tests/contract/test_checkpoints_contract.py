@@ -1,6 +1,9 @@
 """`ports.Checkpoints`: one suite for the twin in memory, Redis, a cluster, a directory, a bucket (fsspec's in memory)."""
 
 import contextlib
+import errno
+import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -187,6 +190,32 @@ def test_no_password_of_a_place_is_told() -> None:
     fsspec.filesystem("memory").pipe_file(
         f"/ann:hunter2@{own}/checkpoints", b"a file where a directory belongs"
     )
+@pytest.mark.parametrize("refusal", [None, errno.EINVAL, errno.EIO])
+def test_a_pointer_in_a_directory_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int | None
+) -> None:
+    """Its bytes are on the disk before its name, its name before it counts; a file system that cannot is used as it is."""
+    done, fsync, replace = list[str](), os.fsync, os.replace
+
+    def synced(number: int) -> None:
+        is_directory = stat.S_ISDIR(os.fstat(number).st_mode)
+        done.append("directory" if is_directory else "file")
+        if is_directory and refusal is not None:
+            raise OSError(refusal, "refused")
+        fsync(number)
+
+    def renamed(old: str, new: str) -> None:
+        done.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    store = FileCheckpoints(str(tmp_path))
+    with pytest.raises(Unavailable) if refusal == errno.EIO else contextlib.nullcontext():
+        store.write_pointer(b"{}")
+    assert done == ["file", "rename", "directory"]
+
+
     store = FileCheckpoints(f"memory://ann:hunter2@{own}/checkpoints")
     with pytest.raises(Unavailable, match=rf"\*\*\*@{own}") as away:
         store.write("one", [b""])
