@@ -246,6 +246,11 @@ class Model:
         entries = self._publisher.encode(state, ranking, now_ms, positions)
         return Made(entries, ranking.items, is_cold, pipeline.n_explored(state, ranking))
 
+    @property
+    def n_segment_turns(self) -> int:
+        """How many anonymous lists until each segment had its turn, at least 1."""
+        return max(-(-len(self.state.segments) // N_SEGMENTS_A_TIME), 1)
+
     def _next_segments(self) -> NDArray[np.int32]:
         """Rows of those who stand for segments, some at a time, in turn."""
         rows = np.array(list(self.state.segments.values()), np.int32)

@@ -81,6 +81,7 @@ class Publishing:
         self._has_claimed = self._store_lost = False
         self._left: deque[str] = deque(maxlen=_REMEMBERED)  # ids of the users erased last
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
+        self._anonymous_s: float | None = None  # when it was made last; None: it never was
 
     @property
     def has_backlog(self) -> bool:
@@ -114,6 +115,7 @@ class Publishing:
 
     def restored(self) -> None:
         """The fold resumes from a checkpoint."""
+        self._anonymous_changed = True  # whoever made it may have done so long ago
         if self._writer is not None:
             self._writer.restored(self._model.state)
 
@@ -145,13 +147,21 @@ class Publishing:
         n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
         rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), more]))
-        is_anonymous_due = self._anonymous_changed and self._due_anonymous()
+        is_anonymous_due = (self._anonymous_changed or self._is_anonymous_old) and self._due_anonymous()
         self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
         self._retirement.written(wrong.size)
         if not self._store_lost:
             return False
         self._write_everything_again()
         return True
+
+    @property
+    def _is_anonymous_old(self) -> bool:
+        """Whether it is time by the clock alone: on a quiet stream it would expire, and so would those of segments."""
+        if self._anonymous_s is None:
+            return False
+        age_s = self._clock.monotonic_s() - self._anonymous_s
+        return age_s * self._model.n_segment_turns >= self._settings.list_ttl_s / 2
 
     def note(self, fold: Fold) -> None:
         """Write down that this batch was folded, and publish nothing yet."""
@@ -218,7 +228,7 @@ class Publishing:
         made = self._model.lists(user_rows, with_anonymous, self._clock.now_ms(), positions)
         self._telemetry.rank.observe(self._clock.monotonic_s() - began_s)
         if with_anonymous:
-            self._anonymous_changed = False
+            self._anonymous_changed, self._anonymous_s = False, self._clock.monotonic_s()
         return made
 
     def _write_once(self, entries: Entries, changes: Changes | None, fold: Fold | None) -> None:

@@ -10,8 +10,9 @@ from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, Memory
 from streamer.adapters.memory.checkpoints import MemoryFolds
 from streamer.config import Settings
 from streamer.errors import ConfigError
-from streamer.events import ANONYMOUS, Event, Interaction, ItemRetired, UserErased
+from streamer.events import ANONYMOUS, Event, Interaction, ItemRetired, Profile, UserErased, segment_list_id
 from streamer.ports import Fold
+from streamer.runner import model
 from streamer.runner.figures import Figures
 from streamer.runner.model import Model
 from streamer.runner.outgoing import Outgoing
@@ -106,6 +107,32 @@ def test_a_mark_outlives_every_list_made_before_it_and_no_more(desk: Desk) -> No
     assert desk.lists.retired(["i1"]) == {"i1"}
     desk.clock.advance(0.5)
     assert desk.lists.retired(["i1"]) == set()
+
+
+def test_lists_of_nobody_last_on_a_quiet_stream(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of users nobody knows and those of segments, some at a time: a live worker keeps them, whether events come or not."""
+    monkeypatch.setattr(model, "N_SEGMENTS_A_TIME", 2)
+    profiles = [
+        Profile(user_id=f"u{n}", categorical={"x": [f"v{n}"]}, numerical={}, timestamp_ms=30)
+        for n in range(5)
+    ]
+    desk.fold(*profiles, is_serving=False)
+    desk.publishing.begin()
+    while desk.publishing.has_backlog:
+        desk.step()
+    wanted = {ANONYMOUS, *(segment_list_id(f"profile:x=v{n}") for n in range(5))}
+    for _ in range(60):
+        assert {user for user, _ in desk.lists.everything()} >= wanted
+        desk.clock.advance(desk.settings.list_ttl_s / 20)
+        desk.publishing.publish(NO_USERS, {}, None)
+
+
+def test_a_restart_makes_the_list_of_nobody_at_once(desk: Desk) -> None:
+    """On a quiet stream, too: nobody knows when the last worker made it."""
+    desk.publishing.restored()
+    desk.publishing.begin()
+    desk.step()
+    assert desk.lists.read(ANONYMOUS) is not None
 
 
 def test_who_was_superseded_writes_nothing(desk: Desk) -> None:
