@@ -56,6 +56,7 @@ class CheckpointWriter:
         self._at_work: Future[bool] | None = None
         self._room: Future[Room] | None = None
         self._failed: set[str] = set()  # names of which something may be left
+        self.refused: frozenset[str] = frozenset()  # names that do not count, whatever the pointer says
 
     @property
     def is_busy(self) -> bool:
@@ -157,7 +158,8 @@ class CheckpointWriter:
 
     def _kept_before(self, name: str) -> list[Kept]:
         try:
-            return [one for one in pointer.decode(self._ports.store.read_pointer()) if one.name != name]
+            kept = pointer.decode(self._ports.store.read_pointer())
+            return [one for one in kept if one.name != name and one.name not in self.refused]
         except CheckpointRefused as exc:
             _log.warning("checkpoint_pointer_replaced", extra={"error": str(exc)})
             return []

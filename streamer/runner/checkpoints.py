@@ -11,6 +11,7 @@ from streamer.runner.model import Model
 from streamer.runner.outgoing import Outgoing
 from streamer.runner.positions import Positions
 from streamer.runner.refold import Refolded, spans_of
+from streamer.runner.recovery import Found
 from streamer.telemetry import Telemetry
 
 RETRY_S = 30.0  # after a failure, where that is sooner than the next one is due
@@ -53,6 +54,10 @@ class Checkpointer:
         self._due_s = clock.monotonic_s()  # the first as soon as there is something to keep
 
     def count(self, records: Sequence[Record]) -> Fold | None:
+    def go_on_from(self, found: Found) -> None:
+        """So many batches were folded before. What was refused on the way there is not kept: it would push out a good one."""
+        self.n_batches, self._writer.refused = found.meta.n_batches, found.refused
+
         """The batch that was just folded, for the log of folds; None where there were no records."""
         if not records:
             return None

@@ -156,7 +156,7 @@ class Opening:
         self, found: Found, bounds: LogBounds, positions: Positions, checkpointer: Checkpointer
     ) -> None:
         self._model.restore(found.restored, found.meta.event_time_ms)
-        checkpointer.n_batches = found.meta.n_batches
+        checkpointer.go_on_from(found)
         self._telemetry.checkpoint_time.set(found.meta.made_ms / 1000)
         self._figures.restored(self._model.state)
         self._publishing.restored()

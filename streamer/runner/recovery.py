@@ -20,6 +20,7 @@ class Found(NamedTuple):
 
     meta: Meta
     restored: Restored
+    refused: frozenset[str] = frozenset()  # names of newer ones that cannot be gone on from
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -48,11 +49,13 @@ def newest_good(
     except CheckpointRefused as exc:
         _refused(telemetry, "pointer", exc)
         return None
-    for one in kept:
+    for n, one in enumerate(kept):
         try:
-            return _load(settings, store, trainer, end, one)
+            found = _load(settings, store, trainer, end, one)
         except CheckpointRefused as exc:
             _refused(telemetry, one.name, exc)
+        else:
+            return found._replace(refused=frozenset(newer.name for newer in kept[:n]))
     return None
 
 

@@ -321,3 +321,24 @@ def test_who_was_superseded_keeps_nothing() -> None:
     desk.turn()
     assert desk.store.read_pointer() == pointer_before
     assert desk.telemetry.checkpoint_failures._value.get() == 1
+
+
+def test_a_damaged_one_pushes_out_no_good_one(desk: Desk) -> None:
+    """It does not count, though the pointer names it: the good one that the start went on from stays the second."""
+    for _ in range(2):
+        desk.fold(5)
+        desk.keeper.at_the_end()
+    good, damaged = sorted(desk.store.held)
+    desk.store.held[damaged] = desk.store.held[damaged][:-1]
+    found = newest_good(SETTINGS, desk.store, None, {TP: 10}, desk.telemetry)
+    assert found is not None
+    assert found.refused == {damaged}
+    again = Desk(desk.store)
+    again.clock.advance(INTERVAL_S)
+    again.keeper.go_on_from(found)
+    again.fold(5)
+    again.turn()
+    assert again.kept() == [2, 1]
+    assert good in desk.store.names()
+    assert damaged not in desk.store.names()
+    again.keeper.close()
