@@ -212,6 +212,9 @@ class Checkpoints(Protocol):
     def where(self) -> str:
         """For messages; no secrets."""
 
+    def check_size(self, n_bytes: int) -> None:
+        """Return when one of so many bytes may be written; `ConfigError`: it is too large for this store."""
+
     def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a checkpoint; returns when it is there. `ConfigError` where it is too large for this store."""
 

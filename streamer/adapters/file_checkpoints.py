@@ -42,6 +42,9 @@ class FileCheckpoints:
         self._credentials, _, shown = ("", "", self._root) if self._is_local else self._root.rpartition("@")
         self.where = f"{protocol}:{shown}"
 
+    def check_size(self, n_bytes: int) -> None:
+        """None is too large."""
+
     def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a checkpoint; returns when it is there, on a local disk through to the disk."""
         self._do(lambda: self._write(self._path(name), pieces))
@@ -83,10 +86,10 @@ class FileCheckpoints:
                 return
             self._write(f"{path}.new", [pointer])
             os.replace(f"{path}.new", path)
+            _sync_directory(self._root)
 
         self._do(write)
 
-            _sync_directory(self._root)
     def read_pointer(self) -> bytes | None:
         """The pointer, None where none was written."""
 

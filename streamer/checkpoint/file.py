@@ -122,8 +122,26 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return f"record:{dtype.itemsize}:{xxhash.xxh3_64_hexdigest(repr(dtype.descr).encode())}"
 
 
-def written(meta: Meta, arrays: dict[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
-    """The checkpoint in pieces.
+class Written(Iterator[bytes | memoryview]):
+    """A checkpoint in pieces, each held until it was taken.
+
+    Args:
+        pieces: In order.
+    """
+
+    def __init__(self, pieces: list[bytes | memoryview]) -> None:
+        self._pieces = pieces[::-1]
+        self.n_bytes = sum(map(len, pieces))
+
+    def __next__(self) -> bytes | memoryview:
+        """The next one."""
+        if not self._pieces:
+            raise StopIteration
+        return self._pieces.pop()
+
+
+def written(meta: Meta, arrays: dict[str, NDArray[Any]]) -> Written:
+    """The checkpoint in pieces, and how large it is.
 
     Args:
         meta: What it stands for.
@@ -139,10 +157,8 @@ def written(meta: Meta, arrays: dict[str, NDArray[Any]]) -> Iterator[bytes | mem
         pieces += own
         entries.append(_Array(name, dtype_name(array.dtype), list(array.shape), codec, sum(map(len, own))))
     header = msgspec.json.encode(Header(FORMAT, meta, entries, digest.hexdigest()))
-    yield MAGIC + len(header).to_bytes(4, "little") + xxhash.xxh3_128_digest(header) + header
-    pieces.reverse()
-    while pieces:
-        yield pieces.pop()
+    begin = MAGIC + len(header).to_bytes(4, "little") + xxhash.xxh3_128_digest(header) + header
+    return Written([begin, *pieces])
 
 
 def read_header(reader: Reader) -> Header:

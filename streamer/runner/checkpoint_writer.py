@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
 from queue import SimpleQueue
@@ -18,7 +18,7 @@ _log = logging.getLogger("streamer.runner")
 
 T = TypeVar("T")
 
-_ABANDONED_MS = 3_600_000  # nobody takes that long to write one: what is older, and does not count, is nobody's
+_ABANDONED_MS = 3_600_000  # nobody writes for that long: what is older, and does not count, is nobody's
 
 
 class CheckpointPorts(NamedTuple):
@@ -53,7 +53,7 @@ class CheckpointWriter:
         self._clock = clock
         self._telemetry = telemetry
         self._thread = _Thread("checkpoint")
-        self._at_work: Future[bool] | None = None
+        self._at_work: Future[type[Exception] | None] | None = None
         self._room: Future[Room] | None = None
         self._failed: set[str] = set()  # names of which something may be left
         self.refused: frozenset[str] = frozenset()  # names that do not count, whatever the pointer says
@@ -63,12 +63,13 @@ class CheckpointWriter:
         """Whether one is on its way."""
         return self._at_work is not None and not self._at_work.done()
 
-    def take_failure(self) -> bool:
-        """Whether the last one went wrong; reported once."""
+    def take_failure(self) -> type[BaseException] | None:
+        """What kind of error the last one ended with; reported once."""
         if self._at_work is None or not self._at_work.done():
-            return False
+            return None
         at_work, self._at_work = self._at_work, None
-        return at_work.exception() is not None or not at_work.result()
+        failure = at_work.exception()
+        return at_work.result() if failure is None else type(failure)
 
     def make_room(self, room: Callable[[], Room]) -> bool:
         """Whether there is room for a copy; until then it is made in the thread, and the fold goes on."""
@@ -102,7 +103,9 @@ class CheckpointWriter:
 
     # --- in the thread ---
 
-    def _try_to_write(self, frozen: Callable[[], Arrays], meta: Meta, n_events: int) -> bool:
+    def _try_to_write(
+        self, frozen: Callable[[], Arrays], meta: Meta, n_events: int
+    ) -> type[Exception] | None:
         began_s, name = self._clock.monotonic_s(), pointer.new_name(meta.n_batches, meta.made_ms)
         try:
             kept = self._write(name, frozen(), meta, n_events)
@@ -113,21 +116,22 @@ class CheckpointWriter:
             self._failed.add(name)
             with contextlib.suppress(Exception):  # the next one tries again
                 self._sweep(meta.made_ms)
-            return False
+            return type(exc)  # not the error: it would hold what was to be written
         took_s = self._clock.monotonic_s() - began_s
         self._telemetry.checkpoint_write.observe(took_s)
         self._telemetry.checkpoint_time.set(meta.made_ms / 1000)
         self._telemetry.checkpoint_bytes.set(kept.n_bytes)
         figures = {"n_bytes": kept.n_bytes, "n_batches": meta.n_batches, "took_s": round(took_s, 3)}
         _log.info("checkpoint", extra={"checkpoint": kept.name, **figures})
-        return True
+        return None
 
     def _write(self, name: str, arrays: Arrays, meta: Meta, n_events: int) -> Kept:
         store, folds = self._ports
         self._sweep(meta.made_ms)
-        counted = _Counted(written(meta, arrays))
-        store.write(name, counted)
-        newest = Kept(name, meta.n_batches, n_events, meta.made_ms, counted.n_bytes, meta.made_by)
+        pieces = written(meta, arrays)
+        store.check_size(pieces.n_bytes)
+        store.write(name, pieces)
+        newest = Kept(name, meta.n_batches, n_events, meta.made_ms, pieces.n_bytes, meta.made_by)
         kept = [newest, *self._kept_before(name)][: self._n_kept]
         n_newest = folds.last()
         if n_newest > self._n_folded():
@@ -201,16 +205,3 @@ def _settle(future: Future[T], action: Callable[[], T]) -> None:
         future.set_exception(exc)
     else:
         future.set_result(result)
-
-
-class _Counted(Iterable[bytes | memoryview]):
-    """The same pieces, and how many bytes they were."""
-
-    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
-        self._pieces = pieces
-        self.n_bytes = 0
-
-    def __iter__(self) -> Iterator[bytes | memoryview]:
-        for piece in self._pieces:
-            self.n_bytes += len(piece)
-            yield piece

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from streamer import __version__
 from streamer.checkpoint import Meta, config_of
 from streamer.config import Settings
+from streamer.errors import ConfigError
 from streamer.ports import Clock, Fold, Record
 from streamer.runner.checkpoint_writer import CheckpointPorts, CheckpointWriter
 from streamer.runner.model import Model
 from streamer.runner.outgoing import Outgoing
 from streamer.runner.positions import Positions
-from streamer.runner.refold import Refolded, spans_of
 from streamer.runner.recovery import Found
+from streamer.runner.refold import Refolded, spans_of
 from streamer.telemetry import Telemetry
 
-RETRY_S = 30.0  # after a failure, where that is sooner than the next one is due
+RETRY_S = 30.0  # after a failure that may pass, where that is sooner than the next one is due
 
 
 class Checkpointer:
@@ -53,11 +54,11 @@ class Checkpointer:
         self._n_records = 0  # folded since the last checkpoint
         self._due_s = clock.monotonic_s()  # the first as soon as there is something to keep
 
-    def count(self, records: Sequence[Record]) -> Fold | None:
     def go_on_from(self, found: Found) -> None:
         """So many batches were folded before. What was refused on the way there is not kept: it would push out a good one."""
         self.n_batches, self._writer.refused = found.meta.n_batches, found.refused
 
+    def count(self, records: Sequence[Record]) -> Fold | None:
         """The batch that was just folded, for the log of folds; None where there were no records."""
         if not records:
             return None
@@ -80,9 +81,10 @@ class Checkpointer:
         Raises:
             Unavailable: Kafka, which must have the dead letters first, stays away while we are stopping.
         """
-        if self._writer.take_failure():
+        if (failure := self._writer.take_failure()) is not None:
             self._n_records = max(self._n_records, 1)
-            self._due_s = min(self._due_s, self._clock.monotonic_s() + RETRY_S)
+            if not issubclass(failure, ConfigError):  # a copy of all that there is, for nothing
+                self._due_s = min(self._due_s, self._clock.monotonic_s() + RETRY_S)
         is_due = self._clock.monotonic_s() >= self._due_s
         is_due = is_due or self._n_records >= self._settings.checkpoint_interval_events
         if is_due and self._is_worthwhile and self._writer.make_room(self._model.room()):

@@ -52,6 +52,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint
 def test_a_checkpoint_is_read_as_it_was_written(store: Checkpoints) -> None:
     """Whatever the pieces; a name written again holds what was written last."""
     assert store.names() == set()
+    store.check_size(10 * len(LARGE))
     store.write("one", [b"", b"ab", memoryview(LARGE), b"c"])
     store.write("two", [b"2"])
     assert b"".join(store.read("one")) == b"ab" + LARGE + b"c"
@@ -98,7 +99,9 @@ def test_a_full_redis_has_room_for_lists_after_a_checkpoint_that_had_none() -> N
         store, folds = RedisCheckpoints(server.url, "p:"), RedisFolds(server.url, "p:")
         writer = CheckpointWriter(CheckpointPorts(store, folds), 2, lambda: 0, clock, Telemetry(clock))
         for n in range(2):
-            writer.write(lambda: {"a": np.ones(24 << 20, np.uint8)}, Meta({}, [], n, 0, clock.now_ms(), ""), 0)
+            writer.write(
+                lambda: {"a": np.ones(24 << 20, np.uint8)}, Meta({}, [], n, 0, clock.now_ms(), ""), 0
+            )
             writer.wait(60)
             assert writer.take_failure()
         assert store.names() == set()
@@ -166,12 +169,15 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next(
 
 
 def test_redis_holds_no_large_ones(redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are refused with what to do, and nothing of them stays."""
+    """They are refused with what to do, and nothing of them stays; best before the first byte goes out."""
     monkeypatch.setattr(redis_checkpoints, "MAX_BYTES", 2 << 20)
     store = RedisCheckpoints(redis_url, prefix)
     with pytest.raises(ConfigError, match="set checkpoint_url"):
         store.write("one", [LARGE])
     assert store.names() == set()
+    store.check_size(2 << 20)
+    with pytest.raises(ConfigError, match=r"of 3 MiB .* holds 2: set checkpoint_url"):
+        store.check_size(3 << 20)
     store.close()
 
 
@@ -184,12 +190,6 @@ def test_places_that_are_none_are_told(tmp_path: Path) -> None:
         FileCheckpoints(str(tmp_path / "file" / "x")).write("one", [b""])
 
 
-def test_no_password_of_a_place_is_told() -> None:
-    """Some backends keep user and password in the path, and name the path when something is wrong with it."""
-    own = uuid.uuid4().hex
-    fsspec.filesystem("memory").pipe_file(
-        f"/ann:hunter2@{own}/checkpoints", b"a file where a directory belongs"
-    )
 @pytest.mark.parametrize("refusal", [None, errno.EINVAL, errno.EIO])
 def test_a_pointer_in_a_directory_outlives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int | None
@@ -216,6 +216,12 @@ def test_a_pointer_in_a_directory_outlives_a_power_cut(
     assert done == ["file", "rename", "directory"]
 
 
+def test_no_password_of_a_place_is_told() -> None:
+    """Some backends keep user and password in the path, and name the path when something is wrong with it."""
+    own = uuid.uuid4().hex
+    fsspec.filesystem("memory").pipe_file(
+        f"/ann:hunter2@{own}/checkpoints", b"a file where a directory belongs"
+    )
     store = FileCheckpoints(f"memory://ann:hunter2@{own}/checkpoints")
     with pytest.raises(Unavailable, match=rf"\*\*\*@{own}") as away:
         store.write("one", [b""])

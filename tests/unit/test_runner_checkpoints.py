@@ -12,7 +12,7 @@ from streamer.adapters.memory import ManualClock, MemoryLog, MemorySink
 from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.checkpoint import pointer
 from streamer.config import Settings
-from streamer.errors import Unavailable
+from streamer.errors import ConfigError, Unavailable
 from streamer.events import Interaction
 from streamer.ports import Fold, Record, TopicPartition
 from streamer.runner import CheckpointPorts
@@ -164,6 +164,20 @@ class _Full(MemoryCheckpoints):
             raise Unavailable("full")
 
 
+class _Small(MemoryCheckpoints):
+    """Holds nothing of the size of a model."""
+
+    n_tries = 0
+
+    def check_size(self, n_bytes: int) -> None:
+        assert n_bytes > 1000
+        self.n_tries += 1
+        raise ConfigError("set checkpoint_url")
+
+    def write(self, *_: Any) -> None:
+        raise AssertionError("what is too large is not sent")
+
+
 class _LosesAnswers(MemoryCheckpoints):
     """Writes the pointer, and goes away before it says so."""
 
@@ -187,6 +201,26 @@ def test_nothing_is_left_of_one_that_failed() -> None:
     desk.clock.advance(RETRY_S)
     desk.turn()
     assert desk.kept() == [1]
+    desk.keeper.close()
+
+
+def test_one_that_is_too_large_waits_for_its_time(caplog: pytest.LogCaptureFixture) -> None:
+    """No waiting heals it: it is not sent, the log says what to set, and the next copy is not made before the next is due."""
+    store = _Small()
+    desk = Desk(store)
+    desk.fold(1)
+    desk.turn()
+    assert store.n_tries == 1
+    assert [record.__dict__["error"] for record in caplog.records if record.msg == "checkpoint_failed"] == [
+        "set checkpoint_url"
+    ]
+    desk.clock.advance(INTERVAL_S - 1)
+    desk.turn()
+    assert store.n_tries == 1
+    desk.clock.advance(1)
+    desk.turn()
+    assert store.n_tries == 2
+    assert desk.value("checkpoint_failures_total") == 2
     desk.keeper.close()
 
 

@@ -62,6 +62,9 @@ class MemoryCheckpoints:
         self.held: dict[str, bytes] = {}
         self._pointer: bytes | None = None
 
+    def check_size(self, n_bytes: int) -> None:
+        """None is too large."""
+
     def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a checkpoint."""
         self._check()

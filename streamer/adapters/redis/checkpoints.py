@@ -27,6 +27,18 @@ class RedisCheckpoints(RedisConnection):
         """For messages."""
         return self._where
 
+    def check_size(self, n_bytes: int) -> None:
+        """Return when one of so many bytes may be written.
+
+        Raises:
+            ConfigError: it is too large to be held in the memory of Redis.
+        """
+        if n_bytes > MAX_BYTES:
+            raise ConfigError(
+                f"a checkpoint of {-(-n_bytes >> 20)} MiB does not belong into the memory of Redis, which holds "
+                f"{MAX_BYTES >> 20}: set checkpoint_url to a directory or bucket"
+            )
+
     def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         """Store a checkpoint; returns when all of it is acknowledged.
 
@@ -36,12 +48,11 @@ class RedisCheckpoints(RedisConnection):
         self._run([("SADD", self._key("names"), name)])
         n_chunks = 0
         for chunk in _chunks(pieces):
-            if n_chunks * CHUNK_BYTES >= MAX_BYTES:
+            try:
+                self.check_size(n_chunks * CHUNK_BYTES + len(chunk))
+            except ConfigError:
                 self.delete(name)
-                raise ConfigError(
-                    f"a checkpoint of more than {MAX_BYTES >> 20} MiB does not belong into the memory of Redis: set "
-                    "checkpoint_url to a directory or bucket"
-                )
+                raise
             self._run([("SET", self._chunk(name, n_chunks), chunk)])
             n_chunks += 1
         self._run([("SET", self._key(f"at:{name}"), n_chunks)])
