@@ -194,7 +194,8 @@ class Runner:
             telemetry=self._telemetry,
         )
         opened = opening.open(self._compile, self._stop.is_set)
-        self._positions, self._intake, self._catch_up, self._checkpointer, self._refolding = opened
+        self._positions, self._intake, self._catch_up, self._checkpointer, self._refolding, n_logged = opened
+        self._n_logged = n_logged
         self._committed = self._positions.snapshot()
         if self._refolding is not None:
             self._phase = Phase.REFOLDING
@@ -243,6 +244,8 @@ class Runner:
         if self._checkpoint_ports is not None:
             folds = self._checkpoint_ports.folds
             if self._patience(REDIS, folds.last) > checkpointer.n_batches:
+                # those that came since we looked at the log are of another worker, who is alive and needs them all
+                self._patience(REDIS, lambda: self._lists.check(self._n_logged))
                 # what comes now is folded in another order than before: there is nothing to be repeated from any more
                 self._patience(REDIS, folds.clear)
         self._refolding = None

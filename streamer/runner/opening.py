@@ -35,6 +35,7 @@ class Opened(NamedTuple):
     catch_up: CatchUp
     checkpointer: Checkpointer | None  # to be closed; None: a start reads the log from its beginning
     refolding: Refolding | None  # the batches to be repeated first, where there are checkpoints
+    n_logged: int  # number of the newest batch on the log of folds when the log was looked at
 
 
 class Opening:
@@ -103,6 +104,8 @@ class Opening:
         self._patience(REDIS, self._lists.ping, limit_s)
         if self._vectors is not None:
             self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
+        # before the log: whoever appends a batch after that is at work beside us
+        n_logged = self._patience(REDIS, self._ports.folds.last, limit_s) if self._ports is not None else 0
         bounds = look(self._source, self._patience, limit_s)
         found = self._find(bounds, limit_s)
         folded = found.positions if found is not None else {}
@@ -120,7 +123,7 @@ class Opening:
             self._settings, self._source, positions, bounds.end, self._patience, self._clock, on_items_known
         )
         if self._ports is None:
-            return Opened(positions, intake, catch_up, None, None)
+            return Opened(positions, intake, catch_up, None, None, n_logged)
         with ExitStack() as stack:
             checkpointer = Checkpointer(
                 self._settings,
@@ -140,7 +143,7 @@ class Opening:
             )
             self._patience(KAFKA, lambda: self._source.seek(begin))
             stack.pop_all()
-        return Opened(positions, intake, catch_up, checkpointer, refolding)
+        return Opened(positions, intake, catch_up, checkpointer, refolding, n_logged)
 
     def _find(self, bounds: LogBounds, limit_s: float) -> Found | None:
         if self._ports is None:

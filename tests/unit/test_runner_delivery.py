@@ -11,8 +11,9 @@ from test_runner import INTERACTIONS, Worker, World, interaction
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink, MemorySource
 from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.config import Settings
-from streamer.errors import LogGap
+from streamer.errors import ConfigError, LogGap, Unavailable
 from streamer.letters import LOG_MS
+from streamer.ports import Fold, Span
 from streamer.runner import CheckpointPorts, Runner
 from streamer.telemetry import Telemetry
 
@@ -234,6 +235,33 @@ def test_a_restart_knows_how_old_its_checkpoint_is(shop: Shop) -> None:
     shop.clock.advance(10_000)
     shop.work()  # there is nothing new to be kept
     assert value() == kept_s != 0
+
+
+# --- two workers ---
+
+
+def test_a_worker_beside_a_live_one_leaves_what_that_needs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its newest batches lie behind the end of the log as we saw it: it is at work, and the log of folds is not to be cleared."""
+
+    def full(*_: Any) -> None:
+        raise Unavailable("full")
+
+    monkeypatch.setattr(shop.store, "write", full)
+    shop.work()
+    theirs, read = shop.folds.last() + 1, shop.folds.read
+
+    def while_they_fold(after: int, n_max: int) -> list[Fold]:
+        if shop.folds.last() < theirs:
+            shop.take("bob", "i9", 600)
+            shop.folds.append(Fold(theirs, (Span("interactions", 0, 6, 7),), 1))
+        return read(after, n_max)
+
+    monkeypatch.setattr(shop.folds, "read", while_they_fold)
+    with pytest.raises(ConfigError, match="another worker"):
+        shop.work()
+    assert [fold.number for fold in read(0, 1000)] == list(range(1, theirs + 1))
 
 
 # --- log truncation ---
