@@ -284,7 +284,8 @@ class Runner:
         fold = self._checkpointer.count(records) if self._checkpointer is not None else None
         if self._texts is not None:
             self._texts.send()
-        if self._phase < Phase.PUBLISHING:
+        is_serving = self._phase >= Phase.PUBLISHING
+        if not is_serving:
             if fold is not None:
                 self._publishing.note(fold)
             self._look_whether_read(bool(records))
@@ -299,7 +300,7 @@ class Runner:
             self._publishing.publish_vectors()
             if self._due_commit():
                 self._commit()
-        if self._phase >= Phase.PUBLISHING and self._checkpointer is not None:
+        if is_serving and self._checkpointer is not None:  # before, deletions may wait for the first lists
             self._checkpointer.turn()
         if info is not None:
             self._intake.count(n_usable, info.n_skipped)

@@ -15,6 +15,7 @@ from streamer.errors import ConfigError, LogGap, Unavailable
 from streamer.letters import LOG_MS
 from streamer.ports import Fold, Span
 from streamer.runner import CheckpointPorts, Runner
+from streamer.runner.checkpoints import Checkpointer
 from streamer.telemetry import Telemetry
 
 NOW_MS = 1_700_000_000_000
@@ -235,6 +236,24 @@ def test_a_restart_knows_how_old_its_checkpoint_is(shop: Shop) -> None:
     shop.clock.advance(10_000)
     shop.work()  # there is nothing new to be kept
     assert value() == kept_s != 0
+
+
+def test_no_checkpoint_passes_a_deletion_that_is_not_written(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes with the first lists. A start from a checkpoint between would not read the tombstone again, nor delete."""
+    shop.lists.write([("ann", b"of an earlier worker")], 600)
+    shop.profile("ann", 500)
+    found, turn = list[bytes | None](), Checkpointer.turn
+
+    def looking(checkpointer: Checkpointer) -> None:
+        found.append(shop.lists.read("ann"))
+        turn(checkpointer)
+
+    monkeypatch.setattr(Checkpointer, "turn", looking)
+    shop.work()
+    assert found
+    assert set(found) == {None}
 
 
 # --- two workers ---
