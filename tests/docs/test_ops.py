@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,86 @@ def test_setup_refuses_what_it_does_not_know() -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "ops/setup: expected demo or dev, got 'everything'\n"
+
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+case "$*" in
+  "-m venv "*)
+    echo venv >>"$CALLS"
+    sleep 0.3
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+    ;;
+  "-m pip "*) echo "$3" >>"$CALLS" ;;
+  -) cat >/dev/null ;;
+  *) exec "$REAL_PYTHON" "$@" ;;
+esac
+"""
+
+
+class Checkout:
+    """A checkout whose Python notes what it is asked to install, and installs nothing. Its path has a space."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "ops").mkdir(parents=True)
+        shutil.copy(ROOT / "ops/setup", root / "ops/setup")
+        (root / "pyproject.toml").touch()
+        self.python = root / "python"
+        self.python.write_text(FAKE_PYTHON)
+        self.python.chmod(0o755)
+
+    def setup(self, python: Path | None = None) -> subprocess.Popen[str]:
+        """`ops/setup`, begun."""
+        env = {
+            **os.environ,
+            "PYTHON": str(python or self.python),
+            "REAL_PYTHON": sys.executable,
+            "CALLS": str(self.root / "calls"),
+        }
+        return subprocess.Popen(
+            [self.root / "ops/setup"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def calls(self) -> list[str]:
+        """What was made and installed."""
+        path = self.root / "calls"
+        made = path.read_text().split() if path.exists() else []
+        return [call for call in made if call != "--version"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """An empty one."""
+    return Checkout(tmp_path / "a checkout")
+
+
+def _succeeds(setup: subprocess.Popen[str]) -> None:
+    output = setup.communicate(timeout=60)
+    assert setup.returncode == 0, output
+
+
+def test_setup_begins_anew_after_an_interruption(checkout: Checkout) -> None:
+    """A .venv with a Python and without pip is what Ctrl-C leaves: it is made again, not installed into."""
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", checkout.root / ".venv"], check=True, timeout=60
+    )
+    _succeeds(checkout.setup())
+    assert checkout.calls() == ["venv", "install", "install"]
+
+
+def test_setups_at_once_do_not_break_each_other(checkout: Checkout) -> None:
+    """`ops/demo` and `ops/test` may be started together: one installs, the other waits and has nothing to do."""
+    setups = [checkout.setup() for _ in range(2)]
+    for setup in setups:
+        _succeeds(setup)
+    assert checkout.calls() == ["venv", "install", "install"]
+
+
+def test_setup_does_not_pass_over_the_python_that_is_named(checkout: Checkout) -> None:
+    """Where PYTHON is none, another one would be a surprise."""
+    setup = checkout.setup(checkout.root / "no python")
+    message = setup.communicate(timeout=60)[1]
+    assert (setup.returncode, checkout.calls()) == (1, [])
+    assert "PYTHON: expected a Python 3.11 or newer, got" in message
+    assert "no python" in message
