@@ -21,13 +21,15 @@ from streamer.errors import ConfigError
 
 CONFIG_FILE_ENV = "STREAMER_CONFIG"
 _TEST_ENV_PREFIX = "STREAMER_TEST_"  # switches of the test suite, not settings
-# what Kubernetes sets in every pod where a Service is called "streamer": nobody wrote these, so none is misspelt
+# What Kubernetes sets in every pod where a Service is called "streamer", or "streamer-redis": nobody wrote these, so none is
+# misspelt. A port alone is known by its value: STREAMER_METRICS_PORT is a setting, too, and STREAMER_METRIC_PORT is not.
 _SERVICE_LINK = re.compile(
-    r"STREAMER_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"STREAMER_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
+_SERVICE_PORT = re.compile(r"STREAMER_([A-Z0-9_]+_)?PORT=(tcp|udp|sctp)://.*")
 _FILE_SUFFIX = "_FILE"
 _MAPPINGS = ("kafka_config", "redis_config")
-_NEVER_SHOWN = ("redis", "checkpoint_url", *_MAPPINGS)  # a refused value may hold a password
+_NEVER_SHOWN = ("kafka", "redis", "checkpoint_url", *_MAPPINGS)  # a refused value may hold a password
 _MAX_SHOWN = 80  # characters of a refused value that an error message repeats
 
 
@@ -101,12 +103,12 @@ def _environment() -> list[tuple[str, dict[str, Any]]]:
         name = variable.upper()
         if not name.startswith(ENV_PREFIX) or name == CONFIG_FILE_ENV or name.startswith(_TEST_ENV_PREFIX):
             continue
-        setting = known.get(name) or known.get(name.removesuffix(_FILE_SUFFIX))
-        if setting is None and _SERVICE_LINK.fullmatch(variable):
+        text = os.environ[variable]
+        if _SERVICE_LINK.fullmatch(variable) or _SERVICE_PORT.fullmatch(f"{variable}={text}"):
             continue
+        setting = known.get(name) or known.get(name.removesuffix(_FILE_SUFFIX))
         if setting is None:
             raise ConfigError(f"environment variable {variable} is no setting{_nearest(name, known)}")
-        text = os.environ[variable]
         if not text:
             continue
         if setting in values:

@@ -90,6 +90,25 @@ def test_what_kubernetes_sets_for_a_service_is_no_setting(monkeypatch: pytest.Mo
                 load()
 
 
+def test_what_kubernetes_sets_for_other_services_of_ours_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Services named streamer-redis, -kafka, -worker and -metrics: the last one's port has the name of a setting."""
+    for name in (
+        "REDIS_SERVICE_HOST",
+        "REDIS_PORT",
+        "KAFKA_PORT_9092_TCP",
+        "REDIS_MASTER_SERVICE_PORT_TCP_REDIS",
+        "WORKER_SERVICE_HOST",
+        "METRICS_PORT",
+        "METRICS_PORT_9464_TCP_ADDR",
+    ):
+        monkeypatch.setenv(f"STREAMER_{name}", "tcp://10.0.0.7:9464")
+    assert load().settings == Settings()
+    monkeypatch.setenv("STREAMER_METRICS_PORT", "9999")
+    assert load().settings.metrics_port == 9999
+
+
 def test_settings_made_directly_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only `load` looks at the environment."""
     monkeypatch.setenv("STREAMER_K", "6")
@@ -137,7 +156,7 @@ def test_wrong_assignments_are_refused(assignment: str, words: str) -> None:
         ("on_log_gap", "panic", ["on_log_gap: expected 'continue' or 'stop'", "'panic'"]),
         ("topic_catalog", "a topic", ["topic_catalog: String should match pattern"]),
         ("topic_catalog", "profiles", ["topic_catalog and topic_profiles are both 'profiles'"]),
-        ("kafka", "localhost", ["kafka: expected HOST:PORT", "'localhost'"]),
+        ("kafka", "localhost", ["kafka: expected HOST:PORT[,HOST:PORT...] (from flag)"]),
         ("kafka", "localhost:99999", ["kafka: expected HOST:PORT"]),
         ("kafka", "localhost:0", ["kafka: expected HOST:PORT"]),
         ("kafka", "", ["kafka: expected HOST:PORT"]),
@@ -389,3 +408,11 @@ def test_an_option_of_a_command_is_a_flag_where_it_has_the_name_of_a_setting() -
     """What else a command takes is its own, and no unknown setting."""
     loaded = load_settings(None, {"prefix": "p:", "wait": 3.0, "report": "k.json"}, None)
     assert [name for name, origin in loaded.origins.items() if origin == "flag"] == ["prefix"]
+
+
+def test_a_refused_kafka_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who knows URLs may have put a password into it."""
+    monkeypatch.setenv("STREAMER_KAFKA", "ann:hunter2@h:9092")
+    with pytest.raises(ConfigError, match="kafka") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
