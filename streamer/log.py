@@ -7,6 +7,7 @@ its way to a terminal or a line-wise reader.
 
 import json
 import logging
+import math
 import sys
 import traceback
 from collections.abc import Iterator
@@ -77,7 +78,8 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
 
 
 def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float)
+    # NaN and Infinity are no JSON: as text they are
+    return value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_table(value: object) -> bool:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +46,19 @@ def test_json_has_the_event_and_its_fields() -> None:
         "share": 0.5,
         "odd": "(1, 2)",
     }
+
+
+def test_a_line_is_json_whatever_the_number() -> None:
+    """NaN and Infinity are no JSON: other readers than Python's refuse the line."""
+    stream = io.StringIO()
+    set_up("info", "json", stream)
+    log.info("odd", extra={"ratio": math.nan, "table": {"a": math.inf, "b": 1.5}, "share": -math.inf})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    fields = json.loads(stream.getvalue(), parse_constant=refuse)
+    assert (fields["ratio"], fields["table"], fields["share"]) == ("nan", "{'a': inf, 'b': 1.5}", "-inf")
 
 
 def test_text_on_a_terminal() -> None:
