@@ -4,8 +4,10 @@ numba's own cache looks only at the file of the function itself; a kernel that i
 stale when that file changes. So the cache folder carries a hash of every source a kernel can be made of.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, cast
 
 import numba
@@ -53,9 +55,24 @@ def _user_cache() -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamer"
 
 
-_FOLDER = cache_folder()
-if not numba_config.CACHE_DIR.endswith(_FOLDER.name):
-    numba_config.CACHE_DIR = str(_FOLDER)
+def _written_to() -> Path:
+    """The cache folder; where nothing can be written there, one of this process alone: numba would refuse to compile."""
+    global _of_this_process  # noqa: PLW0603  gone with the process, not before
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError) as exc:  # RuntimeError: nobody's home
+        _of_this_process = TemporaryDirectory(prefix="streamer-")
+        hint = "each start compiles the kernels, for minutes: set NUMBA_CACHE_DIR to a folder that can be written"
+        logging.getLogger(__name__).warning("kernels_not_kept", extra={"error": str(exc), "hint": hint})
+        return Path(_of_this_process.name) / f"kernels-{_source_hash()}"
+
+
+_of_this_process: TemporaryDirectory[str] | None = None
+if not numba_config.CACHE_DIR.endswith(f"kernels-{_source_hash()}"):
+    numba_config.CACHE_DIR = str(_written_to())
 
 Function = Callable[..., Any]
 

@@ -139,7 +139,7 @@ IMPURE = {
     *("asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil"),
     *("signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"),
 }
-EXEMPT = {"compiled.py": {"os", "pathlib"}}  # it finds the folder of compiled code, once, at import
+EXEMPT = {"compiled.py": {"logging", "os", "pathlib", "tempfile"}}  # it finds the folder of compiled code, once, at import
 UNSAFE = {"dill", "joblib", "marshal", "pickle", "shelve"}
 SEEDED = {"BitGenerator", "Generator", "PCG64", "Philox", "SeedSequence", "default_rng"}
 
