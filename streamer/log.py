@@ -79,7 +79,9 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
 
 def _is_plain(value: object) -> bool:
     # NaN and Infinity are no JSON: as text they are
-    return value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+    return (
+        value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+    )
 
 
 def _is_table(value: object) -> bool:

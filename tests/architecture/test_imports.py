@@ -139,7 +139,8 @@ IMPURE = {
     *("asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "shutil"),
     *("signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid"),
 }
-EXEMPT = {"compiled.py": {"logging", "os", "pathlib", "tempfile"}}  # it finds the folder of compiled code, once, at import
+# it finds the folder of compiled code, or makes one, once, at import
+EXEMPT = {"compiled.py": {"logging", "os", "pathlib", "tempfile"}}
 UNSAFE = {"dill", "joblib", "marshal", "pickle", "shelve"}
 SEEDED = {"BitGenerator", "Generator", "PCG64", "Philox", "SeedSequence", "default_rng"}
 
