@@ -152,6 +152,13 @@ def test_a_redis_that_forgets_is_small_or_late(facts: ServerFacts, words: str) -
     assert words in sentence
 
 
+def test_a_node_of_a_cluster_need_not_hold_all() -> None:
+    """How many share the keys is not known here: nothing is said of the size, and what it throws away is told still."""
+    settings = SETTINGS.model_copy(update={"redis_cluster": True})
+    assert list(cautions.of_redis(ServerFacts(10**8, "noeviction", 0), settings, 0)) == []
+    assert len(list(cautions.of_redis(ServerFacts(10**8, "allkeys-lru", 0), settings, 0))) == 1
+
+
 def test_what_redis_would_hold() -> None:
     """By hand: 1,000 users x (150 + 20 x 70 + 500) + 100 items x (900 + 500) + 3 checkpoints of 256 MiB; less without parts."""
     lists, items, checkpoints = 1000 * 2050, 100 * 1400, 3 * 2**28
