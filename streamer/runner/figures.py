@@ -1,6 +1,8 @@
 """What the worker tells about itself: counters and histograms as things happen, gauges once a second."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +40,13 @@ class Figures:
         self._n_rounds_shown = self._n_late_shown = 0
         self._n_forgotten_shown = self._n_nodes_refused_shown = self._n_fields_refused_shown = 0
 
-    def restored(self, state: State) -> None:
-        """The fold resumes from this state: none of its items is news."""
+    def restored(self, state: State, scoreboard: Scoreboard) -> None:
+        """The fold resumes here: none of its items is news, and counters are of this process."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
         self._n_forgotten_shown = state.erased.n_forgotten
         self._n_fields_refused_shown = state.encoders.n_fields_refused
+        # else all that was ever counted would seem to come within a second
+        self._n_counted_shown, self._n_measured_shown = scoreboard.n_counted, _n_measured(scoreboard.lists())
 
     def folded(self, info: StepInfo, received_s: float, *, is_serving: bool, is_live: bool) -> None:
         """A batch was folded that came at `received_s` of the monotonic clock.
@@ -149,7 +153,7 @@ class Figures:
         telemetry.counted.inc(scoreboard.n_counted - self._n_counted_shown)
         self._n_counted_shown = scoreboard.n_counted
         lists = scoreboard.lists()
-        n_measured = int(lists["streamer"]["all"]["n"])
+        n_measured = _n_measured(lists)
         telemetry.measured.inc(n_measured - self._n_measured_shown)
         self._n_measured_shown = n_measured
         figures = {
@@ -171,3 +175,7 @@ class Figures:
         for name, gauge in telemetry.beyond.items():
             if beyond[name] is not None:
                 gauge.set(beyond[name])
+
+
+def _n_measured(lists: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
+    return int(lists["streamer"]["all"]["n"])

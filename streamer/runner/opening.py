@@ -161,7 +161,7 @@ class Opening:
         self._model.restore(found.restored, found.meta.event_time_ms)
         checkpointer.go_on_from(found)
         self._telemetry.checkpoint_time.set(found.meta.made_ms / 1000)
-        self._figures.restored(self._model.state)
+        self._figures.restored(self._model.state, self._model.scoreboard)
         self._publishing.restored()
         where = {"n_batches": found.meta.n_batches, "positions": positions.by_name()}
         _log.info("restored", extra=where)

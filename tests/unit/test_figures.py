@@ -13,6 +13,7 @@ from streamer.encode.drift import Drift
 from streamer.events import CatalogItem, Interaction, Profile
 from streamer.graph import FoldSettings
 from streamer.measure import Scoreboard
+from streamer.outcomes import COUNTED, MEASURED
 from streamer.pipeline import State, StepInfo
 from streamer.ranker.guard import EVENTS, IS_ON, MIXTURE_HITS, RANKER_HITS
 from streamer.runner.drifts import MAX_FIELDS, Drifts
@@ -114,9 +115,23 @@ def test_what_was_forgotten_before_a_restart_is_not_counted_again(world: World) 
     state = pipeline.new_state(SIZES._replace(max_erased=1))
     state.erased.note("u0", 10)
     state.erased.note("u1", 11)
-    world.figures.restored(state)
+    world.figures.restored(state, Scoreboard())
     world.show(state)
     assert world.value("erased_forgotten_total") == 0
+
+
+def test_what_was_counted_before_a_restart_is_not_counted_again(world: World) -> None:
+    """Counters are of the process: a rate() over the five million of its predecessor would be millions a second."""
+    state, info = folded(Interaction("u", "a", "view", 1))
+    scoreboard = Scoreboard()
+    before = info.outcomes._replace(flags=np.full(1, COUNTED | MEASURED, info.outcomes.flags.dtype))
+    scoreboard.update(before, None)
+    world.figures.restored(state, scoreboard)
+    world.figures.show(state, scoreboard, None)
+    assert (world.value("counted_total"), world.value("measured_total")) == (0, 0)
+    scoreboard.update(before, None)
+    world.figures.show(state, scoreboard, None)
+    assert (world.value("counted_total"), world.value("measured_total")) == (1, 1)
 
 
 def test_users_who_stand_for_segments_are_no_users(world: World) -> None:
