@@ -22,6 +22,7 @@ from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.figures import Figures
 from streamer.runner.interval import Every
+from streamer.runner.lag import Lag
 from streamer.runner.model import Chances, Model
 from streamer.runner.opening import Opening
 from streamer.runner.outgoing import Outgoing
@@ -197,6 +198,7 @@ class Runner:
         self._positions, self._intake, self._catch_up, self._checkpointer, self._refolding, n_logged = opened
         self._n_logged = n_logged
         self._committed = self._positions.snapshot()
+        self._lag = Lag(self._source, self._positions)
         if self._refolding is not None:
             self._phase = Phase.REFOLDING
         else:
@@ -367,10 +369,10 @@ class Runner:
                 self._texts.show()
         if self._due_lag():
             try:
-                end = self._source.end_offsets()
+                lag = self._lag.look(may_ask=self._phase is Phase.LIVE)
             except Unavailable:
                 return  # the next poll tells
-            for topic, n_records in self._positions.lag(end).items():
+            for topic, n_records in lag.items():
                 self._telemetry.lag.labels(topic).set(n_records)
 
     def _show_model(self) -> None:

@@ -79,12 +79,14 @@ class Positions:
             lag[tp.topic] = lag.get(tp.topic, 0) + max(0, end_offset - self._next.get(tp, 0))
         return lag
 
-    def left(self, end: Mapping[TopicPartition, int], topics: Collection[str]) -> dict[TopicPartition, int]:
-        """Partitions of these topics that were not read up to `end` yet -> the next offset there."""
+    def left(
+        self, end: Mapping[TopicPartition, int], topics: Collection[str] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Partitions of these topics, or of all, that were not read up to `end` yet -> the next offset there."""
         return {
             tp: self._next.get(tp, 0)
             for tp, offset in end.items()
-            if tp.topic in topics and self._next.get(tp, 0) < offset
+            if (topics is None or tp.topic in topics) and self._next.get(tp, 0) < offset
         }
 
 
