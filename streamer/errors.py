@@ -3,9 +3,11 @@
 A message says what failed, what was expected, what came instead, where, and what happens next.
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal, get_args
 
 EXIT_INTERRUPTED: Final = 130  # as shells tell of Ctrl-C
+Reason = Literal["json", "schema", "size", "depth", "utf8", "key", "number", "future"]
+REASONS: tuple[Reason, ...] = get_args(Reason)  # why messages are refused
 
 
 class StreamerError(Exception):
@@ -48,16 +50,16 @@ class InvalidEvent(StreamerError):
     """A message that can never be used. It goes to dead letters; the stream goes on.
 
     Args:
-        reason: A short constant for metrics: "json", "schema", "size", "depth", "utf8", "key", "number", "future".
+        reason: For metrics.
         path: The offending field, as `$.field` or `$.field[3]`; `$` for the whole message.
         detail: What was expected and what came, for people. Never holds more than a short excerpt of the payload.
     """
 
     exit_code = 7
 
-    def __init__(self, reason: str, path: str, detail: str) -> None:
+    def __init__(self, reason: Reason, path: str, detail: str) -> None:
         super().__init__(f"{path}: {detail}")
-        self.reason = reason
+        self.reason: Reason = reason
         self.path = path
         self.detail = detail
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from streamer.errors import InvalidEvent
+from streamer.errors import InvalidEvent, Reason
 from streamer.events.contract import MAX_DEPTH
 
 TOO_DEEP = f"expected at most {MAX_DEPTH} objects and lists inside each other"
@@ -77,7 +77,7 @@ def _schema_refusal(decoder: msgspec.json.Decoder[Any], value: bytes, message: s
         return InvalidEvent("schema", f"{path}.{missing['name']}", "required field is missing")
     if path == "$.timestamp":
         return InvalidEvent("schema", path, bad_timestamp(value))
-    reason = "number" if what.endswith("out of range") else "schema"
+    reason: Reason = "number" if what.endswith("out of range") else "schema"
     return InvalidEvent(reason, path, ("name of a field: " if in_key else "") + _lower(what))
 
 

@@ -86,6 +86,7 @@ class Runner:
         self._vectors = vectors
         self._clock = clock
         self._telemetry = telemetry
+        telemetry.begin(settings.kinds())
         self._model = Model(settings, trainer)
         self._figures = Figures(clock, telemetry)
         self._receipts = receipts

@@ -9,11 +9,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from streamer.errors import Unavailable
 from streamer.ports import Clock
-from streamer.telemetry import Telemetry
+from streamer.telemetry import DEPENDENCIES, Telemetry
 
 _log = logging.getLogger("streamer.runner")
 
-KAFKA, REDIS, CHECKPOINTS = "kafka", "redis", "checkpoints"  # dependencies, as metrics and /ready name them
+KAFKA, REDIS, CHECKPOINTS = DEPENDENCIES
 _FIRST_PAUSE_S = 0.1
 _SLICE_S = 0.1  # a pause is slept in slices, so that a stop is noticed and /live stays green
 _SAY_AGAIN_S = 30.0

@@ -2,6 +2,8 @@
 
 from streamer.ports import Clock
 
+DEPENDENCIES = "kafka", "redis", "checkpoints"  # as metrics and /ready name them
+
 
 class Health:
     """Whether we are alive and ready, and why not. Written by the main loop, read by the HTTP threads."""
@@ -35,7 +37,15 @@ class Health:
         reasons = ["catching up with the log"] if self.catching_up else []
         return reasons + [f"{dependency} is away" for dependency in sorted(dict(self._away))]
 
+    def is_away(self, dependency: str) -> bool:
+        """Whether it does not answer now."""
+        return dependency in self._away
+
+    def loop_age_s(self) -> float:
+        """Since the main loop last came round, seconds; 0 before it begins."""
+        turned_s = self._turned_s
+        return 0.0 if turned_s is None else self._clock.monotonic_s() - turned_s
+
     def is_live(self) -> bool:
         """False when the main loop has not turned for too long."""
-        turned_s = self._turned_s
-        return turned_s is None or self._clock.monotonic_s() - turned_s <= self._live_timeout_s
+        return self.loop_age_s() <= self._live_timeout_s

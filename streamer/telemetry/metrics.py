@@ -3,13 +3,15 @@
 `describe` lists them all: the table in the README is made from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
+from streamer.errors import REASONS
 from streamer.ports import Clock
-from streamer.telemetry.health import Health
+from streamer.telemetry.health import DEPENDENCIES, Health
 from streamer.telemetry.histogram import BatchHistogram
 
 # 0.5 ms to 60 s, in steps of a quarter to a half: a quantile read off them is a fraction of a step wrong.
@@ -55,6 +57,7 @@ WAIT_BUCKETS_S = (
     *(60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0),
 )
 TRAINING_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+OUTCOMES = "learned", "invalid", "duplicate", "erased", "refused"  # what becomes of a record
 SIZE_BUCKETS = tuple(float(1 << n) for n in range(15))
 
 
@@ -77,6 +80,7 @@ class Telemetry:
 
     def __init__(self, clock: Clock, live_timeout_s: float = 60.0) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, and when the process began
         self.described: list[Described] = []
         self.health = Health(clock, live_timeout_s)
         c, g, h = self._counter, self._gauge, self._histogram
@@ -170,10 +174,36 @@ class Telemetry:
         self.catching_up = g("catching_up", "1 while a start reads what is on the log already, else 0")
         self.last_batch = g("last_batch_timestamp_seconds", "When the last batch was done, epoch seconds")
         self.catching_up.set(1)
+        loop_age = g(
+            "loop_age_seconds",
+            "Since the main loop last came round, seconds; 0 while a start compiles the kernels",
+        )
+        loop_age.set_function(self.health.loop_age_s)
+        away = g(
+            "dependency_away", "1 while a dependency does not answer and is waited for, else 0", "dependency"
+        )
+        for dependency in DEPENDENCIES:
+            away.labels(dependency).set_function(partial(self.health.is_away, dependency))
         self._declare_cold_start()
         self._declare_removal()
         self._declare_training()
         self._declare_checkpoints()
+
+    def begin(self, topics: Iterable[str]) -> None:
+        """Show what may come of these topics and of dependencies, at 0: Prometheus sees no growth in what is not there before.
+
+        Args:
+            topics: Those that are read.
+        """
+        for topic in topics:
+            self.log_gaps.labels(topic)
+            self.log_gap_records.labels(topic)
+            for outcome in OUTCOMES:
+                self.events.labels(topic, outcome)
+        for reason in REASONS:
+            self.dead_letters.labels(reason)
+        for dependency in DEPENDENCIES:
+            self.unavailable.labels(dependency)
 
     def _declare_checkpoints(self) -> None:
         """What a restart resumes from."""

@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from prometheus_client.core import Sample
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.adapters.memory import ManualClock
-from streamer.errors import ConfigError, Unavailable
+from streamer.errors import REASONS, ConfigError, Unavailable
+from streamer.pipeline.delivery import Why
 from streamer.telemetry import BatchHistogram, MetricsServer, Telemetry, describe, server
 
 Get = Callable[[str], tuple[int, str]]
@@ -72,7 +74,11 @@ def test_a_worker_catches_up_until_it_says_otherwise(telemetry: Telemetry, get: 
 def test_every_metric_is_described(telemetry: Telemetry) -> None:
     """Each has a meaning, and its unit where it has one; none is registered without being described."""
     described = {metric.name: metric for metric in describe()}
-    registered = {family.name for family in telemetry.registry.collect()}
+    registered = {
+        family.name
+        for family in telemetry.registry.collect()
+        if not family.name.startswith("process_")  # the library's own
+    }
     # the library takes `_total` off a counter's family name
     assert registered == {name.removesuffix("_total") for name in described}
     for metric in described.values():
@@ -118,6 +124,52 @@ def test_live_follows_the_main_loop(telemetry: Telemetry, clock: ManualClock, ge
     assert get("/live") == (503, "the main loop does not turn\n")
     telemetry.health.turn()
     assert get("/live")[0] == 200
+
+
+def test_the_loop_s_age_is_a_metric(telemetry: Telemetry, clock: ManualClock) -> None:
+    """A loop that hangs sets no gauge: its age is made when it is asked for."""
+    age_s = lambda: telemetry.registry.get_sample_value("streamer_loop_age_seconds")  # noqa: E731
+    clock.advance(1000)
+    assert age_s() == 0
+    telemetry.health.begin()
+    clock.advance(130)
+    assert age_s() == 130
+    telemetry.health.turn()
+    assert age_s() == 0
+
+
+def test_who_is_away_is_a_metric(telemetry: Telemetry) -> None:
+    """1 for as long as it lasts, and there from the start: a counter of failed calls stays where it was afterwards."""
+
+    def away() -> list[float | None]:
+        return [
+            telemetry.registry.get_sample_value("streamer_dependency_away", {"dependency": dependency})
+            for dependency in ("kafka", "redis", "checkpoints")
+        ]
+
+    assert away() == [0, 0, 0]
+    telemetry.health.away("redis", "no route")
+    assert away() == [0, 1, 0]
+    telemetry.health.back("redis")
+    assert away() == [0, 0, 0]
+
+
+def test_counters_are_there_before_there_is_anything_to_count(telemetry: Telemetry) -> None:
+    """A series that begins with its first burst has not grown: Prometheus sees no rate in it, and alerts are silent."""
+    telemetry.begin(["interactions", "catalog"])
+    value = telemetry.registry.get_sample_value
+    for topic in ("interactions", "catalog"):
+        assert value("streamer_log_gaps_total", {"topic": topic}) == 0
+        for outcome in ("learned", "invalid", *get_args(Why)):
+            assert value("streamer_events_total", {"topic": topic, "outcome": outcome}) == 0
+    for reason in REASONS:
+        assert value("streamer_dead_letters_total", {"reason": reason}) == 0
+    assert value("streamer_unavailable_total", {"dependency": "redis"}) == 0
+
+
+def test_the_process_is_told_of(get: Get) -> None:
+    """When it began says whether it begins again and again."""
+    assert "\nprocess_start_time_seconds " in get("/metrics")[1]
 
 
 def test_report_and_unknown_paths(get: Get) -> None:
