@@ -229,12 +229,13 @@ class Runner:
 
     def _fold_again(self, batch: Refolded) -> None:
         admitted = self._admit(batch.records)
-        self._intake.take(batch.records, admitted)
+        n_usable = self._intake.take(batch.records, admitted)
         self._publishing.read(batch.records)
         if admitted.events:
             chances = Chances(batch.fold.rounds, batch.fold.served, batch.fold.max_measured)
             info = self._model.refold(admitted.events, self._clock.now_ms(), chances, admitted.log_ms)
             self._after_fold(info, admitted.events, self._clock.monotonic_s())
+            self._intake.count(n_usable, info.n_skipped)
 
     def _end_refolding(self, refolding: Refolding, checkpointer: Checkpointer) -> None:
         was_cut, n_gone = refolding.was_cut, refolding.n_gone

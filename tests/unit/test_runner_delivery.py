@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -154,6 +155,27 @@ class Shop:
         """Records left out by the last worker."""
         name, labels = "streamer_events_total", {"topic": topic, "outcome": "erased"}
         return self.telemetry.registry.get_sample_value(name, labels)
+
+
+class _FullStore(MemoryCheckpoints):
+    def write(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:  # noqa: ARG002
+        raise Unavailable("no room")
+
+
+def test_what_is_folded_again_is_counted_as_learned() -> None:
+    """Its dead letters are counted: alone they would be all that a start saw, and their share far too high."""
+    shop = Shop()
+    shop.store = _FullStore()
+    for n in range(6):
+        shop.take(f"u{n}", "a", 100 + n)
+    shop.log.append("interactions", 0, b"u", b"{", timestamp_ms=200)
+    for n_refolded in (0, 1):
+        shop.work()
+        value = shop.telemetry.registry.get_sample_value
+        assert (value("streamer_refolded_total") or 0) >= n_refolded
+        for outcome, n_records in (("learned", 6), ("invalid", 1)):
+            labels = {"topic": "interactions", "outcome": outcome}
+            assert value("streamer_events_total", labels) == n_records
 
 
 class _UntilQuiet:
