@@ -1,6 +1,7 @@
 """The HTTP server of metrics and health."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -76,6 +77,10 @@ class _Server(ThreadingHTTPServer):
         self.telemetry = telemetry
         self.report = report
         self.reporting = threading.Lock()
+        # "::" and "::1" are not of the family that http.server takes
+        self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ][0]
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -87,6 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_TIMEOUT_S  # a client that sends nothing does not keep its thread
     server_version = "streamer"
     sys_version = ""
+
+    def do_HEAD(self) -> None:
+        """The same without its body: some probes and proxies ask so."""
+        self.do_GET()
 
     def do_GET(self) -> None:
         """Answer one request."""
@@ -129,7 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the signature is the library's
         """Scrapes every few seconds are no news."""

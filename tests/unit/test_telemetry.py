@@ -180,6 +180,32 @@ def test_report_and_unknown_paths(get: Get) -> None:
         assert get(path)[0] == 404
 
 
+def test_a_head_is_answered_without_a_body(telemetry: Telemetry) -> None:
+    """Some probes ask so: status and length of what GET gives."""
+    with MetricsServer(telemetry, "127.0.0.1", 0) as server_:
+        for path, status in (("/live", 200), ("/ready", 503), ("/nowhere", 404)):
+            connection = HTTPConnection("127.0.0.1", server_.port, timeout=5)
+            connection.request("HEAD", path)
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (status, b"")
+            assert int(response.headers["Content-Length"]) > 0
+            connection.close()
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_addresses_of_ipv6_are_listened_on(telemetry: Telemetry, host: str) -> None:
+    """As Kubernetes with IPv6 alone wants it."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as exc:
+        pytest.skip(f"no IPv6 here: {exc}")
+    with MetricsServer(telemetry, host, 0) as server_:
+        connection = HTTPConnection("::1", server_.port, timeout=5)
+        connection.request("GET", "/live")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
 def test_reports_are_made_one_at_a_time(telemetry: Telemetry) -> None:
     """Who asks meanwhile, and who asks a worker that cannot make one, is told why; the next is answered."""
     asked: list[tuple[int, bytes]] = []
