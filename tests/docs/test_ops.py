@@ -55,6 +55,18 @@ def test_the_containers_make_every_topic(compose: dict[str, Any]) -> None:
 
 
 def test_the_containers_fit_together(compose: dict[str, Any]) -> None:
+def test_the_readme_keeps_dead_letters_as_long_as_the_containers_do(compose: dict[str, Any]) -> None:
+    """By Kafka's default a letter is gone after a week."""
+    script = compose["services"]["topics"]["command"][0]
+    (kept,) = re.findall(r"create dead-letters 1 (--config \S+)", script)
+    assert f"--topic dead-letters {kept}\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_worker_is_not_the_first_process_of_its_container(compose: dict[str, Any]) -> None:
+    """The kernel passes over a SIGTERM that the first process does not listen for yet: a worker that starts would be killed."""
+    assert compose["services"]["worker"]["init"] is True
+
+
     """Services that are waited for exist and have a health check; mounts and the Dockerfile are there."""
     services = compose["services"]
     for service in services.values():
