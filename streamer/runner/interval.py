@@ -22,3 +22,7 @@ class Every:
         if is_due:
             self._due_s = now_s + self._interval_s
         return is_due
+
+    def put_off(self, pause_s: float) -> None:
+        """Not before so many seconds from now."""
+        self._due_s = self._clock.monotonic_s() + pause_s

@@ -41,6 +41,8 @@ _log = logging.getLogger("streamer.runner")
 COMMIT_INTERVAL_S = 0.5
 GAUGES_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 5.0
+# A broker that hangs answers neither, after seconds each time, while others go on: who waits for lists must not wait for that.
+RETRY_S = 60.0
 REPORT_TIMEOUT_S = 5.0
 
 
@@ -303,7 +305,7 @@ class Runner:
         if self._phase is Phase.LIVE:
             self._publishing.publish_vectors()
             if self._due_commit():
-                self._commit()
+                self._try_to_commit()
         if is_serving and self._checkpointer is not None:  # before, deletions may wait for the first lists
             self._checkpointer.turn()
         if info is not None:
@@ -339,6 +341,21 @@ class Runner:
             self._commit()
             _log.info("live", extra={"positions": self._positions.by_name()})
 
+    def _try_to_commit(self) -> None:
+        """Commit, if Kafka takes it now: it moves nothing but monitoring."""
+        self._outgoing.settle()
+        positions = self._positions.snapshot()
+        if positions == self._committed:
+            return
+        try:
+            self._source.commit(positions)
+        except Unavailable as exc:
+            self._telemetry.unavailable.labels(KAFKA).inc()
+            self._due_commit.put_off(RETRY_S)
+            _log.warning("not_committed", extra={"error": str(exc), "again_in_s": RETRY_S})
+        else:
+            self._committed = positions
+
     def _commit(self) -> None:
         """Commit what was read: its lists are written, and its dead letters are on the log by now."""
         self._outgoing.settle()
@@ -373,6 +390,8 @@ class Runner:
             try:
                 lag = self._lag.look(may_ask=self._phase is Phase.LIVE)
             except Unavailable:
+                self._telemetry.unavailable.labels(KAFKA).inc()
+                self._due_lag.put_off(RETRY_S)
                 return  # the next poll tells
             for topic, n_records in lag.items():
                 self._telemetry.lag.labels(topic).set(n_records)

@@ -385,6 +385,27 @@ def test_a_commit_that_fails_is_repeated(world: World, hash_of: Callable[..., st
     assert world.committed()[INTERACTIONS] == 30
 
 
+def test_a_commit_that_fails_holds_up_no_list(
+    world: World, hash_of: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A group whose coordinator is away: nobody waits for it, and the last commit takes all that was read."""
+    world.append_many(30)
+    worker = world.worker()
+
+    def coordinator_goes() -> None:
+        worker.source.n_commit_failures = 1
+        world.append_many(8)
+
+    world.at_poll[12] = coordinator_goes
+    worker.run()
+    assert worker.state_hash == hash_of(38)
+    assert worker.value("unavailable_total", dependency="kafka") == 1
+    assert world.committed()[INTERACTIONS] == 38
+    said = {record.message for record in caplog.records}
+    assert "not_committed" in said
+    assert "dependency_away" not in said
+
+
 def test_a_log_that_goes_away_is_waited_for(world: World, hash_of: Callable[..., str]) -> None:
     """Kafka away at the poll: positions are kept, reading goes on where it was."""
     world.append_many(30)
