@@ -36,7 +36,9 @@ def train_round(network: Network, examples: Examples, inputs: Inputs) -> Network
     net = grown(network, inputs.known.size, int(inputs.nodes.max(initial=0)))
     rng = np.random.default_rng([a.seed, network.version + 1])
     known = np.flatnonzero(inputs.known)
-    whole = take_slice(net, inputs, known, known, np.zeros(known.size, np.float32))
+    whole = None  # a larger catalog is drawn from, step by step: a slice of all its texts would take gigabytes for nothing
+    if known.size <= a.max_full_softmax:
+        whole = take_slice(net, inputs, known, known, np.zeros(known.size, np.float32))
     chance = _chances(net, known)
     n_steps, n_seen = network.n_steps, network.n_seen
     for begin in range(0, examples.target.size, a.batch_size):
@@ -45,7 +47,7 @@ def train_round(network: Network, examples: Examples, inputs: Inputs) -> Network
         n_seen = _keep(net, batch, n_seen)
         if step_examples.target.size:
             part = whole
-            if known.size > a.max_full_softmax:
+            if part is None:
                 part = _sampled(net, inputs, step_examples, known, chance, rng)
             n_steps += 1
             move(net, part, step_examples, rng, n_steps)

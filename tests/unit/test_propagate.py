@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from streamer.propagate import (
@@ -17,11 +19,12 @@ from streamer.propagate import (
     encode,
     export,
     new_network,
+    training,
 )
 from streamer.propagate.forward import item_inputs, item_vectors
 from streamer.propagate.network import BY_ROW, hashed_rows
 from streamer.propagate.settings import take
-from streamer.propagate.step import parameters_of, take_slice
+from streamer.propagate.step import Slice, parameters_of, take_slice
 from streamer.propagate.training import train_round, user_vectors
 
 TEXT_DIM = 6
@@ -161,6 +164,23 @@ def test_negatives_that_cover_the_catalog_train_as_the_full_softmax() -> None:
     one, other = trained(full, n_rounds=1, n_items=12), trained(sampled, n_rounds=1, n_items=12)
     for name, value in one.weights.items():
         np.testing.assert_allclose(other.weights[name], value, atol=2e-3, err_msg=name)
+
+
+def test_a_catalog_that_is_sampled_is_never_sliced_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice for each step, and none of all items: their texts alone would be gigabytes that no step reads."""
+    sizes = []
+
+    def spy(net: Network, inputs: Inputs, rows: NDArray[np.int64], *more: Any) -> Slice:
+        sizes.append(rows.size)
+        return take_slice(net, inputs, rows, *more)
+
+    monkeypatch.setattr(training, "take_slice", spy)
+    a = SMALL._replace(max_full_softmax=999, n_negatives=4, n_replayed=0)
+    train_round(new_network(a, TEXT_DIM), some_examples(2, 1_000), some_inputs(1_000))
+    assert len(sizes) == 1
+    assert max(sizes) < 100
+    train_round(new_network(a, TEXT_DIM), some_examples(2, 999), some_inputs(999))
+    assert sizes[1:] == [999]
 
 
 def test_sampled_negatives_teach_the_same_popularity_as_all_items() -> None:
