@@ -2,7 +2,8 @@
 
 A pass over everybody would let the fold stand still. So those who will go are chosen shortly before the table is full, and each
 few newcomers pay for a stretch of the pass. Until the table is full they are items like any other. Only an event of its own can
-name one anew where the pass has been: then it stays (`who_goes`), and to the users passed before it is one they never took.
+name one anew where the pass has been: then it stays (`who_goes`, asked before every stretch). To the users passed before its
+event it is one they never took; those who come after keep it.
 
     chosen, at 1 in 64 rows free -> users -> neighbour rows -> the table is full: who is still leaving goes (`items`)
 
@@ -66,6 +67,7 @@ def by_coldness(state: State, rows: Rows) -> Rows:
 
 def pass_on(state: State) -> None:
     """Pass the next stretch: of what is left, an equal part for each stretch that is due until the table is full."""
+    who_goes(state)  # whoever came back stays with those who are passed from here on
     _, pace = _pace(state)
     n_stretches = max(1, state.ids.items.n_free // pace)
     _pass(state, -(-_n_left(state) // n_stretches))

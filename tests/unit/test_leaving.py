@@ -113,6 +113,21 @@ def test_who_is_taken_meanwhile_stays():
     assert ("taken", state.ids.users.row("u5")) in names(state, rows["i3"])
 
 
+def test_who_comes_back_is_taken_from_nobody_who_is_passed_later():
+    """The last of 400 users takes one that is leaving before the pass has come to him: he keeps it, and so do neighbour rows."""
+    sizes = PLAIN._replace(max_users=1_024)
+    state, _ = folded(views(315, n_users=400), pipeline.new_state(sizes))
+    state, _ = folded([view("u0", "i315", 99_000_000)], state)
+    assert int(state.leaving.progress[N_PASSED]) == (400 + 320) // 5
+    user_id, row = state.ids.users.id(399), state.ids.items.row("i3")
+    assert "i3" in leaving_ids(state)
+    state, _ = folded([view(user_id, "i3", 99_000_001), view(user_id, "i300", 99_000_002)], state)
+    state, evicted = folded([view("u0", f"i{n}", 99_000_000 + n) for n in range(316, 321)], state, 1)
+    assert evicted
+    assert row not in evicted
+    assert {("history", 399), ("taken", 399), ("neighbour", 300)} <= set(names(state, row))
+
+
 def test_where_all_came_back_others_go():
     """Nobody is left when the table is full: others are chosen, and the whole pass is made at once."""
     state, _ = folded(views(315), pipeline.new_state(PLAIN))
