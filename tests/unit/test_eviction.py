@@ -7,6 +7,7 @@ from streamer import pipeline
 from streamer.adapters.memory import SystemClock
 from streamer.events import CatalogItem, Interaction, Profile, segment_list_id
 from streamer.graph import FoldSettings
+from streamer.pipeline import eviction
 from streamer.runner.figures import Figures
 from streamer.telemetry import Telemetry
 
@@ -75,6 +76,23 @@ def test_who_stands_for_a_segment_stays():
     assert info.n_users_evicted > 150
     assert state.ids.users.id(row) == segment_list_id("profile:c=v")
     assert row not in info.erased_user_rows
+
+
+def test_a_stretch_of_nothing_but_segments_refuses_nobody(monkeypatch):
+    """The next stretch is looked at: where one begins moves with events, and one that is refused moves nothing."""
+    monkeypatch.setattr(eviction, "N_LOOKED_AT", 2)
+    log = [
+        view("u0"),
+        Profile(user_id="u0", categorical={"c": ["v", "w"]}, timestamp_ms=1),
+        *(view(f"u{n}") for n in range(14)),
+    ]
+    state, _ = pipeline.step(pipeline.new_state(SIZES), log)
+    assert state.ids.users.is_full
+    rows = sorted(state.segments.values())
+    assert rows == [1, 2]  # side by side
+    state, info = pipeline.step(state, [view(f"new{n}", time_ms=2_000 + n) for n in range(60)])
+    assert (info.n_refused, info.n_users_evicted) == (0, 60)
+    assert sorted(state.segments.values()) == rows
 
 
 def test_any_cut_of_the_log_evicts_the_same():
