@@ -139,8 +139,7 @@ class _Batch:
         elif isinstance(event, UserErased):
             self._erase(event.user_id)
         elif isinstance(event, TextEmbedded):
-            for item_row in self.state.texts.arrive(event.key, event.vector):
-                self.state = put_text(self.state, item_row, event.vector)
+            self._take_vector(event)
 
     def _has_room_for(self, user_id: str) -> bool:
         """Whether the user has a row or can get one, that of somebody colder if need be."""
@@ -255,6 +254,14 @@ class _Batch:
         nodes[: len(segments)] = segments
         admit_segments(self.state, names)
         self._profiled.add(user_row)
+
+    def _take_vector(self, event: TextEmbedded) -> None:
+        # no item will ever ask for the key of another model, and its vectors would push ours out of those that wait
+        if event.model != self.state.settings.text_model:
+            self.skipped["texts", "other_model"] += 1
+            return
+        for item_row in self.state.texts.arrive(event.key, event.vector):
+            self.state = put_text(self.state, item_row, event.vector)
 
     def _retire(self, item_id: str) -> None:
         item_row = self._admit_item(item_id)  # also one nobody knows yet: its events may still come

@@ -12,7 +12,8 @@ from streamer.events import CatalogItem, Event, Interaction, Kind, Profile, User
 from streamer.pipeline.state import State
 from streamer.window import hashes_of, recognise
 
-Why = Literal["duplicate", "erased", "refused"]  # refused: a table had no room for its user or item
+# refused: a table had no room for its user or item; other_model: a text's vector, by a model that this fold does not read
+Why = Literal["duplicate", "erased", "refused", "other_model"]
 Skipped = Counter[tuple[Kind, Why]]
 
 

@@ -88,7 +88,8 @@ class Telemetry:
         self.events = c(
             "events_total",
             "Records read, by what became of them: learned, invalid, duplicate (learned before), erased (of a user who "
-            "was erased after it), or refused (a table was full)",
+            "was erased after it), refused (a table was full), or other_model (the vector of a text, by a model that is not "
+            "text_model)",
             "topic",
             "outcome",
         )

@@ -171,6 +171,18 @@ def test_vectors_of_others_are_left_alone():
     assert code_of(state, "a") == code("red cup")
 
 
+def test_vectors_of_another_model_push_none_of_ours_out():
+    """However many wait on the log: ours is there when its item comes. They are counted, not kept, as without any model."""
+    ours, others = embedded("red cup"), [embedded(f"text {n}", model="other") for n in range(200)]
+    state = folded(ours)
+    state, info = pipeline.step(state, others)
+    assert info.n_skipped == {("texts", "other_model"): 200}
+    assert list(state.texts.early_keys()) == [ours.key]
+    state, _ = pipeline.step(state, [titled("a", "red cup")])
+    assert code_of(state, "a") == code("red cup")
+    assert list(folded(ours, settings=PLAIN._replace(text_model="none")).texts.early_keys()) == []
+
+
 def test_without_a_text_model_vectors_are_not_taken():
     """A fold that is told of no text model has no table of texts, whatever the log holds."""
     events = titled("a", "red cup"), embedded("red cup")
