@@ -18,6 +18,7 @@ from streamer.encode import Encoders
 from streamer.erased import ErasedUsers
 from streamer.errors import CheckpointRefused
 from streamer.graph import FoldSettings
+from streamer.graph.catalog import withdraw
 from streamer.ids import IdTable
 from streamer.measure import Scoreboard
 from streamer.nearest import Nearest
@@ -157,12 +158,21 @@ def _put_together(state: State, scoreboard: Scoreboard, arrays: Arrays) -> Resto
                 f"table {name}: expected {table.n_used} rows, got {len(arrays[f'table.{name}'])}"
             )
     check_rows(state)
+    _leave_lists(state)
     refill(state.window)
     if state.trainer is not None:  # last, since it is the caller's, who may try an older checkpoint next
         trained = _of(arrays, "trainer")
         check_trainer(trained, ids.items.n_rows, ids.nodes.n_rows)
         state.trainer.thaw(trained)
     return Restored(state, scoreboard)
+
+
+def _leave_lists(state: State) -> None:
+    """Take items that may not be listed off the clocks' lists: checkpoints of earlier versions have them there."""
+    n_rows, graph = state.ids.items.n_rows, state.graph
+    is_there = graph.items["position"][:n_rows].any(axis=1)
+    for row in np.flatnonzero(is_there & graph.unlistable[:n_rows]).tolist():
+        withdraw(graph, row, n_rows)
 
 
 def _nearest(settings: FoldSettings, arrays: Mapping[str, NDArray[Any]]) -> Nearest | None:

@@ -1,11 +1,11 @@
-"""What catalog and profile events do to the tables: items change category, arrive as news; users are erased."""
+"""What catalog and profile events do to the tables: items change category, arrive as news, go and come back; users are erased."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.categories import add_mass, leave_node, place_in_node
-from streamer.graph.clocks import clock_weight
+from streamer.graph.clocks import clock_weight, enter_lists, leave_lists
 from streamer.graph.content import length_of
 from streamer.graph.histories import forget_user
 from streamer.graph.learning import arrive
@@ -135,6 +135,24 @@ def arrive_as_news(graph, item_row):
 def stock(graph, item_row):
     """Let an item of the inventory, which nobody took yet, be listed for its features: it is no news."""
     _enter(graph, item_row)
+
+
+@entry_kernel
+def withdraw(graph, item_row, n_rows):
+    """Let an item be on no list from now on. What it has earned stays, and grows with its events.
+
+    Args:
+        n_rows: Rows of items in use.
+    """
+    graph.unlistable[item_row] = True
+    leave_lists(graph, item_row, n_rows)
+
+
+@entry_kernel
+def offer_again(graph, item_row):
+    """Let an item that was withdrawn be listed again, with what it has earned."""
+    graph.unlistable[item_row] = False
+    enter_lists(graph, item_row)
 
 
 @entry_kernel

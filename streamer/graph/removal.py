@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.categories import leave_node
-from streamer.graph.clocks import clock_weight
+from streamer.graph.clocks import clock_weight, is_cut, refill
 from streamer.graph.histories import probe
 from streamer.graph.rates import COLD, fit, leave_pool, settle_node
 from streamer.graph.state import (
@@ -216,43 +216,24 @@ def _thin_recent(node, is_gone, scratch):
 
 @entry_kernel
 def leave_clocks(graph, is_gone):
-    """Take items that go out of the clocks' ordered lists; the heaviest of the others, ties by row, come up from behind."""
+    """Take items that go out of the clocks' ordered lists; the heaviest of the others, ties by row, come up from behind.
+
+    Args:
+        is_gone: (max_items + 1,) by row + 1. They may not be listed by now, so none of them comes up.
+    """
     for clock in range(N_CLOCKS):
         top, n_before = graph.clocks.top[clock], graph.clocks.n_top[clock]
+        was_cut = is_cut(graph, clock)
         kept = 0
         for place in range(n_before):
             if not is_gone[top[place] + 1]:
                 top[kept] = top[place]
                 graph.items[top[kept]]["position"][clock] = kept + 1
                 kept += 1
+        if kept == n_before:
+            continue
         graph.clocks.n_top[clock] = kept
-        if kept < n_before and n_before == TOP:  # a list that was not full holds every item that has events
-            _refill(graph, clock, is_gone, kept)
-        for place in range(graph.clocks.n_top[clock], TOP):
+        for place in range(kept, TOP):
             top[place] = 0
-
-
-@kernel
-def _refill(graph, clock, is_gone, kept):
-    """Whoever was not on the list is no heavier than those that were."""
-    top, n = graph.clocks.top[clock], kept
-    for row in range(is_gone.size - 1):
-        item = graph.items[row]
-        if is_gone[row + 1] or item["n_events"] == 0 or item["position"][clock] > 0:
-            continue
-        weight = clock_weight(graph, clock, row)
-        if n < TOP:
-            place = n
-            n += 1
-        elif weight > clock_weight(graph, clock, top[TOP - 1]):
-            place = TOP - 1
-            graph.items[top[place]]["position"][clock] = 0
-        else:
-            continue
-        while place > kept and weight > clock_weight(graph, clock, top[place - 1]):
-            top[place] = top[place - 1]
-            graph.items[top[place]]["position"][clock] = place + 1
-            place -= 1
-        top[place] = row
-        item["position"][clock] = place + 1
-    graph.clocks.n_top[clock] = n
+        if was_cut:  # a list that is complete has nobody behind it
+            refill(graph, clock, is_gone.size - 1)

@@ -161,7 +161,8 @@ class Clocks(NamedTuple):
     growth: NDArray[np.float64]  # (N_CLOCKS,) factor an event, 2 ** (1 / half-life)
     epoch: NDArray[np.int32]  # (N_CLOCKS,) how often the scale was divided by 2 ** 16
     mass: NDArray[np.float64]  # (N_CLOCKS,) all items together, grown units
-    top: NDArray[np.int32]  # (N_CLOCKS, TOP) item rows, heaviest first
+    # (N_CLOCKS, TOP) item rows, heaviest first; in the last place of a list that is not full may be `clocks.BEHIND`
+    top: NDArray[np.int32]
     n_top: NDArray[np.int64]  # (N_CLOCKS,)
 
 

@@ -21,7 +21,7 @@ from streamer.events import (
     UserErased,
 )
 from streamer.graph import FoldSettings
-from streamer.graph.catalog import arrive_as_news, erase_user, stock
+from streamer.graph.catalog import arrive_as_news, erase_user, offer_again, stock, withdraw
 from streamer.graph.state import (
     CATALOGUED,
     EVENTS,
@@ -48,7 +48,9 @@ def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
     small = settings._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024, dedup_window=16)
     views = [Interaction("u", f"i{n}", "view", n, event_id=f"e{n}") for n in range(3)]
     item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
-    state, _ = step(new_state(small), [*views, item, ItemRetired("i"), UserErased("u")], measure_share)
+    gone = ItemRetired("i")
+    events: list[Event] = [*views, item, gone, item, gone, UserErased("u")]  # it comes back, too
+    state, _ = step(new_state(small), events, measure_share)
     rank_users(state, np.array([0, -1], np.int32), k)
     if "vectors" not in settings.without:
         user_vectors(state, np.array([0], np.int32))
@@ -216,7 +218,10 @@ class _Batch:
         flags = int(self.state.graph.items["flags"][item_row]) | CATALOGUED
         self.state.graph.items["flags"][item_row] = flags
         was_unlistable = bool(self.state.graph.unlistable[item_row])
-        self.state.graph.unlistable[item_row] = not event.available
+        if was_unlistable and event.available:
+            offer_again(self.state.graph, item_row)
+        elif not (was_unlistable or event.available):
+            withdraw(self.state.graph, item_row, self._ids.items.n_rows)
         if event.available:
             self._described.add(item_row)
         if was_unlistable and event.available:
@@ -269,7 +274,7 @@ class _Batch:
             self.skipped["catalog", "refused"] += 1
         else:
             self._n["retired"] += 1
-            self.state.graph.unlistable[item_row] = True
+            withdraw(self.state.graph, item_row, self._ids.items.n_rows)
             hear_of(self.state, item_row)
             self.state.contents.items[item_row] = 0  # the same record once more brings it back
             self.state.changed.add(item_row)

@@ -139,6 +139,7 @@ def _forget_rows(state: State, rows: Rows) -> None:
         leave_counts(graph, counted)
     clear_neighbours(graph, rows)
     leave_nodes(graph, is_gone, ids.nodes.n_rows, new_scratch())
+    graph.unlistable[rows] = True  # so that none of them comes up from behind a list
     leave_clocks(graph, is_gone)
     _leave_arrivals(state, is_gone[1:])
     _leave_takes(state, is_gone[1:])
