@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamer.cachelines import bring
 from streamer.compiled import entry_kernel, kernel
 from streamer.fastmath import GOLDEN, mixed, scramble
-from streamer.graph.candidates import may_list
+from streamer.graph.candidates import find, may_list
 from streamer.graph.rates import COLD
 from streamer.graph.scratch import N_FINAL, N_PROPOSED
 from streamer.graph.state import EVENTS, N_ARRIVED, USER_BYTES
@@ -26,6 +26,7 @@ from streamer.ranker.state import SHORT
 
 EXPLORED_PLACE = 10  # of a list, given to an item that was hardly shown yet
 EXPLORED_PATH = NAMES.index("fresh")  # what such an item is said to be listed for
+_TRACE = np.float32(1e-25)  # of a probability by the mixture, kept where the ranker gives less
 _N_TRIED = 8  # draws, of which the first that may be listed is taken
 _N_NEWEST = 256  # arrivals that are drawn from
 
@@ -41,12 +42,17 @@ def order_shortlist(graph, cands, ranker, user_row, gap_ms):
 
 @kernel
 def deal_out(cands, ranker):
-    """Deal the short list's share of probability out to its candidates as the ranker thinks best."""
+    """Deal the short list's share of probability out to its candidates as the ranker thinks best.
+
+    Each keeps a trace of what the mixture gave it: where the ranker is sure, the probabilities of the others are too small
+    for a float32, and what has none is on no list.
+    """
     mass = np.float32(0.0)
     for c in range(ranker.n[SHORT]):
         mass += cands.mixed[ranker.candidate[c]]
     for c in range(ranker.n[SHORT]):
-        cands.mixed[ranker.candidate[c]] = ranker.probability[c] * mass
+        index = ranker.candidate[c]
+        cands.mixed[index] = max(ranker.probability[c] * mass, cands.mixed[index] * _TRACE)
 
 
 @kernel
@@ -158,4 +164,8 @@ def rank_users(graph, cands, ranker, user_rows, gaps_ms, items, scores, paths):
         explored = draw_unshown(graph, user_row)
         if explored >= 0 and n_listed >= EXPLORED_PLACE and not _is_among(items[n], explored):
             items[n, EXPLORED_PLACE - 1] = explored
+            # its own, not that of whom it displaced: 0 where no path proposed it
+            index = find(cands, explored)
+            is_scored = index >= 0 and cands.chosen[index]
+            scores[n, EXPLORED_PLACE - 1] = cands.mixed[index] if is_scored else np.float32(0.0)
             paths[n, EXPLORED_PLACE - 1] = EXPLORED_PATH

@@ -52,17 +52,23 @@ def test_the_share_is_kept_and_repeats_itself():
 
 def test_it_takes_the_tenth_place_alone():
     """The other places stay as they were; the item has fewer than five events, may be listed, and is called fresh."""
-    state, n_explored = world(1.0, repeats=False), 0
+    state, n_explored, n_scored = world(1.0, repeats=False), 0, 0
     for user in rows_of_users(state):
         for k in (10, 25):
             lists, without = ranked(state, user, k), plain(state, user, k)
             differing = np.nonzero(lists.items[0] != without.items[0])[0].tolist()
             assert differing in ([], [PLACE])
-            assert (lists.scores == without.scores).all()
             row = int(lists.items[0, PLACE])
             if not differing:
+                assert (lists.scores == without.scores).all()
                 continue
             n_explored += 1
+            others = np.arange(k) != PLACE
+            assert (lists.scores == without.scores)[0, others].all()
+            score, longest = lists.scores[0, PLACE], plain(state, user, 200)
+            assert score < lists.scores[0, PLACE - 1]  # its own: not that of the item that made way
+            assert score == longest.scores[0][longest.items[0] == row].sum()
+            n_scored += score > 0.0
             assert lists.paths[0, PLACE] == EXPLORED_PATH
             assert paths.NAMES[EXPLORED_PATH] == "fresh"
             assert state.graph.items[row]["n_events"] < 5
@@ -70,6 +76,7 @@ def test_it_takes_the_tenth_place_alone():
             assert row not in taken_of(state.graph, user)
             assert len(set(lists.items[0].tolist())) == k
     assert n_explored > 8
+    assert n_scored > 0
 
 
 def test_short_lists_and_the_unknown_user_are_left_alone():

@@ -6,7 +6,7 @@ from math import log2, sqrt
 import numpy as np
 import pytest
 from content_twin import nodes_of, of_path
-from entries import admit_and_clear, choose_best, context_of, top_k
+from entries import admit_and_clear, choose_best, context_of, deal_out, top_k
 from twins import (
     CLOCKS,
     COUNTING,
@@ -29,7 +29,10 @@ from streamer.graph.scratch import DEPTH, N_ALL, N_CHOSEN, N_FINAL, N_PROPOSED, 
 from streamer.graph.state import ALL_TIME, EVENTS, KNOWN, LANES, N_CLOCKS, TOP
 from streamer.outcomes import N_LISTED
 from streamer.paths import LIST_PATHS
+from streamer.ranker import new_ranker
+from streamer.ranker.features import N_FEATURES
 from streamer.ranker.guard import IS_ON
+from streamer.ranker.state import SHORT
 
 SMALL = FoldSettings(
     max_items=64,
@@ -430,3 +433,31 @@ def test_lengths_out_of_range_are_refused(k):
     state = pipeline.new_state(SMALL)
     with pytest.raises(ValueError, match=r"1 to 200"):
         pipeline.rank_users(state, np.array([-1], np.int32), k)
+
+
+def test_a_ranker_that_is_sure_leaves_the_others_on_the_list():
+    """Where softmax gives nothing but the first any probability, the others follow in the order of the mixture."""
+    rng = np.random.default_rng(4)
+    values = rng.permutation(np.float32(2.0) ** -np.arange(1.0, 41.0, dtype=np.float32)).astype(np.float32)
+    cands, ranker = _with_values(values), new_ranker(N_FEATURES)
+    cands.final[:40], cands.n[N_PROPOSED] = np.arange(40), 40
+    ranker.n[SHORT], ranker.candidate[:40] = 40, rng.permutation(40)
+    ranker.probability[:40] = 0.0
+    ranker.probability[7] = 1.0
+    first = int(ranker.candidate[7])
+    deal_out(cands, ranker)
+    order = np.zeros(40, np.int64)
+    assert top_k(cands, order, 40) == 40
+    assert order.tolist() == [first, *(n for n in np.argsort(-values).tolist() if n != first)]
+    assert cands.mixed[first] == pytest.approx(1.0)
+    assert cands.mixed[:40].sum() == pytest.approx(values.sum())
+
+
+def test_what_softmax_can_tell_apart_is_dealt_out_as_the_ranker_says():
+    """A trace of the mixture is far below any probability that says something."""
+    cands, ranker = _with_values(np.array([0.5, 0.25, 0.125], np.float32)), new_ranker(N_FEATURES)
+    ranker.n[SHORT], ranker.candidate[:3] = 3, [2, 0, 1]
+    ranker.probability[:3] = 0.75, 0.25, 1e-20
+    deal_out(cands, ranker)
+    expected = np.array([0.25, 1e-20, 0.75], np.float32) * np.float32(0.875)
+    assert cands.mixed[:3].tolist() == expected.tolist()
