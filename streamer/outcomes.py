@@ -18,8 +18,9 @@ class Outcomes(NamedTuple):
     """What became of every interaction of a batch, in log order; ranks are from 1, 0 = not listed.
 
     An event is COUNTED when its item was known by an event before it and, with repeats off, not taken by
-    this user yet. MEASURED events were ranked; FIRST_EVENT marks the first of an item that the catalog had
-    announced (never COUNTED); a LATE one happened before an event of its user that was folded before it.
+    this user yet; none is of a user of whom that is not known any more, see `graph.histories`. MEASURED
+    events were ranked; FIRST_EVENT marks the first of an item that the catalog had announced (never
+    COUNTED); a LATE one happened before an event of its user that was folded before it.
 
     The last four columns are filled in for a sample of the MEASURED events, chosen by event number, and say what the list
     was like (see `beyond`).

@@ -9,7 +9,7 @@ import numpy as np
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.candidates import find, may_list
 from streamer.graph.clocks import clock_weight
-from streamer.graph.histories import has_taken, is_new_session
+from streamer.graph.histories import has_taken, is_new_session, is_overfull
 from streamer.graph.learning import learn
 from streamer.graph.scratch import N_FINAL, N_PROPOSED
 from streamer.graph.state import (
@@ -86,7 +86,8 @@ def _describe(graph, user_row, item_row, time_ms):
     item = graph.items[item_row]
     flags = 0
     if item["n_events"] > 0:
-        if graph.repeats or not has_taken(graph, user_row, item_row):
+        # which items are new to a user whose set is overfull nobody knows: what he took before would be a hit without end
+        if graph.repeats or not (is_overfull(graph.users[user_row]) or has_taken(graph, user_row, item_row)):
             flags |= COUNTED
     elif item["flags"] & CATALOGUED:
         flags |= FIRST_EVENT

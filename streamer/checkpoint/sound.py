@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.graph.state import EVENTS, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, NODE_TOP, NODES, TOP, TRENDING
+from streamer.graph.state import (
+    EVENTS,
+    MAX_TAKEN_CLASS,
+    MIN_TAKEN_CLASS,
+    NODE_TOP,
+    NODES,
+    OVERFULL,
+    TAKEN_CLASS,
+    TOP,
+    TRENDING,
+)
 from streamer.pipeline.state import State, leaving_rows
 
 _UNIT = 1 << MIN_TAKEN_CLASS  # slots: what a link to a free block counts in
@@ -72,7 +82,8 @@ def _check_taken(state: State) -> None:
     if not heads.issuperset(beyond.tolist()) or taken.item[:n_taken].min(initial=0) < 0:
         raise ValueError(f"taken: expected 0 to {n_items}")
     users = state.graph.users[: state.ids.users.n_rows]
-    sizes = np.where(users["taken_class"] > 0, np.int64(1) << users["taken_class"].astype(np.int64), 0)
+    classes = users["taken_class"].astype(np.int64) & TAKEN_CLASS
+    sizes = np.where(classes > 0, np.int64(1) << classes, 0)
     ends = users["taken_start"] + sizes
     if (users.size and (users["n_taken"] > sizes).any()) or ends.max(initial=0) > n_taken:
         raise ValueError(f"users: expected the items they took within {n_taken} slots")
@@ -111,7 +122,8 @@ def _of_users(state: State) -> Iterator[Bounds]:
     yield "users.ring", users["ring"], 0, max(n_items - 1, 0)
     yield "users.nodes", users["nodes"], 0, n_nodes
     yield "users.n_events", users["n_events"], 0, _N_EVENTS
-    yield "users.taken_class", users["taken_class"], 0, MAX_TAKEN_CLASS
+    yield "users.taken_class", users["taken_class"], 0, OVERFULL | TAKEN_CLASS
+    yield "users.taken_class", users["taken_class"] & TAKEN_CLASS, 0, MAX_TAKEN_CLASS
     yield "users.taken_start", users["taken_start"], 0, len(state.graph.taken.item)
     yield "segments", np.array(list(state.segments.values()), np.int64), 0, len(users) - 1
     yield "segments", np.array(list(state.segments), np.int64), 0, n_nodes - 1

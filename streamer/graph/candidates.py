@@ -6,7 +6,7 @@ from streamer.cachelines import bring
 from streamer.compiled import kernel
 from streamer.fastmath import log
 from streamer.graph.clocks import clock_weight
-from streamer.graph.histories import has_taken, history_length, past_item
+from streamer.graph.histories import has_taken, history_length, is_overfull, n_slots, past_item
 from streamer.graph.rows import bring_evidence, bring_ids
 from streamer.graph.scratch import (
     BACK_FIRST,
@@ -194,18 +194,24 @@ def gather(graph, cands, user_row):
 def _close_taken(graph, cands, user_row):
     """Close what the user took: the smaller of both sets is looked up in the other."""
     user = graph.users[user_row]
-    if user["taken_class"] == 0:
-        return
-    n_slots = 1 << np.int64(user["taken_class"])
-    if n_slots > cands.n[N_ALL]:
+    size = n_slots(user)
+    if size > cands.n[N_ALL]:
         for index in range(cands.n[N_ALL]):
             cands.closed[index] |= has_taken(graph, user_row, cands.row[index])
         return
-    for slot in range(user["taken_start"], user["taken_start"] + n_slots):
+    for slot in range(user["taken_start"], user["taken_start"] + size):
         if graph.taken.item[slot] != 0:
-            index = find(cands, np.int64(graph.taken.item[slot]) - 1)
-            if index >= 0:
-                cands.closed[index] = True
+            _close(cands, np.int64(graph.taken.item[slot]) - 1)
+    if is_overfull(user):
+        for k in range(history_length(graph, user_row)):
+            _close(cands, past_item(graph, user_row, k))
+
+
+@kernel
+def _close(cands, item_row):
+    index = find(cands, item_row)
+    if index >= 0:
+        cands.closed[index] = True
 
 
 @kernel

@@ -5,7 +5,10 @@ a tie keeps the order of the log. One that is older than all items kept counts a
 
 The set decides what may be listed, so it is exact: an open-addressing table of his own for each user, in power-of-two blocks
 of one pool. A block that is three quarters full moves to one twice as large and is handed on to the next user who needs
-its size.
+its size; when the pool is used up, to two who need half of it.
+
+Where there is no room for an item, the user is OVERFULL for good: his last items count as taken all the same, and his events
+are not counted in what is measured, since nobody knows any more which items are new to him.
 
     users[row].ring                        20 item rows, the newest at (n_events - 1) % 20, the one before it a place before
     users[row].ring_time, .ring_value      event time and value of each
@@ -22,7 +25,9 @@ from streamer.graph.state import (
     N_SLOTS_USED,
     N_UNRECORDED,
     NO_VALUE,
+    OVERFULL,
     ROUND,
+    TAKEN_CLASS,
     TICK_MS,
     VALUE_UNIT,
 )
@@ -66,28 +71,73 @@ def probe(graph, start, size, item_row):
 
 
 @kernel
+def n_slots(user):
+    """How many slots the user's set has; 0 = none yet."""
+    size_class = np.int64(user["taken_class"]) & TAKEN_CLASS
+    return np.int64(1) << size_class if size_class > 0 else np.int64(0)
+
+
+@kernel
+def is_overfull(user):
+    """Whether an item that the user took ever found no room in his set."""
+    return user["taken_class"] & OVERFULL != 0
+
+
+@kernel
+def _is_recorded(graph, user, item_row):
+    size = n_slots(user)
+    return size > 0 and graph.taken.item[probe(graph, user["taken_start"], size, item_row)] != 0
+
+
+@kernel
 def has_taken(graph, user_row, item_row):
-    """Whether the user ever took the item."""
+    """Whether the user ever took the item, as far as that is known."""
     user = graph.users[user_row]
-    if user["taken_class"] == 0:
-        return False
-    return graph.taken.item[probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)] != 0
+    found = _is_recorded(graph, user, item_row)
+    if not found and is_overfull(user):
+        for k in range(history_length(graph, user_row)):
+            found |= past_item(graph, user_row, k) == item_row
+    return found
+
+
+@kernel
+def _push_free(taken, start, size_class):
+    """Put a cleared block in front of the free ones of its size; its first slot says which is next: 8-slot units, + 1."""
+    next_free = taken.free[size_class]
+    taken.item[start] = next_free // _ALIGNED + 1 if next_free >= 0 else 0
+    taken.free[size_class] = start
+
+
+@kernel
+def _pop_free(taken, size_class):
+    """First slot of a free block of this size, -1 when there is none."""
+    start = taken.free[size_class]
+    if start >= 0:
+        taken.free[size_class] = (np.int64(taken.item[start]) - 1) * _ALIGNED if taken.item[start] > 0 else -1
+        taken.item[start] = 0
+    return start
 
 
 @kernel
 def _take_block(graph, size_class):
-    """First slot of a cleared block of 2**size_class slots, or -1 when the pool is used up."""
+    """First slot of a cleared block of 2**size_class slots, or -1 when there is none, and no larger one to halve."""
     taken = graph.taken
-    start = taken.free[size_class]
+    start = _pop_free(taken, size_class)
     if start >= 0:
-        # a free block keeps the next free one in its first slot: number of 8-slot units, + 1
-        taken.free[size_class] = (np.int64(taken.item[start]) - 1) * _ALIGNED if taken.item[start] > 0 else -1
-        taken.item[start] = 0
         return start
-    if taken.used[N_SLOTS_USED] + (1 << size_class) > taken.item.size:
+    if taken.used[N_SLOTS_USED] + (1 << size_class) <= taken.item.size:
+        start = taken.used[N_SLOTS_USED]
+        taken.used[N_SLOTS_USED] += 1 << size_class
+        return start
+    larger = size_class + 1
+    while larger <= MAX_TAKEN_CLASS and taken.free[larger] < 0:
+        larger += 1
+    if larger > MAX_TAKEN_CLASS:
         return np.int64(-1)
-    start = taken.used[N_SLOTS_USED]
-    taken.used[N_SLOTS_USED] += 1 << size_class
+    start = _pop_free(taken, larger)
+    while larger > size_class:
+        larger -= 1
+        _push_free(taken, start + (1 << larger), larger)
     return start
 
 
@@ -99,16 +149,14 @@ def _free_block(graph, start, size_class):
         if graph.repeats:
             taken.times[slot] = 0
             taken.last[slot] = 0
-    next_free = taken.free[size_class]
-    taken.item[start] = next_free // _ALIGNED + 1 if next_free >= 0 else 0
-    taken.free[size_class] = start
+    _push_free(taken, start, size_class)
 
 
 @kernel
 def _grow(graph, user_row):
     """Move the user's set to a block twice as large (or give him his first); False when there is no room."""
     user = graph.users[user_row]
-    old_start, old_class = user["taken_start"], np.int64(user["taken_class"])
+    old_start, old_class = user["taken_start"], np.int64(user["taken_class"]) & TAKEN_CLASS
     new_class = max(old_class + 1, MIN_TAKEN_CLASS)
     if new_class > MAX_TAKEN_CLASS:
         return False
@@ -125,7 +173,7 @@ def _grow(graph, user_row):
                     graph.taken.last[at] = graph.taken.last[slot]
         _free_block(graph, old_start, old_class)
     user["taken_start"] = new_start
-    user["taken_class"] = new_class
+    user["taken_class"] = new_class | (user["taken_class"] & OVERFULL)
     return True
 
 
@@ -133,13 +181,13 @@ def _grow(graph, user_row):
 def _take(graph, user_row, item_row, number):
     """Record that the user took the item, as his event of this number; one that finds no room is N_UNRECORDED."""
     user = graph.users[user_row]
-    if not has_taken(graph, user_row, item_row):
-        size = 1 << user["taken_class"] if user["taken_class"] > 0 else 0
-        if 4 * (user["n_taken"] + 1) > 3 * size and not _grow(graph, user_row):
+    if not _is_recorded(graph, user, item_row):
+        if 4 * (user["n_taken"] + 1) > 3 * n_slots(user) and not _grow(graph, user_row):
             graph.taken.used[N_UNRECORDED] += 1
+            user["taken_class"] |= OVERFULL
             return
         user["n_taken"] += 1
-    at = probe(graph, user["taken_start"], 1 << user["taken_class"], item_row)
+    at = probe(graph, user["taken_start"], n_slots(user), item_row)
     graph.taken.item[at] = item_row + 1
     if graph.repeats:
         graph.taken.times[at] += 1
@@ -230,8 +278,8 @@ def insert(graph, user_row, item_row, time_ms, value, n_later):
 def forget_user(graph, user_row):
     """Erase a user's history and hand his block of taken items on."""
     user = graph.users[user_row]
-    if user["taken_class"] > 0:
-        _free_block(graph, user["taken_start"], np.int64(user["taken_class"]))
+    if n_slots(user) > 0:
+        _free_block(graph, user["taken_start"], np.int64(user["taken_class"]) & TAKEN_CLASS)
     user["n_events"] = 0
     user["n_taken"] = 0
     user["taken_start"] = 0

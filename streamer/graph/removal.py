@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamer.compiled import entry_kernel, kernel
 from streamer.graph.categories import leave_node
 from streamer.graph.clocks import clock_weight, is_cut, refill
-from streamer.graph.histories import probe
+from streamer.graph.histories import n_slots, probe
 from streamer.graph.rates import COLD, fit, leave_pool, settle_node
 from streamer.graph.state import (
     CHANNELS,
@@ -117,7 +117,7 @@ def leave_users(graph, is_gone, begin, end, scratch):
     """Take items that go out of the histories and sets of the users `begin` to `end`."""
     for user_row in range(begin, end):
         n_moved = _thin_history(graph, user_row, is_gone, scratch)
-        if graph.users[user_row]["taken_class"] > 0:
+        if n_slots(graph.users[user_row]) > 0:
             _thin_taken(graph, user_row, is_gone, n_moved, scratch)
 
 
@@ -153,7 +153,7 @@ def _thin_history(graph, user_row, is_gone, scratch):
 def _thin_taken(graph, user_row, is_gone, n_moved, scratch):
     """Write the user's set anew without the items that go, in a block of the same size."""
     user, taken = graph.users[user_row], graph.taken
-    start, size = user["taken_start"], 1 << np.int64(user["taken_class"])
+    start, size = user["taken_start"], n_slots(user)
     any_gone = np.uint8(0)
     for slot in range(start, start + size):
         any_gone |= np.uint8(is_gone[np.uint32(taken.item[slot])])

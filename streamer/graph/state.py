@@ -61,6 +61,8 @@ N_ARRIVED, N_COLD_ITEMS = range(2)  # of Rates.n: arrivals so far; cold items no
 N_SLOTS_USED, N_UNRECORDED = range(2)  # of Taken.used: slots handed out; items not recorded for want of room
 V_COUNT, V_SUM, V_SQUARES = range(3)  # of Graph.values
 MIN_TAKEN_CLASS, MAX_TAKEN_CLASS = 3, 13  # blocks of 8 to 8,192 slots
+# Bits of a user's taken_class: log2 of the slots he has; whether an item that he took ever found no room.
+TAKEN_CLASS, OVERFULL = 15, 16
 
 
 class FoldSettings(NamedTuple):
@@ -122,7 +124,7 @@ USER = np.dtype(
         ("taken_start", "i8"),  # first slot of the user's taken items in the pool
         ("n_events", "i4"),
         ("n_taken", "i4"),  # distinct items in the set
-        ("taken_class", "i4"),  # log2 of its slots; 0 = none yet
+        ("taken_class", "i4"),  # log2 of its slots, 0 = none yet; and OVERFULL
         ("ring", "i4", HISTORY),  # item rows, the newest at (n_events - 1) % HISTORY
         ("ring_time", "u4", HISTORY),  # event time of each, in units of TICK_MS
         ("ring_value", "i1", HISTORY),  # value of each, standardised, in units of 1 / VALUE_UNIT

@@ -8,6 +8,7 @@ import numpy as np
 
 from streamer.compiled import kernel
 from streamer.graph.candidates import choose, find
+from streamer.graph.histories import n_slots
 
 _N_PROPOSED = 400  # at most: an item is proposed when it has this share of the mass
 _POWER = 2.0  # of the count: habits beat accidents
@@ -23,10 +24,10 @@ def _worth(graph, user_row, slot):
 @kernel
 def propose(graph, cands, user_row, path):
     """The items with a share of the mass worth looking at."""
-    if not graph.repeats or user_row < 0 or graph.users[user_row]["taken_class"] == 0:
+    if not graph.repeats or user_row < 0:
         return
     user = graph.users[user_row]
-    slots = range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"]))
+    slots = range(user["taken_start"], user["taken_start"] + n_slots(user))
     mass = 0.0
     for slot in slots:
         if graph.taken.item[slot] != 0:
@@ -43,7 +44,7 @@ def score(graph, cands, user_row, path):
     if cands.mass[path] == 0.0:
         return
     user = graph.users[user_row]
-    for slot in range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"])):
+    for slot in range(user["taken_start"], user["taken_start"] + n_slots(user)):
         if graph.taken.item[slot] != 0:
             index = find(cands, np.int64(graph.taken.item[slot] - 1))
             if index >= 0 and cands.chosen[index]:

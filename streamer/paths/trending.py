@@ -14,7 +14,7 @@ from streamer.cachelines import LINE, bring
 from streamer.compiled import kernel, kernel_named
 from streamer.graph.candidates import choose
 from streamer.graph.clocks import clock_weight
-from streamer.graph.histories import has_taken, history_length, past_item
+from streamer.graph.histories import has_taken, history_length, n_slots, past_item
 from streamer.graph.scratch import N_CHOSEN
 from streamer.graph.state import EVERYONE, N_CLOCKS, NEWCOMERS, STARTERS
 
@@ -41,9 +41,7 @@ def bring_taken(graph, user_row):
     if graph.repeats or user_row < 0 or graph.users[user_row]["n_taken"] > _N_EXACT:
         return
     user = graph.users[user_row]
-    if user["taken_class"] == 0:
-        return
-    for slot in range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"])):
+    for slot in range(user["taken_start"], user["taken_start"] + n_slots(user)):
         if graph.taken.item[slot] != 0:
             bring(graph.items, np.int64(graph.taken.item[slot]) - 1, LINE)
 
@@ -57,7 +55,7 @@ def weigh_taken(graph, cands, user_row):
         return
     user = graph.users[user_row]
     if user["n_taken"] <= _N_EXACT:
-        for slot in range(user["taken_start"], user["taken_start"] + (1 << user["taken_class"])):
+        for slot in range(user["taken_start"], user["taken_start"] + n_slots(user)):
             if graph.taken.item[slot] != 0:
                 for clock in range(N_CLOCKS):
                     total[clock] += clock_weight(graph, clock, graph.taken.item[slot] - 1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import pipeline
+from streamer.graph.state import N_UNRECORDED
 from streamer.measure import Scoreboard
 from streamer.pipeline import State, StepInfo
 from streamer.ports import Clock
@@ -39,12 +40,14 @@ class Figures:
         self._n_counted_shown = self._n_measured_shown = 0
         self._n_rounds_shown = self._n_late_shown = 0
         self._n_forgotten_shown = self._n_nodes_refused_shown = self._n_fields_refused_shown = 0
+        self._n_unrecorded_shown, self._is_unrecorded_told = 0, False
 
     def restored(self, state: State, scoreboard: Scoreboard) -> None:
         """The fold resumes here: none of its items is news, and counters are of this process."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
         self._n_forgotten_shown = state.erased.n_forgotten
         self._n_fields_refused_shown = state.encoders.n_fields_refused
+        self._n_unrecorded_shown = int(state.graph.taken.used[N_UNRECORDED])
         # else all that was ever counted would seem to come within a second
         self._n_counted_shown, self._n_measured_shown = scoreboard.n_counted, _n_measured(scoreboard.lists())
 
@@ -96,6 +99,7 @@ class Figures:
         self._show_learned(state, trainer)
         self._show_forgotten(state.erased.n_forgotten)
         self._show_refused(state.ids.nodes.n_refused, state.encoders.n_fields_refused)
+        self._show_unrecorded(int(state.graph.taken.used[N_UNRECORDED]))
         for path, weight in pipeline.path_weights(state).items():
             telemetry.path_weight.labels(path).set(weight)
         for table, n_bytes in pipeline.table_bytes(state).items():
@@ -147,6 +151,16 @@ class Figures:
         self._telemetry.nodes_refused.inc(n_nodes - self._n_nodes_refused_shown)
         self._telemetry.fields_refused.inc(n_fields - self._n_fields_refused_shown)
         self._n_nodes_refused_shown, self._n_fields_refused_shown = n_nodes, n_fields
+
+    def _show_unrecorded(self, n_takes: int) -> None:
+        """Of users whose taken items found no room; told of the first: lists and figures would not tell."""
+        n_new = n_takes - self._n_unrecorded_shown
+        if n_new and not self._is_unrecorded_told:
+            hint = "max_taken is used up, or a user took more than the 6,144 items that are kept of one"
+            _log.warning("takes_unrecorded", extra={"n_takes": n_takes, "hint": hint})
+            self._is_unrecorded_told = True
+        self._telemetry.taken_unrecorded.inc(n_new)
+        self._n_unrecorded_shown = n_takes
 
     def _show_measured(self, state: State, scoreboard: Scoreboard) -> None:
         telemetry = self._telemetry

@@ -265,6 +265,11 @@ class Telemetry:
             "nodes_refused_total",
             "Times a value, bin or word of a record was left out, since max_nodes, or the share of its kind, was used up",
         )
+        self.taken_unrecorded = c(
+            "taken_unrecorded_total",
+            "Takes for which max_taken, or the most items that are kept of one user, left no room: with repeats off, their "
+            "users may be listed an item again, and their events are in no hit ratio any more",
+        )
         self.fields_refused = c(
             "fields_refused_total",
             "Times a field of a record was left out, since there were 64 others of its kind",

@@ -110,6 +110,26 @@ def test_features_without_room_are_counted_and_told_of_once(
     assert told == ["nodes_refused", "fields_refused"]
 
 
+def test_takes_without_room_are_counted_and_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Six of ten items of a user fit into a pool of eight; of another none. What was so before a restart is not counted."""
+    state = pipeline.new_state(SIZES._replace(max_taken=8))
+    for n, user_id in enumerate("ab"):
+        log = [Interaction(user_id, f"i{item}", "view", item) for item in range(10)]
+        state, _ = pipeline.step(state, log)
+        world.show(state)
+        world.show(state)
+        assert world.value("taken_unrecorded_total") == (4, 14)[n]
+    (told,) = [record for record in caplog.records if record.message == "takes_unrecorded"]
+    assert told.levelno == logging.WARNING
+    assert "max_taken" in str(vars(told)["hint"])
+    restarted = World()
+    restarted.figures.restored(state)
+    restarted.show(state)
+    assert restarted.value("taken_unrecorded_total") == 0
+
+
 def test_what_was_forgotten_before_a_restart_is_not_counted_again(world: World) -> None:
     """The count is of the process."""
     state = pipeline.new_state(SIZES._replace(max_erased=1))

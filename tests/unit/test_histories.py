@@ -5,12 +5,24 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from entries import copy_history, is_new_session
+from entries import copy_history, has_taken, is_new_session
 from twins import empty_graph, events_of, history_of, learn_all, taken_of
 
+from streamer import checkpoint, pipeline
+from streamer.errors import CheckpointRefused
+from streamer.events import Interaction
 from streamer.graph import FoldSettings
 from streamer.graph.catalog import erase_user
-from streamer.graph.state import HISTORY, MAX_TAKEN_CLASS, MIN_TAKEN_CLASS, N_SLOTS_USED, N_UNRECORDED
+from streamer.graph.state import (
+    HISTORY,
+    MAX_TAKEN_CLASS,
+    MIN_TAKEN_CLASS,
+    N_SLOTS_USED,
+    N_UNRECORDED,
+    OVERFULL,
+)
+from streamer.measure import Scoreboard
+from streamer.outcomes import COUNTED
 
 SIZES = FoldSettings(
     max_items=900, max_users=16, max_nodes=4, max_taken=32_768, n_neighbours=16, pair_window=1
@@ -161,3 +173,98 @@ def test_a_user_of_the_largest_class_stops_growing():
     learn_all(graph, [0] * (n_most + 10), range(n_most + 10), range(n_most + 10))
     assert set(taken_of(graph, 0)) == set(range(n_most))
     assert graph.taken.used[N_UNRECORDED] == 10
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_larger_free_blocks_are_halved_when_the_pool_is_used_up(repeats):
+    """One who took 24 items leaves blocks of 8, 16 and 32 slots, of 64: room for eight who take three, and for no ninth."""
+    graph = empty_graph(SIZES._replace(max_taken=64, repeats=repeats))
+    learn_all(graph, [0] * 24, range(24), range(24))
+    erase_user(graph, 0)
+    for user in range(9):
+        learn_all(graph, [user] * 3, range(user, user + 3), range(3))
+        assert [set(taken_of(graph, other)) for other in range(min(user + 1, 8))] == [
+            {other, other + 1, other + 2} for other in range(min(user + 1, 8))
+        ]
+        assert graph.taken.used.tolist() == [56 if user == 0 else 64, 0 if user < 8 else 3]
+    assert sorted(graph.users["taken_start"][:8].tolist()) == list(range(0, 64, 8))
+    erase_user(graph, 3)
+    learn_all(graph, [9] * 6, range(6), range(6))
+    assert set(taken_of(graph, 9)) == set(range(6))
+
+
+def test_last_items_count_as_taken_though_there_was_no_room():
+    """Of a user whose set is overfull, as far back as his history goes; what is in the set stays there, and is found."""
+    graph = empty_graph(SIZES._replace(max_taken=8))
+    learn_all(graph, [0] * 30, range(30), range(30))
+    assert set(taken_of(graph, 0)) == set(range(6))
+    assert [row for row in range(40) if has_taken(graph, 0, row)] == [*range(6), *range(10, 30)]
+    learn_all(graph, [1] * 25, range(25), range(25))  # nothing of his is recorded
+    assert [row for row in range(40) if has_taken(graph, 1, row)] == list(range(5, 25))
+    assert graph.users["taken_class"][:3].tolist() == [MIN_TAKEN_CLASS | OVERFULL, OVERFULL, 0]
+    erase_user(graph, 1)
+    assert not has_taken(graph, 1, 24)
+
+
+def test_a_set_that_was_overfull_grows_when_there_is_room_again():
+    """It holds what is taken from then on. What was taken before is not known any more, so it stays marked."""
+    graph = empty_graph(SIZES._replace(max_taken=32))
+    learn_all(graph, [0] * 3 + [1] * 8, [0, 1, 2, *range(8)], range(11))
+    assert graph.users["taken_class"][1] == MIN_TAKEN_CLASS + 1
+    learn_all(graph, [0] * 4, [3, 4, 5, 6], range(20, 24))
+    assert set(taken_of(graph, 0)) == set(range(6))
+    erase_user(graph, 1)
+    learn_all(graph, [0] * 2, [7, 8], [30, 31])
+    assert set(taken_of(graph, 0)) == {*range(6), 7, 8}
+    assert graph.users["taken_class"][0] == MIN_TAKEN_CLASS + 1 | OVERFULL
+    assert graph.taken.used[N_UNRECORDED] == 1
+
+
+def test_events_of_overfull_users_are_not_counted():
+    """What he took before would be a first take again and again, and a hit. Lists leave out his last items all the same."""
+    sizes = SIZES._replace(max_taken=256, max_users=128, without=("vectors", "ranker"), explore_share=0.0)
+    log = [Interaction(f"u{n % 100}", f"i{n // 100 % 4}", "view", 60_000 * n) for n in range(2_000)]
+    state, info = pipeline.step(pipeline.new_state(sizes), log)
+    assert state.graph.taken.used[N_UNRECORDED] > 1_000
+    first, seen = [], set[tuple[str, str]]()
+    for event in log:
+        first.append((event.user_id, event.item_id) not in seen)
+        seen.add((event.user_id, event.item_id))
+    counted = info.outcomes.flags & COUNTED > 0
+    assert np.count_nonzero(counted) > 100
+    assert not (counted & ~np.array(first)).any()
+    ranking = pipeline.rank_users(state, np.arange(100, dtype=np.int32), 10)
+    assert (ranking.items == -1).all()  # everybody took all four
+
+
+def test_with_repeats_overfull_sets_hide_nothing():
+    """Any item may be listed, and any event is counted."""
+    sizes = SIZES._replace(max_taken=8, repeats=True, without=("vectors", "ranker"), explore_share=0.0)
+    log = [Interaction("u", f"i{n % 20}", "view", 60_000 * n) for n in range(60)]
+    state, info = pipeline.step(pipeline.new_state(sizes), log)
+    assert np.count_nonzero(info.outcomes.flags & COUNTED) == 40
+    (items,) = pipeline.rank_users(state, np.zeros(1, np.int32), 20).items.tolist()
+    assert sorted(items) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("taken_class", "is_sound"),
+    [(OVERFULL | 3, True), (OVERFULL, True), (14, False), (30, False), (35, False)],
+)
+def test_a_checkpoint_knows_who_is_overfull(taken_class, is_sound):
+    """The mark comes back; a size that no block has is refused, with it or without."""
+    sizes = SIZES._replace(max_taken=16, without=("vectors", "ranker"))
+    state, _ = pipeline.step(pipeline.new_state(sizes), [Interaction("u", "i", "view", 1)], 0.0)
+    state.graph.users["taken_class"][0] = taken_class
+    if taken_class == OVERFULL:
+        state.graph.users["n_taken"][0] = 0
+    meta = checkpoint.Meta({"k": "v"}, [("interactions", 0, 7)], 3, 1, 2, "test")
+    arrays = checkpoint.freeze(state, Scoreboard())()
+    reader = checkpoint.Reader([b"".join(checkpoint.written(meta, arrays))])
+    header = checkpoint.read_header(reader)
+    if is_sound:
+        restored = checkpoint.restore(header, reader, sizes, None).state
+        assert pipeline.state_hash(restored) == pipeline.state_hash(state)
+    else:
+        with pytest.raises(CheckpointRefused, match="taken_class"):
+            checkpoint.restore(header, reader, sizes, None)

@@ -24,6 +24,7 @@ from streamer.graph.state import (
     LANES,
     N_FRESH,
     SEQ,
+    TAKEN_CLASS,
     TOP,
     TRENDING,
 )
@@ -156,9 +157,9 @@ def row_of(graph, owner):
 def taken_of(graph, user):
     """item -> slot of the pool, of one user."""
     row = graph.users[user]
-    if row["taken_class"] == 0:
+    if row["taken_class"] & TAKEN_CLASS == 0:
         return {}
-    start, size = int(row["taken_start"]), 1 << int(row["taken_class"])
+    start, size = int(row["taken_start"]), 1 << (int(row["taken_class"]) & TAKEN_CLASS)
     return {
         int(graph.taken.item[slot]) - 1: slot for slot in range(start, start + size) if graph.taken.item[slot]
     }
