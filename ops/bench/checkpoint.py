@@ -17,6 +17,7 @@ import numpy as np
 from streamer import checkpoint, pipeline
 from streamer.config import Settings
 from streamer.graph import FoldSettings
+from streamer.graph.state import N_SLOTS_USED
 from streamer.measure import Scoreboard
 from streamer.pipeline import State
 from streamer.propagate.learner import Learner
@@ -40,7 +41,7 @@ def filled(settings: FoldSettings, trainer: ThreadTrainer, n_users: int) -> Stat
     graph.evidence[:n_items, :half] = rng.random((1, half, 1), np.float32)
     graph.company.sum[:n_items] = 1.0
     n_taken = min(32 * n_users, graph.taken.item.size)
-    graph.taken.used[0] = n_taken
+    graph.taken.used[N_SLOTS_USED] = n_taken
     graph.taken.item[:n_taken:2] = 1
     return state
 

@@ -17,7 +17,19 @@ import numpy as np
 from streamer import pipeline
 from streamer.config import Settings
 from streamer.graph.histories import probe
-from streamer.graph.state import DIM, EVENTS, HISTORY, KNOWN, N_HEADS, NODE_TOP, NODES, POOLED, TOP
+from streamer.graph.state import (
+    DIM,
+    EVENTS,
+    HISTORY,
+    KNOWN,
+    N_ARRIVED,
+    N_HEADS,
+    N_SLOTS_USED,
+    NODE_TOP,
+    NODES,
+    POOLED,
+    TOP,
+)
 from streamer.graph.vectors import no_tables
 from streamer.nearest import Nearest
 from streamer.pipeline import State
@@ -61,7 +73,7 @@ def filled(n_items: int, n_users: int) -> State:
     for number in range(N_NODES):
         state.ids.nodes.admit(f"node={number}")
     graph, rng = state.graph, np.random.default_rng(1)
-    graph.taken.used[0] = n_users * N_SLOTS
+    graph.taken.used[N_SLOTS_USED] = n_users * N_SLOTS
     _fill_users(graph, n_users, n_items, 1)
     items = graph.items
     items["n_events"], items["last_event"] = 50, rng.permutation(n_items) * (N_EVENTS // n_items) + 1
@@ -74,7 +86,7 @@ def filled(n_items: int, n_users: int) -> State:
     graph.company.sum[:] = 1.0
     graph.rates.ring[:] = rng.integers(0, n_items, graph.rates.ring.size)
     graph.rates.arrived[:] = rng.permutation(n_items)
-    graph.rates.n[0] = n_items
+    graph.rates.n[N_ARRIVED] = n_items
     graph.clocks.mass[:] = n_items
     for clock, top in enumerate(graph.clocks.top):
         top[:] = rng.choice(n_items, TOP, replace=False)

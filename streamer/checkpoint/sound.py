@@ -10,6 +10,8 @@ from streamer.graph.state import (
     EVENTS,
     MAX_TAKEN_CLASS,
     MIN_TAKEN_CLASS,
+    N_ARRIVED,
+    N_SLOTS_USED,
     NODE_TOP,
     NODES,
     OVERFULL,
@@ -68,7 +70,7 @@ def _check(bounds: Iterable[Bounds]) -> None:
 def _check_taken(state: State) -> None:
     """Each user's items lie within the pool and are items; only the head of a free block is a link to another block."""
     taken, n_items = state.graph.taken, state.ids.items.n_rows
-    n_taken = int(taken.used[0])
+    n_taken = int(taken.used[N_SLOTS_USED])
     heads, n_steps = set[int](), 0
     for first in taken.free.tolist():
         head = first
@@ -154,8 +156,8 @@ def _of_the_rest(state: State) -> Iterator[Bounds]:
     yield "rates.cold_events", cold_events, 0, 2**62
     yield "nodes.cold_event", cold_events[0] - graph.nodes["cold_event"][: state.ids.nodes.n_rows], 0, 2**62
     yield "rates.ring", graph.rates.ring, 0, last
-    yield "rates.arrived", graph.rates.arrived[: int(graph.rates.n[0])], 0, last
-    yield "rates.passed", graph.rates.passed, 0, int(graph.rates.n[0])
+    yield "rates.arrived", graph.rates.arrived[: int(graph.rates.n[N_ARRIVED])], 0, last
+    yield "rates.passed", graph.rates.passed, 0, int(graph.rates.n[N_ARRIVED])
     yield "taken.free", graph.taken.free, -1, len(graph.taken.item) - 1
     yield "taken.used", graph.taken.used[:1], 0, len(graph.taken.item)
     n_passed, n_users, since = np.split(state.leaving.progress, 3)

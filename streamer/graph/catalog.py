@@ -119,7 +119,7 @@ def _move_to_nodes(graph, item_row, nodes, n_categories, numbers):
 
 @kernel
 def _enter(graph, item_row):
-    # one that was described while it could not be had was left out whenever idf moved
+    # an item described while unavailable missed every change of idf
     graph.items[item_row]["length"] = length_of(graph, graph.items[item_row])
     enter_pool(graph, item_row)
 

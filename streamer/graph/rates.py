@@ -145,7 +145,7 @@ def grow_older(graph):
 
 @kernel
 def leave_pool(graph, item_row):
-    """Take an item out of those that may be taken next; that the order of arrivals names it is the caller's to end."""
+    """Take an item out of the pool. The caller removes it from `rates.arrived`."""
     item = graph.items[item_row]
     if not item["flags"] & POOLED:
         return

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.graph.removal import clear_neighbours, leave_clocks, leave_counts, leave_nodes, new_scratch
-from streamer.graph.state import EVENTS, POOLED, RING, ROUND
+from streamer.graph.state import EVENTS, N_ARRIVED, POOLED, RING, ROUND
 from streamer.graph.vectors import Tables
 from streamer.pipeline.info import StepInfo
 from streamer.pipeline.leaving import by_coldness, choose, pass_on, pass_rest, who_goes
@@ -153,7 +153,7 @@ def _forget_rows(state: State, rows: Rows) -> None:
 
 def _leave_arrivals(state: State, is_gone: NDArray[np.bool_]) -> None:
     rates, fresh = state.graph.rates, state.graph.fresh
-    n = int(rates.n[0])
+    n = int(rates.n[N_ARRIVED])
     stays = ~is_gone[rates.arrived[:n]]
     # of those that stay, how many came before each arrival
     n_before = np.concatenate([[0], np.cumsum(stays)])
@@ -161,7 +161,7 @@ def _leave_arrivals(state: State, is_gone: NDArray[np.bool_]) -> None:
     rates.arrived[: kept.size] = kept
     rates.arrived[kept.size : n] = 0
     rates.passed[:] = n_before[rates.passed]
-    rates.n[0] = kept.size
+    rates.n[N_ARRIVED] = kept.size
     ring = rates.ring[: min(int(state.graph.counters[EVENTS]) + 1, RING)]
     ring[is_gone[ring]] = 0
     fresh[(fresh >= 0) & is_gone[np.maximum(fresh, 0)]] = -1

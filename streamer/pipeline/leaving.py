@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.graph.removal import leave_neighbours, leave_users, new_scratch
-from streamer.graph.state import EVENTS
+from streamer.graph.state import EVENTS, N_ARRIVED
 from streamer.pipeline.state import N_PASSED, N_USERS, SINCE, State, leaving_rows
 
 ONE_IN = 32  # of the rows go at a time: a pass costs the same for one item, and so few are missed by few
@@ -59,7 +59,7 @@ def by_coldness(state: State, rows: Rows) -> Rows:
     """These rows, the coldest first; of items that never had an event, those that arrived first; then by row."""
     rates = state.graph.rates
     arrival = np.full(state.ids.items.n_rows, -1, np.int64)
-    arrived = rates.arrived[: int(rates.n[0])]
+    arrived = rates.arrived[: int(rates.n[N_ARRIVED])]
     arrival[arrived] = np.arange(arrived.size)
     in_order: Rows = rows[np.lexsort((rows, arrival[rows], _coldness(state, rows)))]
     return in_order
