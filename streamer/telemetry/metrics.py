@@ -57,7 +57,7 @@ WAIT_BUCKETS_S = (
     *(60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0),
 )
 TRAINING_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
-OUTCOMES = "learned", "invalid", "duplicate", "erased", "refused"  # what becomes of a record
+OUTCOMES = "learned", "invalid", "duplicate", "erased", "refused", "other_model"  # what becomes of a record
 SIZE_BUCKETS = tuple(float(1 << n) for n in range(15))
 
 
