@@ -110,7 +110,9 @@ def load(directory: Path, *, catalog_first: bool, max_events: int | None = None)
         DataError: A file is missing or is not what it should be: which, on which line, what was expected.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory}: expected a directory with events.csv.gz and items.csv.gz, found none")
+        raise DataError(
+            f"{directory}: expected a directory with events.csv and items.csv, gzipped or not; found none"
+        )
     events_path = _required(directory, "events")
     items_path = _required(directory, "items")
     users_path = _find(directory, "users")

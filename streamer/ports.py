@@ -180,7 +180,7 @@ class Folds(Protocol):
     """The log of folds since the last checkpoint. Methods raise `Unavailable` while the store is away."""
 
     def append(self, fold: Fold) -> bool:
-        """Put a batch at the end. The same again does nothing; another one of its number is a `ConfigError`.
+        """Put a batch at the end. The same again does nothing; one of its number by somebody else is a `ConfigError`.
 
         Returns:
             Whether it follows the one before it. False for the first since `clear`; else the store has lost what it acknowledged.

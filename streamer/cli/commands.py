@@ -9,6 +9,7 @@ import typer
 from streamer.cli.app import SettingsCommand, app, load_settings
 from streamer.cli.options import (
     Assignments,
+    CheckpointUrl,
     ConfigFile,
     Group,
     K,
@@ -49,6 +50,7 @@ def run(
     k: K = None,
     repeats: Repeats = None,
     max_batch: MaxBatch = None,
+    checkpoint_url: CheckpointUrl = None,
     metrics_host: MetricsHost = None,
     metrics_port: MetricsPort = None,
     log_level: LogLevel = None,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -117,17 +117,21 @@ class _Looks:
         self._events: dict[int, tuple[int, str, str]] = {}  # by hash of the event id: line, user, item
         self._tells_ids = True
 
-    def look(self, number: int, line: bytes, event: OutsideEvent) -> None:
-        """At one line, and the event that it is."""
-        self._look_for_unknown_fields(number, line, event)
+    def look(self, number: int, line: bytes, event: OutsideEvent) -> str:
+        """At one line, and the event that it is; why it is no such event at all, "" where it is one."""
+        fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])  # the names: values may be anything
+        if not isinstance(event, Interaction) and fields.keys() >= {"user_id", "item_id", "type"}:
+            # on the catalog it would take title and features of its item away
+            return "this is an interaction (it has user_id, item_id and type)"
+        self._look_for_unknown_fields(number, fields.keys(), event)
         if isinstance(event, Interaction) and event.event_id and self._tells_ids:
             self._look_for_shared_id(number, event)
+        return ""
 
-    def _look_for_unknown_fields(self, number: int, line: bytes, event: OutsideEvent) -> None:
+    def _look_for_unknown_fields(self, number: int, fields: Set[str], event: OutsideEvent) -> None:
         """A name with a typing error."""
-        fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])  # the names: values may be anything
         known = {field.encode_name for field in msgspec.structs.fields(type(event))}
-        for name in fields.keys() - known - self._told:
+        for name in sorted(fields - known - self._told):
             if len(self._told) < _MAX_TOLD:
                 self._told.add(name)
                 names = ", ".join(sorted(known))
@@ -162,7 +166,9 @@ def _checked(lines: BinaryIO, kind: Kind, looks: _Looks, max_skew_ms: int) -> It
         except InvalidEvent as exc:
             yield f"line {number}: {_why_not(line, kind, exc)}; not sent"
             continue
-        looks.look(number, line, event)
+        if other := looks.look(number, line, event):
+            yield f"line {number}: {other}; not sent"
+            continue
         if is_in_seconds(event, line):
             when = getattr(event, "timestamp_ms", 0)
             day = time.strftime("%Y-%m-%d", time.gmtime(when / 1000))

@@ -95,7 +95,7 @@ def _print_list(published: _Published, retired: set[str]) -> None:
     console.print(plain("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
     if not published.items:
         console.print(
-            plain("the list is empty: nothing is left that its user did not take; apps get the anonymous one")
+            plain("the list is empty: nothing that may be listed was taken yet, or its user took all of it")
         )
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -121,7 +121,7 @@ def show_item(lists: Lists, item_id: str) -> None:
     if problem is not None:
         raise ConfigError(f"expected an item id, got {problem}")
     is_retired = bool(lists.retired([item_id]))
-    state = "retired: readers drop it from lists" if is_retired else "not marked as retired"
+    state = "retired: readers drop it from lists" if is_retired else "not marked as retired, if there is one"
     typer.echo(f"item {printable(item_id)}: {state}")
 
 

@@ -30,7 +30,9 @@ TOPICS: dict[Kind, str] = {"catalog": "catalog", "profiles": "profiles", "intera
 # One partition each: then the log has one order, and the figures equal `streamer replay --catalog-first`.
 PARTITIONS = dict.fromkeys((*TOPICS.values(), "texts", "recommendations", "dead-letters"), 1)
 PUBLISHING = "publishing the catalog, the profiles, then the events"
-START_TIMEOUT_S = 300.0  # the very first start compiles the kernels
+START_TIMEOUT_S = (
+    1800.0  # a first start compiles the kernels, for minutes; a worker that ends is noticed at once
+)
 ASK_EVERY_S = 0.2
 WATCH_EVERY_S = 0.5
 LIST_SHOWN = 10

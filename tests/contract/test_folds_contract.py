@@ -85,6 +85,13 @@ def test_two_workers_under_one_prefix_are_told(stores: _Stores) -> None:
         stores.lists.claim(other)
 
 
+def test_two_workers_who_fold_equal_batches_are_told(stores: _Stores) -> None:
+    """As they do where events come one at a time: the same batch by somebody else is no repetition of ours."""
+    stores.lists.claim(a_fold(1))
+    with pytest.raises(ConfigError, match="another worker"):
+        stores.folds.append(a_fold(1))
+
+
 def test_who_was_superseded_is_told(stores: _Stores) -> None:
     """Whoever knows of fewer batches than were appended, dropped ones too; a log of folds that was lost contradicts nobody."""
     stores.lists.check(0)

@@ -71,3 +71,11 @@ def test_an_event_id_that_two_events_share_is_told_once() -> None:
     (said,) = told(*lines)
     assert said.startswith("line 3: event_id 'order-1' is that of line 1, which is another event")
     assert told(*(line.replace(b"order-1", b"") for line in lines)) == []
+
+
+def test_the_wrong_file_on_the_catalog_takes_nothing_away() -> None:
+    """An interaction has all that a catalog record, or a profile, must have, and says nothing of its item or user."""
+    view = b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}'
+    for kind in ("catalog", "profiles"):
+        (said,) = outcomes(kind, view)
+        assert said == "line 1: this is an interaction (it has user_id, item_id and type); not sent"

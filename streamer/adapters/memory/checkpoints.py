@@ -12,15 +12,17 @@ class MemoryFolds:
     def __init__(self) -> None:
         self.down = False
         self._folds: dict[int, Fold] = {}
+        self._by: dict[int, object] = {}
         self._last = 0
 
-    def append(self, fold: Fold) -> bool:
-        """Put a batch at the end; the same again does nothing."""
+    def append(self, fold: Fold, by: object = None) -> bool:
+        """Put a batch at the end; the same again, by the same, does nothing."""
         self._check()
         follows = fold.number - 1 in self._folds or (self._last > 0 and not self._folds)
-        if self._folds.get(fold.number, None if fold.number <= self._last else fold) != fold:
+        is_new = fold.number > self._last
+        if not is_new and (self._folds.get(fold.number), self._by.get(fold.number)) != (fold, by):
             raise ConfigError(f"batch {fold.number} was folded by another worker")
-        self._folds[fold.number] = fold
+        self._folds[fold.number], self._by[fold.number] = fold, by
         self._last = max(self._last, fold.number)
         return follows
 

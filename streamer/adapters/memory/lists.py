@@ -35,7 +35,7 @@ class MemoryLists:
     def claim(self, fold: Fold) -> bool:
         """Append the batch that the next lists are made after to the log of folds."""
         self.ping()
-        return self._folds.append(fold)
+        return self._folds.append(fold, self)
 
     def check(self, number: int) -> None:
         """Return when nobody has appended a batch behind this one."""

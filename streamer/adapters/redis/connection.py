@@ -1,6 +1,7 @@
 """What every store on Redis, Valkey or a cluster of either shares: the connection, by redis-py."""
 
 import itertools
+import secrets
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -93,6 +94,7 @@ class RedisConnection:
             "health_check_interval": 0,
             **(options or {}),
         }
+        self.token = secrets.token_hex(8).encode()  # tells what we wrote from what others did
         self._client: Any = None
         self._nodes: list[tuple[str, int]] = []  # of the cluster, as they were known last
         self._answered = False

@@ -22,8 +22,11 @@ def key_of(prefix: str) -> str:
     return f"{prefix}folds"
 
 
-def append(run: Run, prefix: str, fold: Fold, where: str) -> bool:
-    """Put a batch at the end; the same again does nothing.
+def append(run: Run, prefix: str, fold: Fold, where: str, by: bytes) -> bool:
+    """Put a batch at the end; the same again, by the same, does nothing.
+
+    Args:
+        by: Who appends. Two workers who read one event at a time fold equal batches, and must not take each other's for theirs.
 
     Returns:
         Whether it follows the one before it: a stream that was lost, or is that of an older replica, takes it all the same.
@@ -34,12 +37,13 @@ def append(run: Run, prefix: str, fold: Fold, where: str) -> bool:
     key, before = key_of(prefix), f"{fold.number - 1}-0"
     look = (("EXISTS", key), ("XRANGE", key, before, before), ("XRANGE", key, "-", before, "COUNT", 1))
     try:
-        is_there, the_one_before, any_before, _ = run([*look, _append_command(prefix, fold)])
+        is_there, the_one_before, any_before, _ = run([*look, _append_command(prefix, fold, by)])
     except Unavailable as exc:
         if _OUT_OF_ORDER not in str(exc):
             raise
         # an earlier try, whose answer was lost, may have written it
-        if read(run, prefix, f"{fold.number}-0", f"{fold.number}-0", 1) != [fold]:
+        (entries,) = run([("XRANGE", key, f"{fold.number}-0", f"{fold.number}-0")])
+        if not any(_fields(found).get(b"by") == by and _fold(at, found) == fold for at, found in entries):
             raise _of_another(prefix, fold.number, where) from exc
         return True
     # dropped ones are the oldest: where any is left below it, that one must be there
@@ -68,7 +72,7 @@ def last(run: Run, prefix: str) -> int:
     return int(last_id.partition(b"-")[0])
 
 
-def _append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
+def _append_command(prefix: str, fold: Fold, by: bytes) -> tuple[Any, ...]:
     """Redis refuses to append a batch twice."""
     entry = (
         "spans",
@@ -81,6 +85,8 @@ def _append_command(prefix: str, fold: Fold) -> tuple[Any, ...]:
         fold.served,
         "max_measured",
         fold.max_measured,
+        "by",
+        by,
     )
     return ("XADD", key_of(prefix), "MAXLEN", "~", MAX_ENTRIES, f"{fold.number}-0", *entry)
 
@@ -98,9 +104,15 @@ def _of_another(prefix: str, number: int, where: str) -> ConfigError:
     )
 
 
-def _fold(entry_id: bytes, fields: Any) -> Fold:
-    if not isinstance(fields, dict):  # as the server lists them, where the client does not know the command
-        fields = dict(zip(fields[::2], fields[1::2], strict=True))
+def _fields(found: Any) -> dict[bytes, bytes]:
+    if isinstance(found, dict):
+        return found
+    # as the server lists them, where the client does not know the command
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def _fold(entry_id: bytes, found: Any) -> Fold:
+    fields = _fields(found)
     try:
         spans = _SPANS.decode(fields[b"spans"])
         rounds, served, most = (

@@ -14,7 +14,7 @@ class RedisFolds(RedisConnection):
 
     def append(self, fold: Fold) -> bool:
         """Put a batch at the end; the same again does nothing."""
-        return fold_stream.append(self._run, self._prefix, fold, self._where)
+        return fold_stream.append(self._run, self._prefix, fold, self._where, self.token)
 
     def read(self, after: int, n_max: int) -> list[Fold]:
         """The next batches behind this number, in order, at most `n_max`."""

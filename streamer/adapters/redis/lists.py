@@ -27,7 +27,7 @@ class RedisLists(RedisConnection):
 
         By itself, not in front of the lists in one pipeline: Redis would refuse it and write the lists behind it.
         """
-        return fold_stream.append(self._run, self._prefix, fold, self._where)
+        return fold_stream.append(self._run, self._prefix, fold, self._where, self.token)
 
     def check(self, number: int) -> None:
         """Return when nobody has appended a batch behind this one."""
