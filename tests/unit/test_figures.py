@@ -125,7 +125,7 @@ def test_takes_without_room_are_counted_and_told_of_once(
     assert told.levelno == logging.WARNING
     assert "max_taken" in str(vars(told)["hint"])
     restarted = World()
-    restarted.figures.restored(state)
+    restarted.figures.restored(state, Scoreboard())
     restarted.show(state)
     assert restarted.value("taken_unrecorded_total") == 0
 
