@@ -86,10 +86,11 @@ class KeptFolds(MemoryFolds):
         super().__init__()
         self.all: dict[int, Fold] = {}
 
-    def append(self, fold: Fold) -> None:
+    def append(self, fold: Fold, by: object = None) -> bool:
         """As the twin; a number never stands for two batches."""
-        super().append(fold)
+        follows = super().append(fold, by)
         assert self.all.setdefault(fold.number, fold) == fold
+        return follows
 
 
 class World:

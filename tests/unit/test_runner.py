@@ -13,6 +13,7 @@ from streamer.errors import LogGap, TooManyInvalid, Unavailable
 from streamer.events import ANONYMOUS
 from streamer.ports import Record, TopicPartition
 from streamer.runner import Runner
+from streamer.runner.loop import COMMIT_INTERVAL_S
 from streamer.telemetry import Telemetry
 
 INTERACTIONS = TopicPartition("interactions", 0)
@@ -394,9 +395,11 @@ def test_a_commit_that_fails_holds_up_no_list(
 
     def coordinator_goes() -> None:
         worker.source.n_commit_failures = 1
-        world.append_many(8)
+        world.append_many(4)
+        world.clock.advance(COMMIT_INTERVAL_S)  # one is due
 
     world.at_poll[12] = coordinator_goes
+    world.at_poll[13] = lambda: world.append_many(4)
     worker.run()
     assert worker.state_hash == hash_of(38)
     assert worker.value("unavailable_total", dependency="kafka") == 1
