@@ -71,7 +71,10 @@ def faults(
         poll_until(lambda: proxy.break_after is None, what=f"a write with {command!r}")
 
     def killed() -> None:
+        n_before = n_away(worker, "redis")
         server.stop(kill=True)
+        # redis-py tries once more by itself: a server that is back at once was never missed
+        poll_until(lambda: n_away(worker, "redis") > n_before, timeout_s=30, what="missing Redis")
         server.start()
 
     def kafka_away() -> None:
@@ -121,7 +124,6 @@ def test_a_stream_survives_every_fault(
             )
     shop.close()
     ends_equal(worker, watch, shop, poll_until)
-    assert n_away(worker, "redis") >= N_ROUNDS  # redis-py tries once more by itself: not each of them is seen
 
 
 def test_a_redis_that_comes_back_empty_is_filled_again(
