@@ -160,9 +160,8 @@ def of_redis(facts: ServerFacts, settings: Settings, now_ms: int) -> Iterator[st
                 "with noeviction the worker waits and says so"
             )
         needed = redis_bytes(settings)
-        if (
-            needed > facts.max_bytes and not settings.redis_cluster
-        ):  # of a cluster this is one node, of who knows how many
+        # of a cluster this is one node, of who knows how many
+        if needed > facts.max_bytes and not settings.redis_cluster:
             yield (
                 f"Redis may hold {_size(facts.max_bytes)} (maxmemory); with max_users and max_items all in use it would hold "
                 f"some {_size(needed)}, and a full Redis makes the worker wait: give it more, or lower max_users, k or list_ttl_s"

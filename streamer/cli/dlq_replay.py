@@ -113,9 +113,13 @@ class Replay:
             if self._replays.n_sent(letter) and not (again or wanted.places):
                 n_before += 1
                 continue
-            why = self._why_not(letter, since, is_named=bool(wanted.places), again=again)
+            is_repaired = self._repair is not None
+            why = self._replays.why_not(letter, self._kinds, is_repaired=is_repaired, again=again)
             if why is None:
-                self._send(letter)
+                outgoing = self._read(letter)
+                why = self._why_not(letter, outgoing, since, is_named=bool(wanted.places))
+            if why is None:
+                self._send(letter, outgoing)
                 n_sent += 1
             else:
                 self._tell(f"letter {letter.place}: {why}; not sent")
@@ -141,22 +145,14 @@ class Replay:
             if letter is not None and wanted.has(letter):
                 yield letter
 
-    def _why_not(self, letter: Letter, since: Since, *, is_named: bool, again: bool) -> str | None:
-        """Why this letter is not sent, as the end of "letter 0:7: ..."; None when it is, maybe against advice."""
-        is_repaired = self._repair is not None
-        why = self._replays.why_not(letter, self._kinds, is_repaired=is_repaired, again=again)
-        if why is not None:
-            return why
-        outgoing = self._read(letter)
-        if outgoing.named is not None and since.is_erased(outgoing.named, letter.log_ms):
+    def _why_not(self, letter: Letter, outgoing: "_Outgoing", since: Since, *, is_named: bool) -> str | None:
+        """Why the message is not sent, as the end of "letter 0:7: ..."; None when it is, maybe against advice."""
+        named = outgoing.named
+        if named is not None and since.is_erased(named, letter.log_ms):
             return "its user was erased after it was written"
         against = self._refusal(outgoing)
-        if (
-            against is None
-            and outgoing.named is not None
-            and since.is_outdated(outgoing.named, letter.log_ms)
-        ):
-            against = f"a newer record of {outgoing.named.id!r} is on the log, and this one would replace it"
+        if against is None and named is not None and since.is_outdated(named, letter.log_ms):
+            against = f"a newer record of {named.id!r} is on the log, and this one would replace it"
         if against is None:
             return None
         if not is_named:
@@ -175,8 +171,8 @@ class Replay:
         )
         return f"this version of streamer will refuse it: {refused}" if refused is not None else None
 
-    def _send(self, letter: Letter) -> None:
-        outgoing, attempt = self._read(letter), self._replays.next_attempt(letter)
+    def _send(self, letter: Letter, outgoing: "_Outgoing") -> None:
+        attempt = self._replays.next_attempt(letter)
         self._sink.send(outgoing.topic, outgoing.key, outgoing.value, replay_headers(letter, attempt))
         # The note comes after the message, so a crash between them can send it twice and never lose it.
         self._sink.flush(TIMEOUT_S)

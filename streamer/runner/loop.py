@@ -8,7 +8,7 @@ without a checkpoint it reads the log from its beginning.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Lists, Receipts, Sink, Source, Vectors
+from streamer.ports import Clock, Lists, Receipts, Sink, Source, TopicPartition, Vectors
 from streamer.runner.admission import Admitted, admit_all
 from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
@@ -344,24 +344,22 @@ class Runner:
     def _try_to_commit(self) -> None:
         """Commit, if Kafka takes it now: it moves nothing but monitoring."""
         self._outgoing.settle()
-        positions = self._positions.snapshot()
-        if positions == self._committed:
-            return
         try:
-            self._source.commit(positions)
+            self._commit_by(self._source.commit)
         except Unavailable as exc:
             self._telemetry.unavailable.labels(KAFKA).inc()
             self._due_commit.put_off(RETRY_S)
             _log.warning("not_committed", extra={"error": str(exc), "again_in_s": RETRY_S})
-        else:
-            self._committed = positions
 
     def _commit(self) -> None:
         """Commit what was read: its lists are written, and its dead letters are on the log by now."""
         self._outgoing.settle()
+        self._commit_by(lambda positions: self._patience(KAFKA, lambda: self._source.commit(positions)))
+
+    def _commit_by(self, commit: Callable[[Mapping[TopicPartition, int]], None]) -> None:
         positions = self._positions.snapshot()
         if positions != self._committed:
-            self._patience(KAFKA, lambda: self._source.commit(positions))
+            commit(positions)
             self._committed = positions
 
     def _drain(self) -> None:

@@ -78,9 +78,8 @@ class _Server(ThreadingHTTPServer):
         self.report = report
         self.reporting = threading.Lock()
         # "::" and "::1" are not of the family that http.server takes
-        self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ][0]
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family = found[0][0]
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
