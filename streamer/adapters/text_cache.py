@@ -78,9 +78,8 @@ class SqliteTextCache:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self._path, timeout=_LOCK_TIMEOUT_S)
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(
-                "PRAGMA synchronous = NORMAL"
-            )  # a crash may lose the last texts, nothing else
+            # a crash may lose the last texts, nothing else
+            self._connection.execute("PRAGMA synchronous = NORMAL")
             with self._connection:
                 self._connection.execute(
                     "CREATE TABLE IF NOT EXISTS texts (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"

@@ -81,9 +81,8 @@ class _Log:
         with closing(source_of(settings, topics)) as source:
             end = source.end_offsets()  # asks every partition; a topic that does not exist is reported
             self.begin = source.begin_offsets()
-            keyed = {
-                topic for topic, kind in settings.kinds().items() if kind != "texts"
-            }  # those are our own
+            # texts are our own
+            keyed = {topic for topic, kind in settings.kinds().items() if kind != "texts"}
             newest = _newest_records(source, self.begin, end, keyed)
         self.end = {tp: offset for tp, offset in end.items() if tp.topic in settings.kinds()}
         kept = how_kept(settings.require_kafka(), topics, settings.kafka_config)
@@ -177,9 +176,8 @@ def _try_text_model(settings: Settings) -> Iterator[str]:
 
 def _try_memory(settings: Settings) -> Iterator[str]:
     try:
-        tables = pipeline.tables(
-            pipeline.new_state(settings.fold())
-        )  # address space only: nothing is written
+        # address space only: nothing is written
+        tables = pipeline.tables(pipeline.new_state(settings.fold()))
     except MemoryError as exc:
         raise ConfigError(
             f"the tables of the model cannot be had: {exc}; lower max_users, max_items or max_taken"

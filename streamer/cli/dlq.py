@@ -37,9 +37,8 @@ _WORDS = {
     "future": "it comes from the future",
 }
 
-_Row = tuple[
-    str, ...
-]  # what is shown of a letter: not its message, so memory stays small, however large they are
+# what is shown of a letter: not its message, so memory stays small, however large they are
+_Row = tuple[str, ...]
 
 
 class Wanted(NamedTuple):

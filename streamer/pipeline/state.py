@@ -23,15 +23,10 @@ from streamer.ranker.features import N_FEATURES
 from streamer.texts import TextRows
 from streamer.window import Window, new_window
 
-N_EXACT = (
-    100_000  # vectors of texts up to which nearest items are exact; a scan of as many takes a millisecond
-)
-FEATURE_KINDS = (
-    "numerical",
-    "categorical",
-    "words",
-    "context",
-)  # what `FoldSettings.without` can keep from the encoders
+# vectors of texts up to which nearest items are exact; a scan of as many takes a millisecond
+N_EXACT = 100_000
+# what `FoldSettings.without` can keep from the encoders
+FEATURE_KINDS = ("numerical", "categorical", "words", "context")
 OTHER_KINDS = ("text", "rating")
 
 
@@ -58,9 +53,8 @@ class Leaving(NamedTuple):
     """Items chosen to make way, and how far the pass has come that takes them out of all rows; see `leaving`."""
 
     is_gone: NDArray[np.bool_]  # (max_items + 1,) by row + 1
-    progress: NDArray[
-        np.int64
-    ]  # (3,) rows passed, users first; users to be passed; number of the last event before they were chosen
+    # (3,) rows passed, users first; users to be passed; number of the last event before they were chosen
+    progress: NDArray[np.int64]
 
 
 class State(NamedTuple):

@@ -4,7 +4,7 @@ Both listen on the loopback interface only and keep nothing once closed.
 
 kafka    the mock cluster of librdkafka, inside this process
 redis    a server of its own
-process  what keeps a process of ours from outliving us, and a port for it
+process  what both are: closed where `with` ends; what keeps a process from outliving us, and a port for it
 """
 
 from streamer.servers.kafka import READER_SETTINGS, EmbeddedKafka

@@ -2,10 +2,10 @@
 
 import ctypes
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from streamer.errors import ConfigError, Unavailable
+from streamer.servers.process import Server
 
 # For consumers of the embedded Kafka: it answers an empty fetch after all of the wait, whatever has come meanwhile, where a real
 # broker answers as soon as there is something. As settings of `streamer`.
@@ -57,7 +57,7 @@ def _librdkafka() -> ctypes.CDLL:
     return lib
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(Server):
     """librdkafka's mock cluster, one broker, inside this process; other processes may connect to it.
 
     It keeps about 5 MiB of *compressed* bytes a partition, then drops the oldest without a word: 200-byte
@@ -149,11 +149,3 @@ class EmbeddedKafka:
             raise Unavailable(
                 f"embedded Kafka: could not {what}: {self._lib.rd_kafka_err2name(error).decode()}"
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

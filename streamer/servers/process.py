@@ -1,7 +1,9 @@
-"""Processes that die with ours, and ports of the loopback interface for them."""
+"""Servers that are closed where a `with` ends, processes that die with ours, and ports of the loopback interface for them."""
 
 import socket
-from typing import Final
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Final, Self
 
 from streamer.errors import Unavailable
 
@@ -18,6 +20,22 @@ if sys.platform == "linux":
 if os.getppid() == parent:  # else it died before we asked
     os.execv(server[0], server)
 """
+
+
+class Server(ABC):
+    """A server of ours: `with` closes it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it. Idempotent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def free_port(wanted: int = 0, below: int = 65_536) -> int:

@@ -9,11 +9,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from streamer.errors import ConfigError, Unavailable
-from streamer.servers.process import DIE_WITH_PARENT, HOST, free_port
+from streamer.servers.process import DIE_WITH_PARENT, HOST, Server, free_port
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
@@ -41,7 +40,7 @@ def find_redis_server() -> str:
         ) from exc
 
 
-class EmbeddedRedis:
+class EmbeddedRedis(Server):
     """A Redis (or Valkey) server on 127.0.0.1, without persistence, that dies with the thread that started
     it.
 
@@ -179,11 +178,3 @@ class EmbeddedRedis:
         except OSError:
             return "it left no log"
         return lines[-1] if lines else "its log is empty"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

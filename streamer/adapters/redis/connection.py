@@ -200,9 +200,8 @@ class RedisConnection:
             # redis-py parses the rest, without connecting.
             redis.ConnectionPool.from_url(self._url, **self._options).make_connection()
         except (ValueError, TypeError) as exc:
-            raise ConfigError(
-                f"Redis URL {mask(self._url)} cannot be read: {_reason(exc)}"
-            ) from None  # the cause shows it
+            # without its cause, which shows the password
+            raise ConfigError(f"Redis URL {mask(self._url)} cannot be read: {_reason(exc)}") from None
         database = parts.path.strip("/") if parts.scheme != "unix" else ""
         if database and not database.isdecimal():  # redis-py would take 0 instead
             raise ConfigError(f"{self._where}: expected the number of a database, got {database!r}")
