@@ -10,6 +10,7 @@ import numpy as np
 from streamer.compiled import kernel
 from streamer.graph.candidates import choose, choose_best, clear, gather, read_clocks
 from streamer.graph.content import compare, compare_texts, weigh_interests
+from streamer.graph.rates import arrived, n_newest
 from streamer.graph.scratch import N_ALL, N_CHOSEN, N_PROPOSED
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
 from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
@@ -20,6 +21,7 @@ _GAPS_MS = (60_000, 1_800_000)  # up to a minute, up to half an hour, longer
 N_GAPS = len(_GAPS_MS) + 1
 N_CONTEXTS = (len(_LENGTHS) + 1) * N_GAPS
 FORGETTING = 0.9998  # of the responsibilities, an event
+_ENOUGH = 20  # candidates; where paths propose fewer, as in a shop that opens, the newest items are listed by their rate alone
 LEAST = 0.01  # of 5,000 in the long run: a path that was silent for a year can come back
 
 
@@ -62,6 +64,14 @@ def _share(cands, weights):
 
 
 @kernel
+def _propose_newest(graph, cands, user_row):
+    for age in range(n_newest(graph)):
+        if cands.n[N_CHOSEN] >= _ENOUGH:
+            return
+        choose(graph, cands, user_row, arrived(graph, age))
+
+
+@kernel
 def mix(graph, cands, user_row, gap_ms, target, n_best):
     """Fill the last stage with candidates and their probabilities.
 
@@ -89,6 +99,7 @@ def mix(graph, cands, user_row, gap_ms, target, n_best):
     if user_row >= 0 and graph.switches[WITH_CONTENT]:
         weigh_interests(graph, cands, user_row)
     propose_lists(graph, cands, user_row)
+    _propose_newest(graph, cands, user_row)
     cands.n[N_PROPOSED] = cands.n[N_CHOSEN]
     if target >= 0:
         choose(graph, cands, user_row, target)

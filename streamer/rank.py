@@ -12,9 +12,9 @@ from streamer.cachelines import bring
 from streamer.compiled import entry_kernel, kernel
 from streamer.fastmath import GOLDEN, mixed, scramble
 from streamer.graph.candidates import find, may_list
-from streamer.graph.rates import COLD
+from streamer.graph.rates import COLD, arrived, n_newest
 from streamer.graph.scratch import N_FINAL, N_PROPOSED
-from streamer.graph.state import EVENTS, N_ARRIVED, USER_BYTES
+from streamer.graph.state import EVENTS, USER_BYTES
 from streamer.mixture import main_path, mix
 from streamer.paths import NAMES
 from streamer.ranker.features import describe
@@ -28,7 +28,6 @@ EXPLORED_PLACE = 10  # of a list, given to an item that was hardly shown yet
 EXPLORED_PATH = NAMES.index("fresh")  # what such an item is said to be listed for
 _TRACE = np.float32(1e-25)  # of a probability by the mixture, kept where the ranker gives less
 _N_TRIED = 8  # draws, of which the first that may be listed is taken
-_N_NEWEST = 256  # arrivals that are drawn from
 
 
 @kernel
@@ -113,13 +112,11 @@ def draw_unshown(graph, user_row):
     drawn = _draw_list(user_row, graph.counters[EVENTS])
     if _chance_of(drawn) >= graph.explore_share:
         return np.int64(-1)
-    rates = graph.rates
-    n_arrived = min(rates.n[N_ARRIVED], rates.arrived.size)
-    for _ in range(_N_TRIED):
+    n_drawn_from = n_newest(graph)
+    for _ in range(_N_TRIED if n_drawn_from > 0 else 0):
         drawn = scramble(drawn)
-        age = np.int64((drawn >> np.uint64(33)) % np.uint64(max(min(n_arrived, _N_NEWEST), 1)))
-        item_row = np.int64(rates.arrived[(rates.n[N_ARRIVED] - 1 - age) % rates.arrived.size])
-        if n_arrived > 0 and graph.items[item_row]["n_events"] < COLD and may_list(graph, user_row, item_row):
+        item_row = arrived(graph, np.int64((drawn >> np.uint64(33)) % np.uint64(n_drawn_from)))
+        if graph.items[item_row]["n_events"] < COLD and may_list(graph, user_row, item_row):
             return item_row
     return np.int64(-1)
 

@@ -19,7 +19,10 @@ from streamer.graph.state import EVENTS, N_AGES, N_ARRIVED, N_COLD_ITEMS, N_COUN
 COLD = 5  # events: an item with fewer is cold
 ALL_ITEMS, COLD_ITEMS, NEW_ITEMS = range(3)  # indices of rates.total; NEW_ITEMS: nobody took them yet
 _EDGES = (1, 2, 3, 4, 5, 8, 13, 21, 41, 101)  # first number of events of each bin but the first
-_FIT_EVERY = 32  # events between two fits of the table
+# Events between two fits of the table. Before that many it is fitted at powers of two, and before the first event with each
+# doubling of the catalog: a shop that opens has lists at once.
+_FIT_EVERY = 32
+_N_NEWEST = 256  # arrivals that are looked through
 _PRIOR = 3.0  # takes that a bin borrows from its row
 _LIFT_PRIOR = np.float32(2.0)
 _LIFT_KEPT = 0.999  # of what a node has seen, an event of a cold item
@@ -41,6 +44,11 @@ def _bin_of(n_events):
 def _age_bin(since):
     # exponent of the float: log2 of a positive whole number, rounded down
     return min((np.float64(since).view(np.int64) >> 52) - 1023, N_AGES - 1)
+
+
+@kernel
+def _is_power_of_two(n):
+    return n & (n - 1) == 0
 
 
 @kernel
@@ -66,6 +74,21 @@ def enter_pool(graph, item_row):
         settle_node(graph, item["nodes"][q])
         graph.nodes[item["nodes"][q]]["n_cold"] += 1
     rates.n[N_COLD_ITEMS] += 1  # after its nodes were settled: it had no part in what was taken so far
+    if graph.counters[EVENTS] == 0 and _is_power_of_two(rates.n[N_ARRIVED]):
+        fit(rates)
+
+
+@kernel
+def n_newest(graph):
+    """How many of the last arrivals may be looked through for a list."""
+    return min(graph.rates.n[N_ARRIVED], graph.rates.arrived.size, _N_NEWEST)
+
+
+@kernel
+def arrived(graph, age):
+    """Row of the item that came, to the catalog or by an event, `age` arrivals before the last one."""
+    rates = graph.rates
+    return np.int64(rates.arrived[(rates.n[N_ARRIVED] - 1 - age) % rates.arrived.size])
 
 
 @kernel
@@ -139,7 +162,7 @@ def grow_older(graph):
                 rates.alive[0, b - 1] -= 1.0
                 rates.alive[0, b] += 1.0
             rates.passed[b] += 1
-    if now % _FIT_EVERY == 0:
+    if now % _FIT_EVERY == 0 or (now < _FIT_EVERY and _is_power_of_two(now)):
         fit(rates)
 
 

@@ -258,7 +258,8 @@ def test_a_sampled_list_is_described_by_plain_arithmetic(is_on):
             len(one & other) / sqrt(len(one) * len(other)) if one & other else 0.0
             for one, other in combinations(nodes, 2)
         ]
-        out = fold_all(state, [user], [rng.choice(listed)], [int(graph.users[user]["last_time_ms"])])
+        known = np.nonzero(graph.items["n_events"])[0]
+        out = fold_all(state, [user], [rng.choice(known)], [int(graph.users[user]["last_time_ms"])])
         if not is_sampled:
             assert out.n_cold_listed[0] == out.listed[0].max() == -1
             assert np.isnan([out.novelty[0], out.similarity[0]]).all()

@@ -98,20 +98,23 @@ def test_bins_and_exposures_equal_a_census(seed):
 
 
 def test_hazards_are_takes_by_exposures_shrunk_to_their_row():
-    """At every 32nd event: (takes + 3) / (exposures + 3 / rate of the row), and totals over all items, cold ones, new ones."""
+    """(takes + 3) / (exposures + 3 / rate of the row), and totals over all items, cold ones, new ones.
+
+    At every 32nd event, and before the first of these at each power of two.
+    """
     state, census = pipeline.new_state(SIZES), Census()
     views = [event for event in a_stream(np.random.default_rng(5), 500) if isinstance(event, Interaction)]
     n_fitted = 0
     for event in views:
         state, _ = pipeline.step(state, [event], 0.0)
         census.take(event.item_id)
-        if (census.now + 1) % rates._FIT_EVERY == 0:
+        if (census.now + 1) % rates._FIT_EVERY == 0 or census.now + 1 in (2, 4, 8, 16):
             hazard, alive = census.hazard(), census.alive()
             np.testing.assert_allclose(state.graph.rates.hazard, hazard, rtol=1e-6)
             expected = [(hazard * alive)[:n_rows].sum() for n_rows in (N_COUNTS, COLD, 1)]
             np.testing.assert_allclose(state.graph.rates.total, expected, rtol=1e-9)
             n_fitted += 1
-    assert n_fitted == 15
+    assert n_fitted == 4 + 15
 
 
 def test_rates_of_warm_items_are_those_of_their_bins():
