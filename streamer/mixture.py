@@ -13,7 +13,14 @@ from streamer.graph.content import compare, compare_texts, weigh_interests
 from streamer.graph.rates import arrived, n_newest
 from streamer.graph.scratch import N_ALL, N_CHOSEN, N_PROPOSED
 from streamer.graph.state import WITH_CONTENT, WITH_TIME
-from streamer.paths import N_EVIDENCE_PATHS, N_PATHS, propose_lists, score_evidence_paths, score_list_paths
+from streamer.paths import (
+    N_EVIDENCE_PATHS,
+    N_PATHS,
+    NAMES,
+    propose_lists,
+    score_evidence_paths,
+    score_list_paths,
+)
 from streamer.paths.trending import bring_taken, weigh_taken
 
 _LENGTHS = (1, 3, 10, 40)  # history length buckets: 0, 1-2, 3-9, 10-39, 40+
@@ -22,6 +29,7 @@ N_GAPS = len(_GAPS_MS) + 1
 N_CONTEXTS = (len(_LENGTHS) + 1) * N_GAPS
 FORGETTING = 0.9998  # of the responsibilities, an event
 _ENOUGH = 20  # candidates; where paths propose fewer, as in a shop that opens, the newest items are listed by their rate alone
+_RATE = NAMES.index("rate")
 LEAST = 0.01  # of 5,000 in the long run: a path that was silent for a year can come back
 
 
@@ -65,7 +73,7 @@ def _share(cands, weights):
 
 @kernel
 def _propose_newest(graph, cands, user_row):
-    for age in range(n_newest(graph)):
+    for age in range(n_newest(graph) if graph.has_path[_RATE] else 0):
         if cands.n[N_CHOSEN] >= _ENOUGH:
             return
         choose(graph, cands, user_row, arrived(graph, age))
