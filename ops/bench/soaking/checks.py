@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+from redis import Redis
 
 from soaking.day import Ledger
 from soaking.place import Place
@@ -13,6 +14,7 @@ from streamer.client import Recommendations
 
 N_LOOKED_AT = 1_000  # users who came last, and users who left
 RETIRED_WITHIN_S = 2.0  # after its tombstone was read a retired item is on no list: what the worker promises
+GIVEN_UP_S = 60.0  # where it is on one still, it is waited for so long: late is another defect than never
 
 
 class Check(NamedTuple):
@@ -53,6 +55,7 @@ def positions(place: Place, sent: Counter[tuple[str, int]]) -> list[Check]:
 
 def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, int]]) -> list[Check]:
     """Those who came last have lists that know it, without items that are gone; those who left have none."""
+    began_s = time.monotonic()
     time.sleep(RETIRED_WITHIN_S)
     recent = [user for user in last_seen if user not in ledger.erased][-N_LOOKED_AT:]
     gone = sorted(ledger.erased)[-N_LOOKED_AT:]
@@ -65,15 +68,17 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
         n_left = sum(
             value is not None for value in client.mget([f"streamer:list:{user}" for user in gone] or ["-"])
         )
-        n_old, n_retired, still_listed = 0, 0, Counter[str]()
+        n_old, still_listed = 0, list[set[str]]()
         for user, found in zip(recent, raw, strict=False):
             topic, partition, offset = last_seen[user]
             n_old += found is not None and found.position.get(f"{topic}-{partition}", 0) <= offset
-            listed = {item["id"] for item in found.items} & ledger.retired if found is not None else set()
-            n_retired += bool(listed)
-            still_listed.update(listed)
+            still_listed.append(_retired(found, ledger))
         reader = Recommendations(client)
         n_shown = sum(bool({item.id for item in reader.get(user).items} & ledger.retired) for user in recent)
+        n_retired = sum(map(bool, still_listed))
+        told = (
+            f"{n_retired:,}" if n_retired == 0 else _how_late(client, recent, still_listed, ledger, began_s)
+        )
     n_there = sum(found is not None for found in raw) if recent else 0
     return [
         Check("lists of users who came last", f"{len(recent):,}", f"{n_there:,}", n_there == len(recent)),
@@ -82,10 +87,28 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
         Check(
             "of these, with a retired item in Redis",
             "0",
-            ", ".join(
-                [f"{n_retired:,}", *(f"{item_id} on {n:,}" for item_id, n in still_listed.most_common(3))]
-            ),
+            told,
             n_retired == 0,
         ),
         Check(f"lists of {len(gone):,} erased users", "0", f"{n_left:,}", n_left == 0),
     ]
+
+
+def _retired(found: _List | None, ledger: Ledger) -> set[str]:
+    return {item["id"] for item in found.items} & ledger.retired if found is not None else set()
+
+
+def _how_late(
+    client: Redis, users: list[str], still_listed: list[set[str]], ledger: Ledger, began_s: float
+) -> str:
+    """What was on lists too long, and until when."""
+    decoder, n_left = msgspec.json.Decoder(_List), sum(map(bool, still_listed))
+    most = Counter(item_id for listed in still_listed for item_id in listed).most_common(3)
+    named = ", ".join(f"{item_id} on {n:,}" for item_id, n in most)
+    told = f"{n_left:,} ({named})"
+    while n_left and time.monotonic() - began_s < GIVEN_UP_S:
+        time.sleep(0.2)
+        values = client.mget([f"streamer:list:{user}" for user in users])
+        n_left = sum(bool(_retired(decoder.decode(value), ledger)) for value in values if value)
+    after_s = time.monotonic() - began_s
+    return f"{told}; {n_left:,} after {after_s:.1f} s"
