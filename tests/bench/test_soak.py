@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+import redis
 from conftest import BENCH
 from soaking import checks
 from soaking.day import Day
@@ -95,6 +98,30 @@ def test_growth_is_a_slope():
     """2 MiB in 10 events are 10 in 50; one sample has none."""
     assert _growth([1.0, 3.0, 5.0], [0, 10, 20], 50.0) == pytest.approx(10.0)
     assert _growth([1.0], [5], 50.0) == 0.0
+
+
+def test_a_retired_item_that_leaves_late_is_told_from_one_that_stays(redis_url, monkeypatch):
+    """Both are a check that fails; one says that no list held it in the end, the other that one still did."""
+    monkeypatch.setattr(checks, "RETIRED_WITHIN_S", 0.0)
+    monkeypatch.setattr(checks, "GIVEN_UP_S", 1.0)
+    ledger = Day(N, 1).ledger
+    ledger.retired.add("gone")
+    place = SimpleNamespace(client=lambda: redis.Redis.from_url(redis_url))
+    with_it, without = (
+        json.dumps({"items": [{"id": item_id}], "position": {"t-0": 9}}) for item_id in ("gone", "x")
+    )
+    with place.client() as client:
+        key = "streamer:list:late"
+        for n_left in (0, 1):
+            client.set(key, with_it)
+            leaves = threading.Timer(0.3, client.set, (key, without if n_left == 0 else with_it))
+            leaves.start()
+            found = {check.what: check for check in checks.lists(place, ledger, {"late": ("t", 0, 3)})}
+            leaves.join()
+            check = found["of these, with a retired item in Redis"]
+            assert not check.holds
+            assert check.got.startswith(f"1 (gone on 1); {n_left} after ")
+        client.delete(key)
 
 
 def test_what_is_lost_is_seen():

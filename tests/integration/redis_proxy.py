@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import hiredis
+
+from streamer.servers.process import Server
 
 # What redis-py says to introduce itself is let through whatever is refused.
 _INTRODUCTIONS = (b"HELLO", b"CLIENT", b"SELECT", b"AUTH")
@@ -22,7 +23,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)  # of SO_LINGER: a close is a reset (RST)
 Refuse = Callable[[bytes], bytes | None]
 
 
-class RedisProxy:
+class RedisProxy(Server):
     """On 127.0.0.1, until it is closed; its attributes may be changed at any time.
 
     Args:
@@ -129,14 +130,6 @@ class RedisProxy:
         for begin in range(0, len(data), size):
             to.sendall(data[begin : begin + size])
             time.sleep(0.001)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Line:

@@ -79,9 +79,8 @@ def test_a_broker_that_is_killed_loses_nothing(
     """
     rng, worker, watch = random.Random(SEED), make_shop_worker(redis_url), Watch(redis_url, prefix)
     worker.start(**SETTINGS, **OFTEN)
-    wait_until_live(
-        worker, poll_until
-    )  # before there is much to catch up with: three brokers leave a small machine little
+    # before there is much to catch up with: three brokers leave a small machine little
+    wait_until_live(worker, poll_until)
     shop.open()
     for n in range(N_KILLS):
         poll_until(

@@ -59,27 +59,22 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
     time.sleep(RETIRED_WITHIN_S)
     recent = [user for user in last_seen if user not in ledger.erased][-N_LOOKED_AT:]
     gone = sorted(ledger.erased)[-N_LOOKED_AT:]
-    decoder = msgspec.json.Decoder(_List)
     with place.client() as client:
-        raw = [
-            decoder.decode(value) if value else None
-            for value in client.mget([f"streamer:list:{user}" for user in recent] or ["-"])
-        ]
-        n_left = sum(
-            value is not None for value in client.mget([f"streamer:list:{user}" for user in gone] or ["-"])
-        )
-        n_old, still_listed = 0, list[set[str]]()
-        for user, found in zip(recent, raw, strict=False):
+        raw = _lists_of(client, recent)
+        n_left = sum(found is not None for found in _lists_of(client, gone))
+        n_old, still_listed = 0, Counter[str]()
+        for user, found in zip(recent, raw, strict=True):
             topic, partition, offset = last_seen[user]
             n_old += found is not None and found.position.get(f"{topic}-{partition}", 0) <= offset
-            still_listed.append(_retired(found, ledger))
+            still_listed.update(_retired(found, ledger))
         reader = Recommendations(client)
         n_shown = sum(bool({item.id for item in reader.get(user).items} & ledger.retired) for user in recent)
-        n_retired = sum(map(bool, still_listed))
-        told = (
-            f"{n_retired:,}" if n_retired == 0 else _how_late(client, recent, still_listed, ledger, began_s)
-        )
-    n_there = sum(found is not None for found in raw) if recent else 0
+        n_retired = _n_with_retired(raw, ledger)
+        told = f"{n_retired:,}"
+        if n_retired:
+            named = ", ".join(f"{item_id} on {n:,}" for item_id, n in still_listed.most_common(3))
+            told += f" ({named}); {_how_late(client, recent, ledger, began_s)}"
+    n_there = sum(found is not None for found in raw)
     return [
         Check("lists of users who came last", f"{len(recent):,}", f"{n_there:,}", n_there == len(recent)),
         Check("of these, older than their last event", "0", f"{n_old:,}", n_old == 0),
@@ -94,21 +89,23 @@ def lists(place: Place, ledger: Ledger, last_seen: Mapping[str, tuple[str, int, 
     ]
 
 
+def _lists_of(client: Redis, users: list[str]) -> list[_List | None]:
+    values = client.mget([f"streamer:list:{user}" for user in users]) if users else []
+    return [msgspec.json.decode(value, type=_List) if value else None for value in values]
+
+
 def _retired(found: _List | None, ledger: Ledger) -> set[str]:
     return {item["id"] for item in found.items} & ledger.retired if found is not None else set()
 
 
-def _how_late(
-    client: Redis, users: list[str], still_listed: list[set[str]], ledger: Ledger, began_s: float
-) -> str:
-    """What was on lists too long, and until when."""
-    decoder, n_left = msgspec.json.Decoder(_List), sum(map(bool, still_listed))
-    most = Counter(item_id for listed in still_listed for item_id in listed).most_common(3)
-    named = ", ".join(f"{item_id} on {n:,}" for item_id, n in most)
-    told = f"{n_left:,} ({named})"
-    while n_left and time.monotonic() - began_s < GIVEN_UP_S:
+def _n_with_retired(lists: list[_List | None], ledger: Ledger) -> int:
+    return sum(bool(_retired(found, ledger)) for found in lists)
+
+
+def _how_late(client: Redis, users: list[str], ledger: Ledger, began_s: float) -> str:
+    """Until when these lists hold retired items."""
+    while (n_left := _n_with_retired(_lists_of(client, users), ledger)) and (
+        time.monotonic() - began_s < GIVEN_UP_S
+    ):
         time.sleep(0.2)
-        values = client.mget([f"streamer:list:{user}" for user in users])
-        n_left = sum(bool(_retired(decoder.decode(value), ledger)) for value in values if value)
-    after_s = time.monotonic() - began_s
-    return f"{told}; {n_left:,} after {after_s:.1f} s"
+    return f"{n_left:,} after {time.monotonic() - began_s:.1f} s"
