@@ -138,6 +138,9 @@ class Lists(Protocol):
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
 
+    def read_each(self, user_ids: Sequence[str]) -> dict[str, bytes]:
+        """User id -> list as it was written, of those who have one."""
+
     def everything(self) -> Iterator[tuple[str, bytes]]:
         """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
 

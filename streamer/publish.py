@@ -3,7 +3,7 @@
 The bytes are `recommendations.v1` of `schemas/`, joined from fragments: an item's id is encoded once, not once a list.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -16,7 +16,10 @@ from streamer.paths import NAMES
 from streamer.pipeline import Ranking, State
 
 ANONYMOUS_ROW = -1
-_FORGOTTEN = -1  # in a published list: an item whose row is somebody else's by now
+# in a published list, where else an item row + 1 is
+_FORGOTTEN = -1  # an item whose row is somebody else's by now
+_INHERITED = -2  # in the first place: another worker wrote the list, and it may hold anything
+_N_MARKS = 2  # these are the last places of a table by item row + 1
 _NOBODY = np.zeros(0, np.int32)
 _LISTS_A_TIME = 1 << 16  # that are looked through: bounds what it takes in memory
 _PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NAMES]
@@ -25,6 +28,28 @@ _PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NA
 def model_name(vector_version: int) -> str:
     """What a list says it was made by: our version, and that of the network's weights (0 = none)."""
     return f"streamer-{__version__}+v{vector_version}"
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_LIST = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_ITEM = msgspec.json.Decoder(_Named)
+
+
+def without_items(value: bytes, item_ids: Collection[str]) -> bytes | None:
+    """A published list without these items, and else as it was; None where it holds none of them, or is no list."""
+    try:
+        found = _LIST.decode(value)
+        items = _ITEMS.decode(found["items"])
+        kept = [item for item in items if _ITEM.decode(item).id not in item_ids]
+    except (msgspec.DecodeError, KeyError, RecursionError):  # not one of ours: it is made again soon
+        return None
+    if len(kept) == len(items):
+        return None
+    return msgspec.json.encode(found | {"items": msgspec.Raw(b"[" + b",".join(kept) + b"]")})
 
 
 class Publisher:
@@ -85,13 +110,13 @@ class Publisher:
         Call it before the lists of the batch are encoded. A user without a list of his own reads the anonymous one.
         """
         lists = self._published[outcomes.user_row]
-        without = lists[:, 0] == 0
+        without = (lists[:, 0] == 0) | (lists[:, 0] == _INHERITED)
         lists[without] = self._published[ANONYMOUS_ROW]
         on_list = lists == outcomes.item_row[:, None] + 1
         return np.where(on_list.any(axis=1), on_list.argmax(axis=1) + 1, 0).astype(np.int32)
 
     def holders(self, item_rows: NDArray[np.int32], n_users: int) -> NDArray[np.int32]:
-        """Whose list, as it was published last, holds one of these items.
+        """Whose list, as it was published last, holds one of these items, or was inherited.
 
         Args:
             item_rows: (n,) int32 rows of items.
@@ -101,9 +126,10 @@ class Publisher:
             Rows of users, ascending; `ANONYMOUS_ROW` comes first.
         """
         k = self._published.shape[1]
-        # what has no fragment was never published; the last place is that of `_FORGOTTEN`
-        wanted = np.zeros(len(self._item_fragments) + 2, np.bool_)
+        wanted = np.zeros(1 + len(self._item_fragments) + _N_MARKS, np.bool_)
+        # what has no fragment was never published
         wanted[item_rows[item_rows < len(self._item_fragments)] + 1] = True
+        wanted[_INHERITED] = True
         found = [np.full(int(wanted[self._published[ANONYMOUS_ROW]].any()), ANONYMOUS_ROW, np.int32)]
         for begin in range(0, n_users, _LISTS_A_TIME):
             items = self._published[begin : min(begin + _LISTS_A_TIME, n_users)]
@@ -111,9 +137,19 @@ class Publisher:
             found.append((begin + np.unique(places // k)).astype(np.int32))
         return np.concatenate(found)
 
-    def forget(self, user_rows: Sequence[int]) -> None:
+    def inherit(self, user_rows: NDArray[np.int32]) -> None:
+        """The store may hold lists of these users that others wrote, and none that this one did."""
+        self._published[user_rows] = 0
+        self._published[user_rows, 0] = _INHERITED
+
+    def inherited(self, user_rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Of these users those whose list was not encoded since."""
+        found: NDArray[np.int32] = user_rows[self._published[user_rows, 0] == _INHERITED]
+        return found
+
+    def forget(self, user_rows: Sequence[int] | NDArray[np.int32]) -> None:
         """The lists of these users are deleted; whoever gets a row next starts without one."""
-        self._published[list(user_rows)] = 0
+        self._published[np.asarray(user_rows, np.int32)] = 0
 
     def forget_items(
         self, item_rows: Sequence[int], retired_rows: Sequence[int], n_users: int
@@ -130,7 +166,7 @@ class Publisher:
         """
         holders = self.holders(np.array(retired_rows, np.int32), n_users) if retired_rows else _NOBODY
         n_named = len(self._item_fragments)
-        is_gone = np.zeros(n_named + 2, np.bool_)  # as in `holders`
+        is_gone = np.zeros(1 + n_named + _N_MARKS, np.bool_)
         is_gone[[row + 1 for row in item_rows if row < n_named]] = True
         for begin in range(0, n_users, _LISTS_A_TIME):
             lists = self._published[begin : min(begin + _LISTS_A_TIME, n_users)]

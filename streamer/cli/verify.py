@@ -93,8 +93,8 @@ def verify_by(
         found += fold.missing(owners, now_ms - settings.list_ttl_s * 1000)
     if found:
         pause(LOOK_AGAIN_S)
-    again = {one.user_id: lists.read(one.user_id) for one in found}
-    still = [one for one in found if _is_still(one, again[one.user_id], fold, names, settings, is_full)]
+    again = lists.read_each([one.user_id for one in found])
+    still = [one for one in found if _is_still(one, again.get(one.user_id), fold, names, settings, is_full)]
     return Verdict(len(owners), fold.n_users, n_newer, n_behind, is_full, still)
 
 

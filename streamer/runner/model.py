@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamer import checkpoint, pipeline, report
 from streamer.config import Settings
-from streamer.events import Event
+from streamer.events import ANONYMOUS, Event
 from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
 from streamer.publish import ANONYMOUS_ROW, Publisher
@@ -202,9 +202,22 @@ class Model:
             self._wrong = np.union1d(self._wrong, wrong)
             self.scoreboard.forget(np.array(rows, np.int64))
 
-    def all_users(self) -> NDArray[np.int32]:
-        """Rows of all users, and of those who stand for segments; some may have been given back."""
-        return np.arange(self.state.ids.users.n_rows, dtype=np.int32)
+    def inherit(self) -> NDArray[np.int32]:
+        """Rows of all users, and of those who stand for segments, some of which may have been given back.
+
+        What the store holds of them was written by others.
+        """
+        everyone = np.arange(self.state.ids.users.n_rows, dtype=np.int32)
+        self._publisher.inherit(everyone)
+        return everyone
+
+    def inherited(self, user_rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Of these rows those whose list was not made since `inherit`."""
+        return self._publisher.inherited(user_rows)
+
+    def disinherit(self, user_rows: NDArray[np.int32]) -> None:
+        """The store holds no list of these rows that others wrote."""
+        self._publisher.forget(self._publisher.inherited(user_rows))
 
     def item_rows(self, item_ids: Sequence[str]) -> list[int]:
         """Rows of these items, of those that have one."""
@@ -214,6 +227,12 @@ class Model:
     def holders(self, item_rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Rows of those whose published list holds one of these items: see `Publisher.holders`."""
         return self._publisher.holders(item_rows, self.state.ids.users.n_rows)
+
+    def owners(self, user_rows: NDArray[np.int32]) -> list[str]:
+        """Ids that the lists of these rows are published under, of those rows that somebody owns."""
+        id_of = self.state.ids.users.id
+        ids = (ANONYMOUS if row == ANONYMOUS_ROW else id_of(row) for row in user_rows.tolist())
+        return [owner for owner in ids if owner is not None]
 
     def take_wrong(self) -> NDArray[np.int32]:
         """Rows of those whose published list holds an item that was retired, and evicted since the last call."""

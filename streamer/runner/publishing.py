@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from streamer.config import Settings
 from streamer.pipeline import StepInfo
 from streamer.ports import Clock, Fold, Lists, Receipts, Record, Vectors
-from streamer.publish import ANONYMOUS_ROW
+from streamer.publish import ANONYMOUS_ROW, without_items
 from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
 from streamer.runner.interval import Every
 from streamer.runner.model import Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
 from streamer.runner.patience import REDIS, Patience
-from streamer.runner.retirement import Retirement, users_of
+from streamer.runner.retirement import Cut, Retirement, users_of
 from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
 
@@ -67,7 +67,7 @@ class Publishing:
         self._clock = clock
         self._telemetry = telemetry
         self._erasures = Erasures(settings, receipts, clock)
-        self._retirement = Retirement(model.holders, clock, telemetry)
+        self._retirement = Retirement(model.holders, clock, telemetry, settings.max_batch)
         self._writer: VectorWriter | None = None
         if vectors is not None:
             self._writer = VectorWriter(
@@ -107,7 +107,8 @@ class Publishing:
         if self._writer is not None:
             self._writer.follow(self._model.state, info)
         if is_serving:
-            self._retirement.retire(self._model.item_rows(info.retired_item_ids))
+            retired = info.retired_item_ids
+            self._retirement.retire(retired, self._model.item_rows(retired))
             self._retirement.make_again(self._model.take_wrong())
         else:
             self._is_touched[info.touched_users] = True
@@ -121,7 +122,7 @@ class Publishing:
 
     def begin(self) -> int:
         """Everyone who is known gets a list from now on, beside those whose list changes; how many these are."""
-        everyone = self._model.all_users()
+        everyone = self._model.inherit()
         is_touched = self._is_touched[everyone]
         # those whom the last records touched first: their lists are the ones that are wrong
         self._backlog = np.concatenate([everyone[is_touched], everyone[~is_touched]])
@@ -143,13 +144,17 @@ class Publishing:
         Raises:
             Unavailable: the store stays away while we are stopping.
         """
-        wrong = self._retirement.take(self._settings.max_batch)
+        self._retirement.look()
+        wrong = self._retirement.take()
         n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
-        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), more]))
+        first = self._model.inherited(more)
+        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), first]))
         is_anonymous_due = (self._anonymous_changed or self._is_anonymous_old) and self._due_anonymous()
         self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
+        self._model.disinherit(more)  # what is not made by now belongs to nobody
         self._retirement.written(wrong.size)
+        self._cut(self._retirement.take_uncut(self._settings.max_batch_catch_up))
         if not self._store_lost:
             return False
         self._write_everything_again()
@@ -204,6 +209,26 @@ class Publishing:
             self._figures.listed(made.item_rows, made.is_cold, made.n_explored)
         if self._settings.publish_recommendations:
             self._send_lists(entries, changes)
+
+    def _cut(self, cut: Cut) -> None:
+        """Take retired items out of lists as they are, since to make all of these again would take too long."""
+        if not cut.user_rows.size:
+            return
+        owners = self._model.owners(cut.user_rows)
+        entries: Entries = []
+        self._patience(REDIS, lambda: entries.extend(self._cut_once(owners, cut.item_ids)))
+        self._retirement.cut(len(entries))
+        if self._settings.publish_recommendations:
+            self._send_lists(entries, None)
+
+    def _cut_once(self, owners: Sequence[str], item_ids: frozenset[str]) -> Entries:
+        self._claim(None)
+        read = self._lists.read_each(owners).items()
+        entries = [
+            (owner, cut) for owner, value in read if (cut := without_items(value, item_ids)) is not None
+        ]
+        self._lists.write(entries, self._settings.list_ttl_s)
+        return entries
 
     def _write_everything_again(self) -> None:
         """The store was lost, or is an older replica: who was erased since it was copied has his list there again."""

@@ -256,6 +256,10 @@ class Telemetry:
         """What was taken back."""
         c, h = self._counter, self._histogram
         self.lists_remade = c("lists_remade_total", "Lists rebuilt because an item on them was retired")
+        self.lists_cut = c(
+            "lists_cut_total",
+            "Lists that a retired item was taken out of as they were, since too many held it to make all again at once",
+        )
         self.item_off_lists = h(
             "item_off_lists_seconds",
             "From items being retired to the last list that held one of them being acknowledged by Redis, seconds",

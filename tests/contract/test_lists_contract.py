@@ -36,12 +36,14 @@ def test_a_list_is_read_as_it_was_written(lists: Lists) -> None:
     lists.write([("u", b"second"), ("u", b"third")], ttl_s=60)
     assert lists.read("u") == b"third"
     assert lists.read("nobody") is None
+    assert lists.read_each(["nobody", *users[1:]]) == {user: user.encode() + every_byte for user in users[1:]}
 
 
 def test_an_empty_list_is_not_a_missing_one(lists: Lists) -> None:
     """b"" is a value."""
     lists.write([("u", b"")], ttl_s=60)
     assert lists.read("u") == b""
+    assert lists.read_each(["u"]) == {"u": b""}
 
 
 def test_large_writes_arrive_whole(lists: Lists) -> None:
@@ -152,6 +154,7 @@ def _uses(lists: Lists) -> list[Callable[[], object]]:
     return [
         lambda: lists.write([("u", b"w")], ttl_s=60),
         lambda: lists.read("u"),
+        lambda: lists.read_each(["u"]),
         lambda: lists.delete(["u"]),
         lambda: lists.held(["u"]),
         lambda: lists.retire(["i"], ttl_s=60),

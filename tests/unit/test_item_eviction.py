@@ -552,11 +552,12 @@ def test_a_list_that_holds_an_evicted_item_does_not_count_for_its_successor():
 def test_lists_with_an_item_that_was_retired_and_evicted_are_made_again():
     """They wait with those of other retired items, each once, the one that all read first."""
     clock = ManualClock()
-    retirement = Retirement(lambda rows: rows[:0], clock, Telemetry(clock))
+    retirement = Retirement(lambda rows: rows[:0], clock, Telemetry(clock), n_at_once=10)
     retirement.make_again(np.array([ANONYMOUS_ROW, 5], np.int32))
     retirement.make_again(np.array([5, 7], np.int32))
     assert retirement.is_waiting
-    assert retirement.take(10).tolist() == [ANONYMOUS_ROW, 5, 7]
+    retirement.look()
+    assert retirement.take().tolist() == [ANONYMOUS_ROW, 5, 7]
 
 
 def test_metrics_count_what_went():

@@ -18,7 +18,7 @@ def test_a_newcomer_was_served_nothing_that_the_row_before_him_was() -> None:
     """The table of users is full: he gets a row of the coldest within the batch, and takes what that one's list held."""
     model = Model(Settings(**SIZES, without=("vectors",)))
     model.fold([view(f"u{n}", f"i{n}", n) for n in range(16)], 1_000, is_serving=True)
-    model.lists(model.all_users(), False, 1_000, {})
+    model.lists(model.inherit(), False, 1_000, {})
     wanted = "i9"  # nobody but u9 took it: it is on everybody else's list
     model.fold([view("u10", wanted, 20)], 1_000, is_serving=True)
     assert model.take_chances().served != b"\0"

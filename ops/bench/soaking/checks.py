@@ -10,10 +10,10 @@ from redis import Redis
 
 from soaking.day import Ledger
 from soaking.place import Place
+from soaking.watch import RETIRED_WITHIN_S
 from streamer.client import Recommendations
 
 N_LOOKED_AT = 1_000  # users who came last, and users who left
-RETIRED_WITHIN_S = 2.0  # after its tombstone was read a retired item is on no list: what the worker promises
 GIVEN_UP_S = 60.0  # where it is on one still, it is waited for so long: late is another defect than never
 
 

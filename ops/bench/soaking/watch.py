@@ -9,6 +9,7 @@ from soaking.place import Place
 
 EVERY_S = 1.0
 COPIES = 2  # of each table: its own, and that of a checkpoint, which the allocator keeps
+RETIRED_WITHIN_S = 2.0  # after its tombstone was read a retired item is on no list: what the worker promises
 SETTLED_S = 5.0  # a worker that has just started still takes what it needs
 MIB = 1 << 20
 # in the second half of the day, beyond what the tables say, twice
@@ -57,6 +58,10 @@ class Watch:
             "folds_left_total",
         )
         errors = {name: total(name) for name in names}
+        if metrics is not None:
+            n_off = total("item_off_lists_seconds_count")
+            n_in_time = int(metrics.buckets("streamer_item_off_lists_seconds", "").get(RETIRED_WITHIN_S, 0.0))
+            errors |= {"times items were retired": n_off, "of these, off lists too late": n_off - n_in_time}
         counts = total("table_bytes"), total("items"), total("users")
         sample = Sample(
             n_events,

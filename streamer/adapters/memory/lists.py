@@ -73,6 +73,11 @@ class MemoryLists:
         value, expires_at_s = self._lists.get(user_id, (None, 0.0))
         return value if self._now_s() < expires_at_s else None
 
+    def read_each(self, user_ids: Sequence[str]) -> dict[str, bytes]:
+        """User id -> list as it was written, of those who have one."""
+        self.ping()
+        return {user: value for user in user_ids if (value := self.read(user)) is not None}
+
     def everything(self) -> Iterator[tuple[str, bytes]]:
         """Every (user id, list), in no order."""
         for user_id in list(self._lists):

@@ -53,6 +53,11 @@ class RedisLists(RedisConnection):
         value: bytes | None = self._run([("GET", self._list_prefix + user_id)])[0]
         return value
 
+    def read_each(self, user_ids: Sequence[str]) -> dict[str, bytes]:
+        """User id -> list as it was written, of those who have one."""
+        values = self._run(("GET", self._list_prefix + user_id) for user_id in user_ids)
+        return {user: value for user, value in zip(user_ids, values, strict=True) if value is not None}
+
     def everything(self) -> Iterator[tuple[str, bytes]]:
         """Every (user id, list), in no order, each once; one that is written or removed meanwhile may be among them or not."""
         keys = self._keys(self._list_prefix)
