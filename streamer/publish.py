@@ -139,7 +139,6 @@ class Publisher:
 
     def inherit(self, user_rows: NDArray[np.int32]) -> None:
         """The store may hold lists of these users that others wrote, and none that this one did."""
-        self._published[user_rows] = 0
         self._published[user_rows, 0] = _INHERITED
 
     def inherited(self, user_rows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -75,7 +75,9 @@ class Retirement:
 
     def make_again(self, user_rows: Rows) -> None:
         """These lists, ascending, `ANONYMOUS_ROW` among them, hold a retired item."""
-        if user_rows.size and self._held_since_s is None:
+        if not user_rows.size:
+            return
+        if self._held_since_s is None:
             self._held_since_s = self._gone_since_s if self._gone else self._clock.monotonic_s()
         # rows already waiting are made from the state at that time, so once is enough; the anonymous list sorts first
         self._waiting = np.concatenate([self._waiting, np.setdiff1d(user_rows, self._waiting)])
