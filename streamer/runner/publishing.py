@@ -24,6 +24,7 @@ from streamer.telemetry import Telemetry
 _log = logging.getLogger("streamer.runner")
 
 _REMEMBERED = 10_000  # erased users, the last ones, whose deletion a store that lost it is told once more
+CUT_FOR_S = 0.5  # between two batches: events wait for no longer where half of all lists hold a retired item
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
@@ -154,7 +155,7 @@ class Publishing:
         self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
         self._model.disinherit(more)  # what is not made by now belongs to nobody
         self._retirement.written(wrong.size)
-        self._cut(self._retirement.take_uncut(self._settings.max_batch_catch_up))
+        self._cut()
         if not self._store_lost:
             return False
         self._write_everything_again()
@@ -210,10 +211,15 @@ class Publishing:
         if self._settings.publish_recommendations:
             self._send_lists(entries, changes)
 
-    def _cut(self, cut: Cut) -> None:
+    def _cut(self) -> None:
         """Take retired items out of lists as they are, since to make all of these again would take too long."""
-        if not cut.user_rows.size:
-            return
+        until_s = self._clock.monotonic_s() + CUT_FOR_S
+        while (cut := self._retirement.take_uncut(self._settings.max_batch_catch_up)).user_rows.size:
+            self._cut_some(cut)
+            if self._clock.monotonic_s() >= until_s:
+                break
+
+    def _cut_some(self, cut: Cut) -> None:
         owners = self._model.owners(cut.user_rows)
         entries: Entries = []
         self._patience(REDIS, lambda: entries.extend(self._cut_once(owners, cut.item_ids)))
