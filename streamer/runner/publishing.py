@@ -24,7 +24,7 @@ from streamer.telemetry import Telemetry
 _log = logging.getLogger("streamer.runner")
 
 _REMEMBERED = 10_000  # erased users, the last ones, whose deletion a store that lost it is told once more
-CUT_FOR_S = 0.5  # between two batches: events wait for no longer where half of all lists hold a retired item
+CUT_FOR_S = 1.0  # between two batches: events wait for no longer where half of all lists hold a retired item
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
