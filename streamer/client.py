@@ -24,7 +24,7 @@ from redis.client import NEVER_DECODE
 from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from streamer.errors import Unavailable
+from streamer.errors import UNREADABLE, Unavailable
 from streamer.events import (
     ANONYMOUS,
     PROFILE_NODE,
@@ -106,7 +106,7 @@ _DECODER = msgspec.json.Decoder(_Published)
 def _decoded(value: bytes | str | None, kind: str) -> _Published | None:
     try:
         return None if value is None else _DECODER.decode(value)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         log.warning("list_unreadable", extra={"list": kind})
         return None
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import __version__
+from streamer.errors import UNREADABLE
 from streamer.events import ANONYMOUS
 from streamer.outcomes import Outcomes
 from streamer.paths import NAMES
@@ -18,7 +19,7 @@ from streamer.pipeline import Ranking, State
 ANONYMOUS_ROW = -1
 # in a published list, where else an item row + 1 is
 _FORGOTTEN = -1  # an item whose row is somebody else's by now
-_INHERITED = -2  # in the first place: another worker wrote the list, and it may hold anything
+_INHERITED = -2  # in the first place: the list in the store is not what stands here, and may hold anything
 _N_MARKS = 2  # these are the last places of a table by item row + 1
 _NOBODY = np.zeros(0, np.int32)
 _LISTS_A_TIME = 1 << 16  # that are looked through: bounds what it takes in memory
@@ -45,7 +46,7 @@ def without_items(value: bytes, item_ids: Collection[str]) -> bytes | None:
         found = _LIST.decode(value)
         items = _ITEMS.decode(found["items"])
         kept = [item for item in items if _ITEM.decode(item).id not in item_ids]
-    except (msgspec.DecodeError, KeyError, RecursionError):  # not one of ours: it is made again soon
+    except (*UNREADABLE, KeyError):  # not one of ours: it is made again soon
         return None
     if len(kept) == len(items):
         return None
@@ -138,7 +139,7 @@ class Publisher:
         return np.concatenate(found)
 
     def inherit(self, user_rows: NDArray[np.int32]) -> None:
-        """The store may hold lists of these users that others wrote, and none that this one did."""
+        """The store may hold any lists of these users; what was encoded before means nothing."""
         self._published[user_rows, 0] = _INHERITED
 
     def inherited(self, user_rows: NDArray[np.int32]) -> NDArray[np.int32]:

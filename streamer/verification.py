@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streamer.errors import UNREADABLE
 from streamer.events import (
     RESERVED_PREFIX,
     CatalogItem,
@@ -175,6 +176,6 @@ def listed(value: bytes) -> Listed | None:
     """A list as it was published; None where it is none."""
     try:
         found = _LIST.decode(value)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return Listed([item.id for item in found.items], found.position)

@@ -31,9 +31,18 @@ class FileCheckpoints:
 
         try:
             self._fs, path = url_to_fs(url)
-        except (ValueError, ImportError) as exc:
-            # the cause may show the URL, and secrets in it
+        except ImportError as exc:
             raise ConfigError(f"checkpoint_url: {exc}") from None
+        except ValueError as exc:
+            # what cannot be parsed is quoted, and may be a part of a password
+            known = (
+                str(exc)
+                if str(exc).startswith("Protocol not known")
+                else "it is no directory and no URL of its kind"
+            )
+            raise ConfigError(f"checkpoint_url: {known}; write %2F for a / in user or password") from None
+        except OSError as exc:  # some backends connect at once
+            raise Unavailable(f"checkpoint_url: its server does not answer ({type(exc).__name__})") from None
         self._root = path.rstrip("/") or "/"
         self._is_local = isinstance(self._fs, LocalFileSystem)
         protocol = self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]

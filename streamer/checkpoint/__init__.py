@@ -12,7 +12,7 @@ All of it is pure: where the bytes go, and when, is up to `runner.checkpoints`.
 """
 
 from streamer.checkpoint.config import check_config, config_of
-from streamer.checkpoint.file import Header, Meta, Reader, read_header, skim, written
+from streamer.checkpoint.file import Header, Meta, Reader, read_header, written
 from streamer.checkpoint.pointer import Kept
 from streamer.checkpoint.state import Arrays, Restored, Room, freeze, restore, room_for
 
@@ -30,6 +30,5 @@ __all__ = [
     "read_header",
     "restore",
     "room_for",
-    "skim",
     "written",
 ]

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 64
-_WORDS = BLOCK // 8
 _CHUNK = 65_536  # blocks; one chunk is 4 MiB at most
 
 

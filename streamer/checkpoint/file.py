@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from streamer.checkpoint.blocks import packed, unpack
-from streamer.errors import CheckpointRefused
+from streamer.errors import UNREADABLE, CheckpointRefused
 
 FORMAT = 1
 MAGIC = b"streamer-checkpoint\n"
@@ -31,7 +31,7 @@ class Meta(msgspec.Struct, frozen=True):
 
     config: dict[str, str]  # see `config`
     positions: list[tuple[str, int, int]]  # topic, partition, next offset
-    n_batches: int  # folded so far: the number of the last one in the log of spans
+    n_batches: int  # folded so far: the number of the last one in the log of folds
     event_time_ms: int  # newest event folded
     made_ms: int  # wall clock
     made_by: str  # version of streamer
@@ -182,7 +182,7 @@ def read_header(reader: Reader) -> Header:
             raise CheckpointRefused(f"it is of {other} format: expected {FORMAT}, got {version}")
         found = msgspec.json.decode(header, type=Header)
     # a recursion, since whoever forges it can nest it, too
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise CheckpointRefused(f"it is damaged: its header cannot be read: {exc}") from exc
     reader.digest_since()
     return found
@@ -209,19 +209,6 @@ def read_arrays(
     if reader.digest_since() != header.body_hash:
         raise CheckpointRefused("it is damaged: its arrays are not what was written")
     return arrays
-
-
-def skim(header: Header, reader: Reader) -> None:
-    """Read all that follows the header, and look at nothing but its hash.
-
-    Raises:
-        CheckpointRefused: it is damaged.
-    """
-    for entry in header.arrays:
-        for begin in range(0, entry.n_bytes, _PIECE):
-            reader.take(min(_PIECE, entry.n_bytes - begin))
-    if reader.digest_since() != header.body_hash:
-        raise CheckpointRefused("it is damaged: its arrays are not what was written")
 
 
 def _read_array(entry: _Array, reader: Reader, slot: Slot) -> NDArray[Any]:

@@ -14,6 +14,11 @@ from streamer.ports import Record, TopicPartition, place
 NULL_VALUES_MS: Final = 3_153_600_000_000
 MAX_SKEW_MS: Final = 10_000  # between two clocks that are set by the network
 _MOST_SHOWN = 40  # bytes of a key
+_OLDEST_REDIS = (6, 2)  # XTRIM MINID, GETEX
+_LONG_START = 100_000  # messages of the log that a start folds before it publishes anything: a minute or so
+# Of the worker's memory beside its tables.
+_BYTES_A_PROCESS = 500_000_000
+_BYTES_OF_TEXTS = 1_000_000_000  # the process with the text model
 
 # Of Redis' memory, measured with MEMORY USAGE on ids of 10 bytes.
 _BYTES_A_PLACE = 70  # on a list
@@ -41,6 +46,12 @@ def of_topics(kept: Mapping[str, Keeping], settings: Settings) -> Iterator[str]:
         yield (
             f"topic {interactions} keeps {limit}: a start without a checkpoint, or after a change of the model's settings, "
             "knows nothing older; set its retention.ms and retention.bytes to -1"
+        )
+    letters = kept.get(settings.topic_dead_letters)
+    if letters is not None and letters.is_compacted:
+        yield (
+            f"topic {settings.topic_dead_letters} is compacted: Kafka refuses letters without a key, so the worker would "
+            "wait for ever, and drops all but the newest of each key; set its cleanup.policy to delete"
         )
     for topic in (interactions, settings.topic_profiles):
         if topic in kept and not kept[topic].is_dated_by_log:
@@ -159,13 +170,19 @@ def of_redis(facts: ServerFacts, settings: Settings, now_ms: int) -> Iterator[st
                 f"Redis throws lists and vectors away {full}, and nobody is told: their users get the anonymous list; "
                 "with noeviction the worker waits and says so"
             )
-        needed = redis_bytes(settings)
-        # of a cluster this is one node, of who knows how many
-        if needed > facts.max_bytes and not settings.redis_cluster:
-            yield (
-                f"Redis may hold {_size(facts.max_bytes)} (maxmemory); with max_users and max_items all in use it would hold "
-                f"some {_size(needed)}, and a full Redis makes the worker wait: give it more, or lower max_users, k or list_ttl_s"
-            )
+    room, of_what = (
+        (facts.max_bytes, "maxmemory") if facts.max_bytes else (facts.system_bytes, "memory of its machine")
+    )
+    needed = redis_bytes(settings)
+    # of a cluster this is one node, of who knows how many
+    if 0 < room < needed and not settings.redis_cluster:
+        yield (
+            f"Redis may hold {_size(room)} ({of_what}); with max_users and max_items all in use it would hold some "
+            f"{_size(needed)}, and a full Redis makes the worker wait: give it more, or lower max_users, k or list_ttl_s"
+        )
+    if facts.version and facts.version < _OLDEST_REDIS:
+        version, oldest = (".".join(map(str, v)) for v in (facts.version, _OLDEST_REDIS))
+        yield f"Redis is version {version}, and checkpoints and texts need commands of {oldest}: take that or newer"
     ahead_ms = facts.now_ms - now_ms
     if abs(ahead_ms) > MAX_SKEW_MS:
         which = "ahead of" if ahead_ms > 0 else "behind"
@@ -189,17 +206,52 @@ def redis_bytes(settings: Settings) -> int:
     return total
 
 
-def of_memory(table_bytes: int, machine_bytes: int) -> Iterator[str]:
-    """Tables that may outgrow the machine.
+def of_memory(table_bytes: int, machine_bytes: int, settings: Settings) -> Iterator[str]:
+    """A worker that may outgrow the machine.
 
     Args:
         table_bytes: Of all tables at their caps.
         machine_bytes: Memory of this machine, or of its container.
     """
-    if table_bytes > machine_bytes:
+    needed, parts = table_bytes + _BYTES_A_PROCESS, [f"tables of {_size(table_bytes)}"]
+    if settings.checkpoint_interval_s:
+        needed += table_bytes
+        parts.append("a copy of them for checkpoints")
+    if settings.has_texts():
+        needed += _BYTES_OF_TEXTS
+        parts.append("the text model")
+    if needed > machine_bytes:
         yield (
-            f"with every table at its cap the model takes {_size(table_bytes)}, and there are {_size(machine_bytes)}: lower "
-            "max_users, max_items or max_taken"
+            f"with every table at its cap the worker takes some {_size(needed)} ({', '.join(parts)}), and there are "
+            f"{_size(machine_bytes)}: lower max_users, max_items or max_taken"
+        )
+
+
+def of_no_checkpoint(begin: Mapping[TopicPartition, int], end: Mapping[TopicPartition, int]) -> Iterator[str]:
+    """A start that folds a long log.
+
+    Args:
+        begin, end: Partition -> where the log begins and ends.
+    """
+    n_messages = sum(offset - begin.get(tp, 0) for tp, offset in end.items())
+    if n_messages >= _LONG_START:
+        yield (
+            f"there is no checkpoint: a start folds {n_messages:,} messages from the beginning of the log before it publishes. "
+            "Were there some under another checkpoint_url, prefix or redis?"
+        )
+
+
+def of_size(name: str, n_bytes: int, settings: Settings) -> Iterator[str]:
+    """A checkpoint that will be too large for Redis.
+
+    Args:
+        name: Of the newest one.
+        n_bytes: Its size.
+    """
+    if settings.checkpoint_url is None and n_bytes > MAX_BYTES // 2:
+        yield (
+            f"checkpoint {name} has {_size(n_bytes)}, and Redis takes no more than {_size(MAX_BYTES)}: set checkpoint_url to a "
+            "directory or a bucket before they are refused"
         )
 
 

@@ -25,6 +25,8 @@ from streamer.ports import Checkpoints, Record, Source, TopicPartition
 from streamer.telemetry import MetricsServer, Telemetry
 
 _PROBE = "probe"  # name of a checkpoint that is written to see whether one can be
+_PROBE_USER = "__streamer_probe__"  # whose list is written; no user has such an id
+_PROBE_TTL_S = 10
 _PORT_TIMEOUT_S = 2.0
 _N_NEWEST = 100  # records of a partition whose keys are looked at
 _NEWEST_TIMEOUT_S = 3.0
@@ -81,6 +83,7 @@ class _Log:
         with closing(source_of(settings, topics)) as source:
             end = source.end_offsets()  # asks every partition; a topic that does not exist is reported
             self.begin = source.begin_offsets()
+            source.committed()  # asks the group: it takes a right of its own
             # texts are our own
             keyed = {topic for topic, kind in settings.kinds().items() if kind != "texts"}
             newest = _newest_records(source, self.begin, end, keyed)
@@ -114,7 +117,8 @@ def _newest_records(
 
 def _try_redis(settings: Settings) -> Iterator[str]:
     with closing(on_redis(RedisLists, settings)) as lists:
-        lists.ping()
+        lists.write([(_PROBE_USER, b"")], ttl_s=_PROBE_TTL_S)
+        lists.delete([_PROBE_USER])
     with closing(on_redis(RedisServer, settings)) as server:
         facts = server.facts()
     if facts is not None:
@@ -153,8 +157,11 @@ def _newest(settings: Settings, store: Checkpoints, log: _Log) -> Iterator[str]:
     """Whether a start could resume from the newest checkpoint, as far as its head tells."""
     kept = pointer.decode(store.read_pointer())
     if not kept:
+        if log.end is not None:
+            yield from cautions.of_no_checkpoint(log.begin, log.end)
         return
     name = kept[0].name
+    yield from cautions.of_size(name, kept[0].n_bytes, settings)
     try:
         meta = checkpoint.read_header(Reader(store.read(name))).meta
         checkpoint.check_config(meta.config, checkpoint.config_of(settings.fold(), settings.measure_share))
@@ -182,7 +189,8 @@ def _try_memory(settings: Settings) -> Iterator[str]:
         raise ConfigError(
             f"the tables of the model cannot be had: {exc}; lower max_users, max_items or max_taken"
         ) from exc
-    return cautions.of_memory(sum(table.array.nbytes for table in tables.values()), _machine_bytes())
+    n_bytes = sum(table.array.nbytes for table in tables.values())
+    return cautions.of_memory(n_bytes, _machine_bytes(), settings)
 
 
 def _machine_bytes() -> int:

@@ -18,7 +18,7 @@ from streamer.cli.connect import TIMEOUT_S, source_of
 from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.drawing import ago, plain, wide_console
-from streamer.errors import ConfigError, DataError
+from streamer.errors import UNREADABLE, ConfigError, DataError
 from streamer.letters import Letter, Place, Replays, letter_of
 from streamer.log import printable
 from streamer.ports import Source, TopicPartition, place
@@ -192,7 +192,7 @@ def _shown(value: bytes | None) -> list[str]:
     try:
         pretty = msgspec.json.format(value, indent=2).decode()
         msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return [printable(value[:_MAX_SHOWN].decode("utf-8", "backslashreplace")) + _rest(len(value))]
     lines = [printable(line) for line in pretty[:_MAX_SHOWN].split("\n")]
     return [*lines[:-1], lines[-1] + _rest(len(pretty))]

@@ -106,13 +106,13 @@ class Replay:
         n_sent = n_left = n_before = 0
         missing = set(wanted.places)
         for letter in self._wanted(end, wanted):
-            if n_sent >= n_most:
-                self._tell(f"{n_most} were sent, and there are more: run it again, or raise --limit")
-                return Replayed(n_sent, n_left + 1, n_before)
             missing.discard(letter.place)
             if self._replays.n_sent(letter) and not (again or wanted.places):
                 n_before += 1
                 continue
+            if n_sent >= n_most:
+                self._tell(f"{n_most} were sent, and there are more: run it again, or raise --limit")
+                return Replayed(n_sent, n_left + 1, n_before)
             is_repaired = self._repair is not None
             why = self._replays.why_not(letter, self._kinds, is_repaired=is_repaired, again=again)
             if why is None:

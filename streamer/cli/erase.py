@@ -10,7 +10,7 @@ import msgspec
 from streamer.adapters.redis.receipts import RedisReceipts
 from streamer.cli.connect import TIMEOUT_S, on_redis, sink_of, source_of
 from streamer.config import Settings
-from streamer.errors import ConfigError, Unavailable
+from streamer.errors import UNREADABLE, ConfigError, Unavailable
 from streamer.events import user_id_problem
 from streamer.ports import Receipts, Sink, Source, TopicPartition, place
 
@@ -69,7 +69,7 @@ def _newer(receipt: bytes, end: Mapping[TopicPartition, int]) -> dict[str, Any] 
         found: dict[str, Any] = msgspec.json.decode(receipt, type=dict[str, Any])
         where = found["position"]
         is_newer = where["offset"] >= end.get(TopicPartition(where["topic"], where["partition"]), 0)
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return None
     return found if is_newer else None
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from streamer.config import Loaded, Settings
 from streamer.drawing import ago, plain, wide_console
 from streamer.drawing.report import show as show_report_on
-from streamer.errors import ConfigError, DataError
+from streamer.errors import UNREADABLE, ConfigError, DataError
 from streamer.events import ANONYMOUS, id_problem, user_id_problem
 from streamer.log import printable
 from streamer.ports import Lists, VectorEntry
@@ -78,7 +78,7 @@ def show_list(lists: Lists, user_id: str | None, *, raw: bool) -> None:
         return
     try:
         published = msgspec.json.decode(value, type=_Published)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise DataError(f"the list cannot be read as recommendations.v1: {exc}; --raw shows it") from exc
     _print_list(published, lists.retired([item.id for item in published.items]))
 

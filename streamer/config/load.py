@@ -81,7 +81,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
         if not separator:
-            raise ConfigError(f"--set: expected name=value, got {assignment[:_MAX_SHOWN]!r}")
+            # what follows may be a secret
+            shown = re.split(r"[\s:]", assignment[:_MAX_SHOWN], maxsplit=1)[0]
+            raise ConfigError(f"--set: expected name=value, got {shown!r}, and no = behind it")
         name = name.strip()
         mapping, dot, entry = name.partition(".")
         if dot and mapping.replace("-", "_") in _MAPPINGS:

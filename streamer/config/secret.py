@@ -41,11 +41,21 @@ def read_file(path: object, where: str) -> str:
         with Path(str(path)).open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise ConfigError(f"{where}: expected at most {_MAX_FILE_BYTES} bytes in the file {path}")
+            raise ConfigError(f"{where}: expected at most {_MAX_FILE_BYTES} bytes in the file {_shown(path)}")
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text, or its name is no path"
-        raise ConfigError(f"{where}: the file {path} cannot be read: {reason}") from None  # it may quote it
+        raise ConfigError(
+            f"{where}: the file {_shown(path)} cannot be read: {reason}"
+        ) from None  # it may quote it
+
+
+def _shown(path: object) -> str:
+    """A path for people; what seems to be the secret itself, put where its file belongs, is not repeated."""
+    text = str(path)
+    return (
+        "of this setting (expected its path, not the secret itself)" if "://" in text or "@" in text else text
+    )
 
 
 def mask_url(url: str) -> str:

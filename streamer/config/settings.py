@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     kafka_config: dict[str, str] = Field(
         {}, description="More librdkafka properties (TLS, SASL), for every client"
     )
-    group: Name = Field("streamer", description="Kafka consumer group")
+    group: Name = Field("streamer", description="Kafka consumer group; nobody else may be a member of it")
     topic_interactions: Topic = Field("interactions", description="Topic of interaction events")
     topic_catalog: Topic = Field("catalog", description="Topic of catalog items (compacted)")
     topic_profiles: Topic = Field("profiles", description="Topic of user profiles (compacted)")
@@ -148,7 +148,8 @@ class Settings(BaseSettings):
 
     max_batch: BatchSize = Field(512, description="Records folded between two writes, live")
     max_batch_catch_up: BatchSize = Field(
-        4096, description="Records folded, or users published, a step of catch-up"
+        4096,
+        description="Records folded, or users published, a step of catch-up; lists that retired items are cut out of at once",
     )
     poll_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
         10, description="Wait of a poll, milliseconds"
@@ -161,7 +162,8 @@ class Settings(BaseSettings):
     )
     on_log_gap: Literal["continue", "stop"] = Field(
         "continue",
-        description="When interactions are missing in the log; one that was cut off always stops the worker",
+        description="continue or stop, when interactions are missing in the log; one that was cut off or made anew always stops "
+        "the worker",
     )
     start_timeout_s: Pause = Field(
         10.0, description="How long a dependency may stay away at the start, seconds"
@@ -193,7 +195,9 @@ class Settings(BaseSettings):
         9464, description="Their port; 0 takes a free one"
     )
     live_timeout_s: Pause = Field(
-        60.0, description="/live turns red when no batch was polled for this long, seconds"
+        60.0,
+        description="/live turns red when the main loop has not come round for this long, seconds; waiting for Kafka or Redis "
+        "counts as coming round",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged"

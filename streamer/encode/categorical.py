@@ -5,7 +5,8 @@ from heapq import nsmallest
 from typing import Any
 
 from streamer.encode.drift import Means, ValueWatch
-from streamer.encode.names import RARE, category_name, pool_name
+from streamer.encode.names import RARE, pool_name
+from streamer.events import category_name
 
 N_BEFORE_POOL = 200
 """Records seen before a field can be taken for one of ids."""

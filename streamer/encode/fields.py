@@ -7,8 +7,9 @@ from typing import Any
 
 from streamer.encode.categorical import CategoricalField, Room
 from streamer.encode.drift import Drift, Means
-from streamer.encode.names import CONTEXT, MISSING, escaped, missing_number_name, pool_name
+from streamer.encode.names import CONTEXT, MISSING, missing_number_name, pool_name
 from streamer.encode.numerical import NumericalField
+from streamer.events import escaped
 
 BYTES_A_FIELD = 16_000
 """Of a field's own: points of quantiles, windows of drift detectors, running moments."""

@@ -9,27 +9,10 @@ escape: `discount=50%` and `pair:Beef` as values stay readable. A *value* that b
 or like an escape ("%") gets a "%" in front.
 """
 
-_ESCAPES = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%=#~:"})
-
 CONTEXT = "context:"
 WORD = "word~"
 RARE = "__rare__"
 MISSING = "__missing__"
-
-
-def escaped(field: str) -> str:
-    """The field without any separator in it; different fields stay different."""
-    return field.translate(_ESCAPES)
-
-
-def category_name(stem: str, value: str) -> str:
-    """Name of a value's node: "category=Drama".
-
-    Args:
-        stem: The escaped field, with the "profile:" or "context:" of its kind in front.
-        value: As it came.
-    """
-    return f"{stem}=%{value}" if value.startswith(("__", "%")) else f"{stem}={value}"
 
 
 def pool_name(stem: str, pool: str) -> str:

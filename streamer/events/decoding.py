@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from streamer.errors import InvalidEvent
+from streamer.errors import UNREADABLE, InvalidEvent
 from streamer.events.contract import (
     MAX_DEPTH,
     MAX_MESSAGE_BYTES,
@@ -58,7 +58,7 @@ def decode(kind: Kind, key: bytes | None, value: bytes | None) -> Event:
         if not value.isascii():
             str(value, "utf-8")  # the decoder does not look into strings of fields it skips
         event = _DECODERS[kind].decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise refusal(_DECODERS[kind], value, exc) from exc
     if event is None:
         return _tombstone(kind, key)

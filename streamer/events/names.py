@@ -37,17 +37,29 @@ def user_id_problem(text: str) -> str | None:
     return id_problem(text)
 
 
-_SEPARATORS = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%=#~:"})
+_ESCAPES = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%=#~:"})
+
+
+def escaped(field: str) -> str:
+    """The field without any separator of node names in it; different fields stay different."""
+    return field.translate(_ESCAPES)
+
+
+def category_name(stem: str, value: str) -> str:
+    """Name of a value's node: "category=Drama".
+
+    A value that begins like a name of ours (`__`) or an escape (`%`) gets a `%` in front: two features never share a name.
+
+    Args:
+        stem: The escaped field, with the "profile:" or "context:" of its kind in front.
+        value: As it came.
+    """
+    return f"{stem}=%{value}" if value.startswith(("__", "%")) else f"{stem}={value}"
 
 
 def profile_node(field: str, value: str) -> str:
-    """The encoders' name of the node of a category in a profile: `profile:country=France`.
-
-    Separators in the field are percent-encoded, and a value that begins like a name of ours (`__`) or an escape
-    (`%`) gets a `%` in front: two features never share a name.
-    """
-    mark = "%" if value.startswith(("__", "%")) else ""
-    return f"{PROFILE_NODE}{field.translate(_SEPARATORS)}={mark}{value}"
+    """The encoders' name of the node of a category in a profile: `profile:country=France`."""
+    return category_name(PROFILE_NODE + escaped(field), value)
 
 
 def segment_list_id(node_name: str) -> str:

@@ -114,11 +114,21 @@ class _Peek(msgspec.Struct):
 _PEEK = msgspec.json.Decoder(_Peek)
 
 
+def raw_timestamp(value: bytes) -> bytes:
+    """`timestamp` as it stands in a message.
+
+    Raises:
+        msgspec.DecodeError: there is none, or what comes before it is broken.
+        RecursionError: the message is too deep.
+    """
+    return bytes(_PEEK.decode(value).timestamp)
+
+
 def bad_timestamp(value: bytes) -> str:
     """What was expected of `timestamp`, and what came, as much of it as fits on a line."""
     expected = "expected RFC 3339 with an offset, or whole epoch milliseconds, from 1970 to 2199"
     try:
-        raw = bytes(_PEEK.decode(value).timestamp)
+        raw = raw_timestamp(value)
     except (msgspec.DecodeError, RecursionError):  # what comes after the field is broken too
         return expected
     shown = raw[:32].decode("ascii", "backslashreplace")

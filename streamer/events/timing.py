@@ -1,20 +1,12 @@
 """What a timestamp says, held against what is likely: an event of the future, and seconds where milliseconds are meant."""
 
-import msgspec
-
 from streamer.errors import InvalidEvent
 from streamer.events.contract import SECONDS_BELOW, Event
+from streamer.events.refusal import raw_timestamp
 
 # A whole number up to here is no time in milliseconds (it would be before March 1973), but one in seconds from then on.
 _SECONDS = range(100_000_000, SECONDS_BELOW)
 _UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000))
-
-
-class _Peek(msgspec.Struct):
-    timestamp: msgspec.Raw
-
-
-_PEEK = msgspec.json.Decoder(_Peek)
 
 
 def too_early(event: Event, log_ms: int, max_skew_ms: int) -> InvalidEvent | None:
@@ -35,7 +27,7 @@ def is_in_seconds(event: Event, value: bytes | None) -> bool:
     """Whether the timestamp of an event, written in its message as a number, seems to be in seconds; text means what it says."""
     if value is None or getattr(event, "timestamp_ms", 0) not in _SECONDS:
         return False
-    return not bytes(_PEEK.decode(value).timestamp).startswith(b'"')
+    return not raw_timestamp(value).startswith(b'"')
 
 
 def _span(ms: int) -> str:

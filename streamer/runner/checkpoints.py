@@ -94,6 +94,8 @@ class Checkpointer:
         """Take one, and wait for it: the next start has nothing to repeat then."""
         limit_s = self._settings.drain_timeout_s
         self._writer.wait(limit_s)
+        if self._writer.take_failure() is not None:
+            self._n_records = max(self._n_records, 1)
         if self._is_worthwhile:
             self._take()
             self._writer.wait(limit_s)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from streamer.config import Settings
+from streamer.errors import UNREADABLE
 from streamer.events import is_null
 from streamer.pipeline import Erased
 from streamer.ports import Clock, Lists, Receipts, Record, Vectors
@@ -98,7 +99,7 @@ class Erasures:
         """What a worker that was killed had noted; of this tombstone, or of one behind it that it erased along with this one."""
         try:
             note = _NOTE.decode(value)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return  # none of ours
         ours = self._pending[user_id].position
         if (note.topic, note.partition) == (ours.topic, ours.partition) and note.offset >= ours.offset:
@@ -189,5 +190,5 @@ _RECEIPT = msgspec.json.Decoder(_Receipt)
 def _receipt_of(value: bytes) -> _Receipt | None:
     try:
         return _RECEIPT.decode(value)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None  # whatever stands there, it is no receipt

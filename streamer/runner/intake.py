@@ -176,4 +176,7 @@ class Intake:
                 "the log from its beginning"
             )
         if self._settings.on_log_gap == "stop":
-            raise LogGap(f"{where}: {n_records} records are gone; stopped because of on_log_gap = stop")
+            raise LogGap(
+                f"{where}: {n_records} records are gone; stopped because of on_log_gap = stop, and so will each start: "
+                "with --set on_log_gap=continue it goes on without them"
+            )

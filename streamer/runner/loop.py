@@ -216,6 +216,7 @@ class Runner:
     def _refold(self, refolding: Refolding, checkpointer: Checkpointer) -> None:
         """Repeat the next batch of the log of folds; when that is done, read what else there is."""
         try:
+            self._patience(REDIS, refolding.look)
             batch = self._patience(KAFKA, refolding.next)
         except Unavailable:
             if self._stop.is_set():

@@ -1,12 +1,9 @@
 """How far each partition was read, and whether records went missing on the way."""
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from streamer.ports import Record, TopicPartition
-
-_log = logging.getLogger("streamer.runner")
 
 
 class Jump(NamedTuple):

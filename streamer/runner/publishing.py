@@ -23,8 +23,8 @@ from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
 
-_REMEMBERED = 10_000  # erased users, the last ones, whose deletion a store that lost it is told once more
-CUT_FOR_S = 1.0  # between two batches: events wait for no longer where half of all lists hold a retired item
+_REMEMBERED = 10_000  # erased users, and items retired or restored: the last ones, of whom a store that lost it is told again
+CUT_FOR_S = 1.0  # between two batches, and a step more: so long events wait where half of all lists hold a retired item
 NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
@@ -81,6 +81,7 @@ class Publishing:
         self._n_batches: int | None = None
         self._has_claimed = self._store_lost = False
         self._left: deque[str] = deque(maxlen=_REMEMBERED)  # ids of the users erased last
+        self._marks: dict[str, bool] = {}  # item id -> whether it is retired, the last ones last
         self._due_anonymous = Every(clock, settings.anonymous_interval_s)
         self._anonymous_s: float | None = None  # when it was made last; None: it never was
 
@@ -108,7 +109,8 @@ class Publishing:
         if self._writer is not None:
             self._writer.follow(self._model.state, info)
         if is_serving:
-            retired = info.retired_item_ids
+            back, retired = info.restored_item_ids, info.retired_item_ids
+            self._retirement.restore(back, self._model.item_rows(back))
             self._retirement.retire(retired, self._model.item_rows(retired))
             self._retirement.make_again(self._model.take_wrong())
         else:
@@ -132,7 +134,7 @@ class Publishing:
     def publish(self, touched: NDArray[np.int32], positions: Mapping[str, int], fold: Fold | None) -> bool:
         """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
 
-        And the anonymous one, if it is due or holds a retired item.
+        And the anonymous one, if it is due or holds a retired item. Then take retired items out of lists that wait.
 
         Args:
             touched: Rows, ascending.
@@ -147,7 +149,8 @@ class Publishing:
         """
         self._retirement.look()
         wrong = self._retirement.take()
-        n_more = 0 if self._retirement.is_waiting else self._settings.max_batch_catch_up
+        is_waiting = self._retirement.is_waiting
+        n_more = self._settings.max_batch if is_waiting else self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
         first = self._model.inherited(more)
         rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), first]))
@@ -203,6 +206,8 @@ class Publishing:
         entries = made.entries if made is not None else []
         if not entries and changes is None and fold is None:
             return
+        if changes is not None:
+            self._remember(changes)
         began_s = self._clock.monotonic_s()
         self._patience(REDIS, lambda: self._write_once(entries, changes, fold))
         self._telemetry.write.observe(self._clock.monotonic_s() - began_s)
@@ -221,29 +226,46 @@ class Publishing:
 
     def _cut_some(self, cut: Cut) -> None:
         owners = self._model.owners(cut.user_rows)
-        entries: Entries = []
-        self._patience(REDIS, lambda: entries.extend(self._cut_once(owners, cut.item_ids)))
+        read: dict[str, bytes] = {}
+        self._patience(REDIS, lambda: read.update(self._lists.read_each(owners)))
+        entries = [
+            (owner, value)
+            for owner, whole in read.items()
+            if (value := without_items(whole, cut.item_ids)) is not None
+        ]
+        self._patience(REDIS, lambda: self._write_again(entries))
         self._retirement.cut(len(entries))
         if self._settings.publish_recommendations:
             self._send_lists(entries, None)
 
-    def _cut_once(self, owners: Sequence[str], item_ids: frozenset[str]) -> Entries:
+    def _write_again(self, entries: Entries) -> None:
         self._claim(None)
-        read = self._lists.read_each(owners).items()
-        entries = [
-            (owner, cut) for owner, value in read if (cut := without_items(value, item_ids)) is not None
-        ]
         self._lists.write(entries, self._settings.list_ttl_s)
-        return entries
+
+    def _remember(self, changes: Changes) -> None:
+        self._left.extend(changes.erased_user_ids)
+        told = dict.fromkeys(changes.retired_item_ids, True) | dict.fromkeys(changes.restored_item_ids, False)
+        for item_id, is_retired in told.items():
+            self._marks.pop(item_id, None)  # the newest lie last
+            self._marks[item_id] = is_retired
+        while len(self._marks) > _REMEMBERED:
+            del self._marks[next(iter(self._marks))]
 
     def _write_everything_again(self) -> None:
-        """The store was lost, or is an older replica: who was erased since it was copied has his list there again."""
+        """The store was lost, or is an older replica: who was erased since it was copied has his list there again.
+
+        And the marks of items are those of then.
+        """
         self._store_lost = False
         erased = [user_id for user_id in self._left if self._model.state.ids.users.row(user_id) < 0]
+        gone = [item_id for item_id, is_retired in self._marks.items() if is_retired]
+        back = [item_id for item_id, is_retired in self._marks.items() if not is_retired]
         self._patience(REDIS, lambda: self._lists.delete(erased))
+        self._patience(REDIS, lambda: self._lists.retire(gone, self._settings.list_ttl_s))
+        self._patience(REDIS, lambda: self._lists.restore(back))
         if self._writer is not None:
             vectors = self._writer
-            self._patience(REDIS, lambda: vectors.delete(erased, []))
+            self._patience(REDIS, lambda: vectors.delete(erased, gone))
             vectors.restored(self._model.state)
         self._anonymous_changed = True
         n_users = self.begin()
@@ -266,7 +288,6 @@ class Publishing:
         """Nothing that could not be repeated; erased users first, since one may have come back."""
         self._claim(fold)
         if changes is not None:
-            self._left.extend(changes.erased_user_ids)
             self._erasures.begin(self._lists, self._vectors)
             self._lists.delete(changes.erased_user_ids)
             self._lists.retire(changes.retired_item_ids, self._settings.list_ttl_s)

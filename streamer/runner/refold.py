@@ -75,14 +75,21 @@ class Refolding:
         self.n_gone = 0  # records that were folded then, and are not on the log any more
         self.was_cut = False  # there are batches that cannot be repeated
 
-    def next(self) -> Refolded | None:
-        """The next batch; None when all were repeated, or no more can be.
+    def look(self) -> None:
+        """Read which batches come next, where none is known.
 
         Raises:
-            Unavailable: the log, or the log of folds, is away; the call may be repeated.
+            Unavailable: the log of folds is away; the call may be repeated.
         """
         if not self._next:
             self._next.extend(self._folds.read(self._number, _N_FOLDS))
+
+    def next(self) -> Refolded | None:
+        """The next batch, after `look`; None when all were repeated, or no more can be.
+
+        Raises:
+            Unavailable: the log is away; the call may be repeated.
+        """
         if not self._next:
             return None
         fold = self._next[0]

@@ -30,6 +30,9 @@ class Cut(NamedTuple):
     item_ids: frozenset[str]
 
 
+_NOTHING = Cut(np.empty(0, np.int32), frozenset())
+
+
 class Retirement:
     """Gathers retired items, finds the lists that hold them, and hands these out some at a time.
 
@@ -53,12 +56,12 @@ class Retirement:
         self._gone_since_s = 0.0
         self._item_ids: set[str] = set()  # that lists not cut yet may hold
         self._waiting: Rows = np.empty(0, np.int32)  # to be made again
-        self._uncut: Rows = np.empty(0, np.int32)  # of these, those that may hold a retired item still
+        self._uncut: Rows = np.empty(0, np.int32)  # to be cut; some of these are made again by now
         self._held_since_s: float | None = None  # None: no list that we know of holds one
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is anything to do before the next poll."""
+        """Whether lists wait to be made again: before the next poll."""
         return bool(self._waiting.size)
 
     def retire(self, item_ids: Sequence[str], item_rows: Sequence[int]) -> None:
@@ -73,6 +76,11 @@ class Retirement:
         self._gone.update(item_rows)
         self._item_ids.update(item_ids)
 
+    def restore(self, item_ids: Sequence[str], item_rows: Sequence[int]) -> None:
+        """These items, and rows of those that have one, may be listed again."""
+        self._gone.difference_update(item_rows)
+        self._item_ids.difference_update(item_ids)
+
     def make_again(self, user_rows: Rows) -> None:
         """These lists, ascending, `ANONYMOUS_ROW` among them, hold a retired item."""
         if not user_rows.size:
@@ -86,7 +94,8 @@ class Retirement:
     def look(self) -> None:
         """Find the lists that hold what was retired, if it is time.
 
-        Not while lists are cut: the last ones in order would never be where items are retired in a row.
+        Not while lists are cut: the last ones in order would never be where items are retired in a row. Where few enough
+        wait they are made at once, and none is cut.
         """
         if self._gone and not self._uncut.size and self._due():
             self.make_again(self._holders(np.array(sorted(self._gone), np.int32)))
@@ -113,6 +122,8 @@ class Retirement:
 
     def take_uncut(self, n_most: int) -> Cut:
         """The next lists that retired items must be cut out of."""
+        if not self._uncut.size:
+            return _NOTHING
         taken, self._uncut = self._uncut[:n_most], self._uncut[n_most:]
         return Cut(taken, frozenset(self._item_ids))
 

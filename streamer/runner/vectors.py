@@ -114,7 +114,7 @@ class VectorWriter:
                 self._telemetry.vectors_written.labels("item").inc(len(entries.items))
         if self._encoders_changed and self._due_encoders():
             readable = msgspec.json.encode(state.encoders.readable())
-            self._patience(REDIS, lambda: self._vectors.write_encoders(readable))
+            self._patience(REDIS, lambda: self._write_encoders(readable))
             self._encoders_changed = False
 
     def show(self) -> None:
@@ -125,6 +125,10 @@ class VectorWriter:
         self._check()
         self._vectors.write_users(entries.users, self._ttl_s)
         self._vectors.write_items(entries.items, self._ttl_s)
+
+    def _write_encoders(self, readable: bytes) -> None:
+        self._check()
+        self._vectors.write_encoders(readable)
 
     def _item_entries(self, state: State, rows: Rows) -> list[VectorEntry]:
         return item_entries(state, rows, self._newest[rows] - 1)

@@ -255,7 +255,10 @@ class Telemetry:
     def _declare_removal(self) -> None:
         """What was taken back."""
         c, h = self._counter, self._histogram
-        self.lists_remade = c("lists_remade_total", "Lists rebuilt because an item on them was retired")
+        self.lists_remade = c(
+            "lists_remade_total",
+            "Lists rebuilt because an item on them was retired, or, after a start, may have been on them",
+        )
         self.lists_cut = c(
             "lists_cut_total",
             "Lists that a retired item was taken out of as they were, since too many held it to make all again at once",

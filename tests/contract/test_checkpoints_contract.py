@@ -185,6 +185,9 @@ def test_places_that_are_none_are_told(tmp_path: Path) -> None:
     """An unknown kind of URL is a mistake; a directory that cannot be made is away."""
     with pytest.raises(ConfigError, match="checkpoint_url"):
         FileCheckpoints("nosuchstore://bucket/x")
+    with pytest.raises(ConfigError, match="write %2F for a /") as caught:
+        FileCheckpoints("ftp://ann:hunter2/x@host/dir")
+    assert "hunter2" not in str(caught.value)
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="checkpoints at file"):
         FileCheckpoints(str(tmp_path / "file" / "x")).write("one", [b""])

@@ -30,6 +30,11 @@ def test_commands_parse(line: str) -> None:
     commands.parse(line)
 
 
+def test_there_are_commands() -> None:
+    """The check above has something to look at."""
+    assert len(list(commands.command_lines(README))) > 10
+
+
 def test_a_wrong_command_is_noticed() -> None:
     """The check above can fail: unknown commands, unknown flags."""
     with pytest.raises(commands.RefusedError):

@@ -1,10 +1,12 @@
 """What the world sees of a worker: no secret, whatever it prints, and no socket but on the loopback interface."""
 
 import contextlib
+import gc
 import ipaddress
 import json
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,14 +46,18 @@ def guarded_redis(redis_url: str) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def _logs_as_before() -> Iterator[None]:
-    """A command sets up the logs of its process, which is ours."""
+def _as_before() -> Iterator[None]:
+    """A command sets up the logs, and a worker the interpreter, of its process, which is ours."""
+    interval_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
     root, own = logging.getLogger(), logging.getLogger("streamer")
     handlers, level, own_level = root.handlers[:], root.level, own.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     own.setLevel(own_level)
+    sys.setswitchinterval(interval_s)
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
 
 
 def _url(server: EmbeddedRedis, password: str = PASSWORD) -> str:
@@ -121,7 +127,7 @@ def test_a_running_worker_keeps_its_secrets_and_to_itself(
         assert SECRET not in text, name
 
 
-@pytest.mark.usefixtures("_logs_as_before")
+@pytest.mark.usefixtures("_as_before")
 def test_no_command_prints_a_secret(
     mock_kafka: str, guarded_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +136,7 @@ def test_no_command_prints_a_secret(
     away = _flags("127.0.0.1:1", f"redis://ann:{PASSWORD}@127.0.0.1:1", **sasl)
     refused = _flags(mock_kafka, _url(guarded_redis, f"{SECRET}-wrong"))
     # A worker in this process leaves its signals alone; its log, at debug level, goes where stderr goes.
-    monkeypatch.setattr("streamer.cli.worker._stop_on_signals", lambda _stop: None)
+    monkeypatch.setattr("streamer.cli.worker._stop_on_signals", lambda *_: None)
     bad_url = f"redis://127.0.0.1:1?password={SECRET}&x={SECRET}"
     shown = {
         "run, away": _streamer("--debug", "run", *away, "--log-format", "text"),
@@ -148,6 +154,7 @@ def test_no_command_prints_a_secret(
     for name, text in shown.items():
         assert SECRET not in text, (name, text)
         assert "exit 0" not in text or name == "checkpoint list", (name, text)
+    assert "Unavailable: " in shown["run, away"]  # it came so far
     assert "check user, password and rights" in shown["inspect, refused"]
     assert "Traceback" in shown["run, away"]
     assert "DEBUG" in shown["run, away"]

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamer.encode import N_NUMBERS, Encoders
-from streamer.encode.names import MISSING, RARE, bin_name, category_name, escaped, pool_name, word_name
-from streamer.events import CatalogItem, Profile
+from streamer.encode.names import MISSING, RARE, bin_name, pool_name, word_name
+from streamer.events import CatalogItem, Profile, category_name, escaped
 
 slow = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -31,6 +31,7 @@ WELL = {
     "catalog": TABLE._replace(is_dated_by_log=False),
     "profiles": TABLE,
     "texts": TABLE._replace(null_values_ms=DAY_MS, is_dated_by_log=False),
+    "dead-letters": LOG._replace(retention_ms=30 * DAY_MS, is_dated_by_log=False),
 }
 SETTINGS = Settings(max_users=1000, max_items=100)
 TP = TopicPartition("interactions", 0)
@@ -59,6 +60,7 @@ def test_topics_as_the_readme_makes_them_are_well() -> None:
         ("profiles", {"null_values_ms": DAY_MS}, "brings erased users back; set its delete.retention.ms"),
         ("catalog", {"null_values_ms": DAY_MS}, "brings retired items back"),
         ("interactions", {"is_dated_by_log": False}, "set its message.timestamp.type to LogAppendTime"),
+        ("dead-letters", {"is_compacted": True, "is_deleted": False}, "Kafka refuses letters without a key"),
         ("profiles", {"is_dated_by_log": False}, "set its message.timestamp.type to LogAppendTime"),
     ],
 )
@@ -133,7 +135,7 @@ def test_a_hostile_key_is_shown_harmless() -> None:
 def test_a_redis_that_is_well() -> None:
     """Without a limit it evicts nothing, whatever its policy; with one that is large enough and `noeviction`, too."""
     assert list(cautions.of_redis(ServerFacts(0, "allkeys-lru", 0), SETTINGS, 0)) == []
-    assert list(cautions.of_redis(ServerFacts(10**10, "noeviction", 9_000), SETTINGS, 0)) == []
+    assert list(cautions.of_redis(ServerFacts(10**10, "noeviction", 9_000, 10**8, (6, 2)), SETTINGS, 0)) == []
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,8 @@ def test_a_redis_that_is_well() -> None:
         (ServerFacts(10**10, "allkeys-lru", 0), "throws any key away when its 10.0 GB are full"),
         (ServerFacts(10**10, "volatile-ttl", 0), "throws lists and vectors away"),
         (ServerFacts(10**8, "noeviction", 0), "may hold 100 MB"),
+        (ServerFacts(0, "noeviction", 0, 10**8), "100 MB (memory of its machine)"),
+        (ServerFacts(0, "noeviction", 0, 10**10, (6, 0)), "Redis is version 6.0"),
         (ServerFacts(0, "noeviction", 61_000), "61 s ahead of ours"),
         (ServerFacts(0, "noeviction", -61_000), "61 s behind ours"),
     ],
@@ -170,10 +174,30 @@ def test_what_redis_would_hold() -> None:
 
 
 def test_tables_beyond_the_machine() -> None:
-    """At their caps they must fit."""
-    assert list(cautions.of_memory(10, 10)) == []
-    (sentence,) = cautions.of_memory(3 * 10**9, 2 * 10**9)
-    assert "takes 3.0 GB, and there are 2.0 GB" in sentence
+    """At their caps they must fit, with a copy of them and the text model, where there are such."""
+    assert list(cautions.of_memory(10**9, 4 * 10**9, SETTINGS)) == []
+    (sentence,) = cautions.of_memory(10**9, 3 * 10**9, SETTINGS)
+    assert "takes some 3.5 GB (tables of 1.0 GB, a copy of them for checkpoints, the text model)" in sentence
+    assert "there are 3.0 GB" in sentence
+    lean = Settings(text_model="none", checkpoint_interval_s=0)
+    assert list(cautions.of_memory(10**9, 2 * 10**9, lean)) == []
+    assert len(list(cautions.of_memory(2 * 10**9, 2 * 10**9, lean))) == 1
+
+
+def test_a_start_that_takes_long() -> None:
+    """Without a checkpoint the log is folded from its beginning; a short one is no news."""
+    assert list(cautions.of_no_checkpoint({TP: 900_000}, {TP: 990_000})) == []
+    (sentence,) = cautions.of_no_checkpoint({TP: 1}, {TP: 500_001})
+    assert "a start folds 500,000 messages" in sentence
+
+
+def test_a_checkpoint_that_grows_out_of_redis() -> None:
+    """Told from half the size on that Redis takes; a directory takes any."""
+    assert list(cautions.of_size("c", 2**27, SETTINGS)) == []
+    (sentence,) = cautions.of_size("c", 2**27 + 1, SETTINGS)
+    assert "set checkpoint_url" in sentence
+    elsewhere = SETTINGS.model_copy(update={"checkpoint_url": "/x"})
+    assert list(cautions.of_size("c", 2**40, elsewhere)) == []
 
 
 @pytest.mark.parametrize(

@@ -132,13 +132,25 @@ def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("assignment", "words"),
-    [("max_bach=3", "did you mean max_batch?"), ("k", "expected name=value"), ("=3", "is no setting")],
+    [
+        ("max_bach=3", "did you mean max_batch?"),
+        ("k", "expected name=value, got 'k'"),
+        ("=3", "is no setting"),
+    ],
 )
 def test_wrong_assignments_are_refused(assignment: str, words: str) -> None:
     """`--set` takes a known name and a value."""
     with pytest.raises(ConfigError) as caught:
         parse_assignments([assignment])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("assignment", ["redis_config.password hunter2", "redis_config.password:hunter2"])
+def test_what_may_be_a_secret_is_not_repeated(assignment: str) -> None:
+    """An assignment without its `=` may have a password behind the name."""
+    with pytest.raises(ConfigError, match=r"redis_config\.password") as caught:
+        parse_assignments([assignment])
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +379,10 @@ def test_a_secret_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch:
         load()
     monkeypatch.setenv("STREAMER_REDIS_FILE", str(tmp_path / "bytes"))
     with pytest.raises(ConfigError, match="it is not UTF-8 text") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("STREAMER_REDIS_FILE", "redis://:hunter2@h:1/0")
+    with pytest.raises(ConfigError, match="expected its path, not the secret itself") as caught:
         load()
     assert "hunter2" not in str(caught.value)
     monkeypatch.delenv("STREAMER_REDIS_FILE")

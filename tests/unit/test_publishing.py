@@ -1,6 +1,7 @@
 """Whose lists are made first, where more are due than a step can make; against the memory twins."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,19 @@ import pytest
 from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, MemorySink
 from streamer.adapters.memory.checkpoints import MemoryFolds
 from streamer.config import Settings
-from streamer.errors import ConfigError
-from streamer.events import ANONYMOUS, Event, Interaction, ItemRetired, Profile, UserErased, segment_list_id
+from streamer.errors import ConfigError, Unavailable
+from streamer.events import (
+    ANONYMOUS,
+    CatalogItem,
+    Event,
+    Interaction,
+    ItemRetired,
+    Profile,
+    UserErased,
+    segment_list_id,
+)
 from streamer.ports import Fold
-from streamer.runner import model
+from streamer.runner import model, publishing
 from streamer.runner.figures import Figures
 from streamer.runner.model import Model
 from streamer.runner.outgoing import Outgoing
@@ -169,20 +179,71 @@ def test_who_was_superseded_writes_nothing(desk: Desk) -> None:
 
 
 def test_a_store_that_lost_what_it_had_gets_everything_again(desk: Desk) -> None:
-    """Restarted empty, or an older replica: every list is written once more, and who was erased has none, whatever it held."""
+    """Restarted empty, or an older replica: every list is written once more, and who was erased has none, whatever it held.
+
+    Marks of items are what they were.
+    """
     desk.fold(UserErased("u9"), is_serving=True)
+    desk.fold(ItemRetired("i1"), ItemRetired("i2"), is_serving=True)
+    desk.fold(CatalogItem(item_id="i2", timestamp_ms=40), is_serving=True)
     assert not desk.publishing.publish(np.arange(9, dtype=np.int32), {}, Fold(1, (), 1))
     assert not desk.publishing.publish(NO_USERS, {}, Fold(2, (), 1))
     desk.folds.clear()
     desk.lists.delete([f"u{n}" for n in range(9)])
     desk.lists.write([("u9", b"from the older replica")], 60)
+    desk.lists.restore(["i1"])
+    desk.lists.retire(["i2"], 60)
     assert desk.publishing.publish(NO_USERS, {}, Fold(3, (), 1))
     assert desk.publishing.has_backlog
+    assert desk.lists.retired(["i1", "i2"]) == {"i1"}
     while desk.publishing.has_backlog:
         assert not desk.publishing.publish(NO_USERS, {}, None)
     assert {user for user, _ in desk.lists.everything()} == {ANONYMOUS, *(f"u{n}" for n in range(9))}
     assert desk.telemetry.registry.get_sample_value("streamer_store_lost_total") == 1
     assert not desk.publishing.publish(NO_USERS, {}, Fold(4, (), 1))
+
+
+def test_users_are_remembered_once_however_often_redis_fails(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that is tried again and again pushes nobody out of those whose deletion is repeated."""
+    monkeypatch.setattr(publishing, "_REMEMBERED", 3)
+    desk = Desk()
+    desk.model.fold([view(f"u{n}", f"i{n % 3}", n) for n in range(10)], 1_000, is_serving=False)
+    n_failures, write = 5, desk.lists.delete
+
+    def delete(user_ids: Sequence[str]) -> None:
+        nonlocal n_failures
+        n_failures -= 1
+        if n_failures > 0:
+            raise Unavailable("for now")
+        write(user_ids)
+
+    monkeypatch.setattr(desk.lists, "delete", delete)
+    for user in ("u7", "u8", "u9"):
+        desk.fold(UserErased(user), is_serving=True)
+        desk.publishing.publish(NO_USERS, {}, None)
+    assert n_failures < 0
+    desk.publishing.publish(NO_USERS, {}, Fold(1, (), 1))
+    desk.folds.clear()
+    desk.lists.write([(user, b"from the older replica") for user in ("u7", "u8", "u9")], 60)
+    desk.publishing.publish(NO_USERS, {}, Fold(3, (), 1))
+    assert desk.lists.held(["u7", "u8", "u9"]) == set()
+
+
+def test_an_item_that_comes_back_at_once_stays_on_lists(desk: Desk) -> None:
+    """Retired, and there again before its lists were looked for: they are left alone."""
+    desk.fold(view("other", "gone", 30), CatalogItem(item_id="gone", timestamp_ms=1), is_serving=False)
+    desk.publishing.begin()
+    while desk.publishing.has_backlog:
+        desk.step()
+    holders = {user for user, value in desk.lists.everything() if b'"gone"' in value}
+    assert len(holders) >= 8
+    desk.fold(ItemRetired("gone"), is_serving=True)
+    desk.fold(CatalogItem(item_id="gone", timestamp_ms=41), is_serving=True)
+    for _ in range(20):
+        desk.step()
+    assert {user for user, value in desk.lists.everything() if b'"gone"' in value} >= holders
 
 
 def test_what_was_dropped_before_a_start_is_no_loss(desk: Desk) -> None:

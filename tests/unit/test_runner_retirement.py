@@ -171,6 +171,23 @@ def test_many_lists_are_cut_before_any_is_made_again() -> None:
     assert not retirement.is_waiting
 
 
+def test_an_item_that_is_back_is_not_cut() -> None:
+    """Retired, and there again before its lists were looked for, or while they are cut."""
+    asked: list[list[int]] = []
+    retirement, clock, _ = make(lambda rows: asked.append(rows) or [1, 2, 3, 4], 1)
+    retirement.retire(["a", "b", "c"], [5, 6, 7])
+    retirement.restore(["a"], [5])
+    retirement.look()
+    assert asked == [[6, 7]]
+    assert retirement.take_uncut(1).item_ids == {"b", "c"}
+    retirement.restore(["b"], [6])
+    assert retirement.take_uncut(1).item_ids == {"c"}
+    retirement.restore(["c"], [7])
+    clock.advance(LOOK_INTERVAL_S)
+    retirement.look()
+    assert len(asked) == 1
+
+
 def test_a_cut_list_is_as_it_was_but_for_its_items() -> None:
     """Bytes of what stays are not touched; what is no list, or holds none of the items, is left alone."""
     head, tail = (
@@ -185,5 +202,13 @@ def test_a_cut_list_is_as_it_was_but_for_its_items() -> None:
     )
     assert without_items(head + items[0] + tail, {"a"}) == head + tail
     assert without_items(head + items[0] + tail, {"b"}) is None
-    for value in (b"", b"no list", b"[]", b"{}", b'{"items":[{}]}', b'{"items":' + b"[" * 10_000):
+    for value in (
+        b'{"items":[{"id":"\xff"}]}',
+        b"",
+        b"no list",
+        b"[]",
+        b"{}",
+        b'{"items":[{}]}',
+        b'{"items":' + b"[" * 10_000,
+    ):
         assert without_items(value, {"a"}) is None

@@ -40,11 +40,12 @@ class MemoryFolds:
         """Drop the batches up to and with this number."""
         self._check()
         self._folds = {number: fold for number, fold in self._folds.items() if number > until}
+        self._by = {number: self._by[number] for number in self._folds}
 
     def clear(self) -> None:
         """Drop all."""
         self._check()
-        self._folds, self._last = {}, 0
+        self._folds, self._by, self._last = {}, {}, 0
 
     def close(self) -> None:
         """Nothing to leave."""

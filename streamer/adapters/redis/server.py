@@ -1,5 +1,6 @@
 """What a Redis says about itself: for `streamer check`."""
 
+import re
 from typing import NamedTuple
 
 from redis.exceptions import RedisClusterException, RedisError
@@ -13,6 +14,8 @@ class ServerFacts(NamedTuple):
     max_bytes: int  # of memory, 0 = no limit
     eviction: str  # what it does when that is full, as `maxmemory-policy` has it
     now_ms: int  # its clock, epoch milliseconds
+    system_bytes: int = 0  # memory of its machine, 0 = it does not say
+    version: tuple[int, ...] = ()  # as `redis_version` has it, () = it does not say
 
 
 class RedisServer(RedisConnection):
@@ -26,12 +29,14 @@ class RedisServer(RedisConnection):
         """None where it does not tell us: a worker's user needs no right to ask."""
         try:
             client = self._connect()
-            memory = client.info("memory")
+            memory, server = client.info("memory"), client.info("server")
             seconds, microseconds = client.time()
             return ServerFacts(
                 int(memory["maxmemory"]),
                 str(memory["maxmemory_policy"]),
                 int(seconds) * 1000 + int(microseconds) // 1000,
+                int(memory.get("total_system_memory", 0)),
+                tuple(int(part) for part in re.findall(r"\d+", str(server.get("redis_version", "")))[:2]),
             )
         except (RedisError, RedisClusterException, KeyError, TypeError, ValueError):
             return None
