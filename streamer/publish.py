@@ -108,6 +108,7 @@ class Publisher:
     def served(self, outcomes: Outcomes) -> NDArray[np.int32]:
         """Rank of every item of a batch on the list that its user could read when the batch came: (n,), 0 = not on it.
 
+        Of a list that a retired item was cut out of it is that before the cut, until it is made again: never too good.
         Call it before the lists of the batch are encoded. A user without a list of his own reads the anonymous one.
         """
         lists = self._published[outcomes.user_row]

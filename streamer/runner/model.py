@@ -205,7 +205,7 @@ class Model:
     def inherit(self) -> NDArray[np.int32]:
         """Rows of all users, and of those who stand for segments, some of which may have been given back.
 
-        What the store holds of them was written by others.
+        What the store holds of them may be anything.
         """
         everyone = np.arange(self.state.ids.users.n_rows, dtype=np.int32)
         self._publisher.inherit(everyone)
@@ -216,7 +216,7 @@ class Model:
         return self._publisher.inherited(user_rows)
 
     def disinherit(self, user_rows: NDArray[np.int32]) -> None:
-        """The store holds no list of these rows that others wrote."""
+        """The store holds no list of these rows that was not made since `inherit`."""
         self._publisher.forget(self._publisher.inherited(user_rows))
 
     def item_rows(self, item_ids: Sequence[str]) -> list[int]:
