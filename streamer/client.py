@@ -24,10 +24,11 @@ from redis.client import NEVER_DECODE
 from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from streamer.errors import UNREADABLE, Unavailable
+from streamer.errors import Unavailable
 from streamer.events import (
     ANONYMOUS,
     PROFILE_NODE,
+    UNREADABLE,
     id_problem,
     profile_node,
     segment_list_id,
@@ -142,6 +143,12 @@ def _vector(stored: bytes | None, version: bytes | None) -> StoredVector | None:
     return found
 
 
+def _refuse_number(what: str, name: object) -> None:
+    """Ids come from databases as numbers, too: everybody would be a stranger, and nobody would notice."""
+    if isinstance(name, int):
+        raise TypeError(f"{what}: expected a str, as in the events, got {type(name).__name__} {name}")
+
+
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -193,8 +200,10 @@ class Recommendations:
 
         Raises:
             Unavailable: Redis is away, or refuses us.
+            TypeError: `user_id` is a number: ids are text, and 17 would be nobody.
             ValueError: k < 1.
         """
+        _refuse_number("user_id", user_id)
         if k < 1:
             raise ValueError(f"expected k >= 1, got {k}")
         with self._answering("lists"):
@@ -282,6 +291,8 @@ class Recommendations:
             return None
 
     def _vectors(self, names: list[tuple[str, str]]) -> list[StoredVector | None]:
+        for kind, name in names:
+            _refuse_number(f"{kind}_id", name)
         is_possible = [isinstance(name, str) and id_problem(name) is None for _, name in names]
         keys = [self._key(*name) for name, possible in zip(names, is_possible, strict=True) if possible]
         with self._answering("vectors"):

@@ -5,12 +5,7 @@ A message says what failed, what was expected, what came instead, where, and wha
 
 from typing import ClassVar, Final, Literal, get_args
 
-import msgspec
-
 EXIT_INTERRUPTED: Final = 130  # as shells tell of Ctrl-C
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises of bytes that are not what they should be: of text that is no UTF-8 it is no DecodeError."""
-
 Reason = Literal["json", "schema", "size", "depth", "utf8", "key", "number", "future"]
 REASONS: tuple[Reason, ...] = get_args(Reason)  # why messages are refused
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import __version__
-from streamer.errors import UNREADABLE
-from streamer.events import ANONYMOUS
+from streamer.events import ANONYMOUS, UNREADABLE
 from streamer.outcomes import Outcomes
 from streamer.paths import NAMES
 from streamer.pipeline import Ranking, State

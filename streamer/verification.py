@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamer.errors import UNREADABLE
 from streamer.events import (
     RESERVED_PREFIX,
+    UNREADABLE,
     CatalogItem,
     Event,
     Interaction,

@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from streamer.checkpoint.blocks import packed, unpack
-from streamer.errors import UNREADABLE, CheckpointRefused
+from streamer.errors import CheckpointRefused
 
 FORMAT = 1
 MAGIC = b"streamer-checkpoint\n"
@@ -182,7 +182,7 @@ def read_header(reader: Reader) -> Header:
             raise CheckpointRefused(f"it is of {other} format: expected {FORMAT}, got {version}")
         found = msgspec.json.decode(header, type=Header)
     # a recursion, since whoever forges it can nest it, too
-    except UNREADABLE as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CheckpointRefused(f"it is damaged: its header cannot be read: {exc}") from exc
     reader.digest_since()
     return found

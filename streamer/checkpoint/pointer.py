@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamer.errors import UNREADABLE, CheckpointRefused
+from streamer.errors import CheckpointRefused
 
 _NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,99}")  # it becomes a part of keys and paths
 _VERSION = 1
@@ -48,7 +48,7 @@ def decode(pointer: bytes | None) -> list[Kept]:
         return []
     try:
         found = msgspec.json.decode(pointer, type=_Pointer)
-    except UNREADABLE as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CheckpointRefused(f"the pointer to the checkpoints cannot be read: {exc}") from exc
     if found.version != _VERSION:
         raise CheckpointRefused(

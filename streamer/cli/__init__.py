@@ -9,6 +9,7 @@
     checkpoint   `checkpoint list`, `show`, `verify` and `rollback`
     dlq          `dlq list` and `show`; `dlq_replay` sends letters back, `dlq_since` knows what came after them
     produce      `produce`
+    meant        what the contract allows and nobody means: neither `produce` nor `dlq replay` sends it
     erase        `erase`
     verify       `verify`
     connect      ports on Kafka and Redis, as the settings have them

@@ -18,13 +18,15 @@ from streamer.cli.connect import TIMEOUT_S, source_of
 from streamer.cli.log_reading import records_until
 from streamer.config import Settings
 from streamer.drawing import ago, plain, wide_console
-from streamer.errors import UNREADABLE, ConfigError, DataError
+from streamer.errors import ConfigError, DataError
+from streamer.events import UNREADABLE
 from streamer.letters import Letter, Place, Replays, letter_of
 from streamer.log import printable
 from streamer.ports import Source, TopicPartition, place
 
 _MAX_SHOWN = 4096  # characters of a message; all of it with --raw
 _MAX_REASONS = 100  # a header says anything
+_MAX_TOPIC = 249  # characters of a name
 _FILE_WIDTH = 200  # columns where there is no terminal to ask
 _WORDS = {
     "json": "it is no JSON",
@@ -92,6 +94,7 @@ class Counts(NamedTuple):
     by_reason: Counter[str]  # of those that are wanted
     n_open: int  # of them: neither replayed, nor come back as another letter
     reasons: frozenset[str]  # of all letters
+    topics: frozenset[str]  # that all letters came from
 
 
 def overview(source: Source, wanted: Wanted, n_shown: int) -> tuple[Counts, list[_Row]]:
@@ -104,7 +107,7 @@ def overview(source: Source, wanted: Wanted, n_shown: int) -> tuple[Counts, list
     for record in records_until(source, end):
         replays.take(record)
     by_reason: Counter[str] = Counter()
-    n_open, reasons = 0, set[str]()
+    n_open, reasons, topics = 0, set[str](), set[str]()
     newest: list[tuple[int, Place, _Row]] = []
     for record in records_until(source, end):
         letter = letter_of(record)
@@ -112,22 +115,28 @@ def overview(source: Source, wanted: Wanted, n_shown: int) -> tuple[Counts, list
             continue
         if len(reasons) < _MAX_REASONS:
             reasons.add(letter.reason[:80])
+        if letter.origin is not None and len(topics) < _MAX_REASONS:
+            topics.add(letter.origin.topic[:_MAX_TOPIC])
         if wanted.has(letter):
             by_reason[letter.reason] += 1
             became = replays.became(letter)
             n_open += not became
             one = (letter.timestamp_ms, letter.place, _row(letter, became))
             (heapq.heappushpop if len(newest) >= n_shown else heapq.heappush)(newest, one)
-    return Counts(by_reason, n_open, frozenset(reasons)), [row for _, _, row in sorted(newest, reverse=True)]
+    return Counts(by_reason, n_open, frozenset(reasons), frozenset(topics)), [
+        row for _, _, row in sorted(newest, reverse=True)
+    ]
 
 
 def head(topic: str, counts: Counts, wanted: Wanted) -> Iterator[str]:
     """What is said above the letters."""
     n = counts.by_reason.total()
     by_reason = ", ".join(f"{n:,} {reason}" for reason, n in counts.by_reason.most_common())
-    yield f"{n:,} on {topic}" + (f", {counts.n_open:,} open: {by_reason}" if n else "")
+    yield f"{n:,} on {topic}" + (f": {by_reason}; {counts.n_open:,} open" if n else "")
     if wanted.reason is not None and wanted.reason[:80] not in counts.reasons and counts.reasons:
         yield f"no letter has the reason {wanted.reason[:80]!r}; there are {', '.join(sorted(counts.reasons))}"
+    if wanted.topic is not None and wanted.topic[:_MAX_TOPIC] not in counts.topics and counts.topics:
+        yield f"no letter came from topic {wanted.topic[:80]!r}; they came from {', '.join(sorted(counts.topics))}"
 
 
 def show_one(settings: Settings, place: Place, *, raw: bool) -> None:

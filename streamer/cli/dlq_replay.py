@@ -13,9 +13,10 @@ from streamer.cli.connect import TIMEOUT_S, sink_of, source_of
 from streamer.cli.dlq import Wanted, opened
 from streamer.cli.dlq_since import Named, Since, named_by, read, read_since
 from streamer.cli.log_reading import records_until
+from streamer.cli.meant import hardly_meant
 from streamer.config import Settings
 from streamer.errors import DataError, InvalidEvent
-from streamer.events import MAX_MESSAGE_BYTES, Event, id_problem, too_early
+from streamer.events import MAX_MESSAGE_BYTES, CatalogItem, Event, Interaction, Profile, id_problem, too_early
 from streamer.letters import Letter, Replays, letter_of, note_headers, replay_headers
 from streamer.log import printable
 from streamer.ports import Sink, Source, TopicPartition
@@ -104,9 +105,10 @@ class Replay:
         end = self._letters.end_offsets()
         since = read_since(self._settings, self._keyed, self._look_through(end, wanted))
         n_sent = n_left = n_before = 0
-        missing = set(wanted.places)
+        missing, is_empty = set(wanted.places), True
         for letter in self._wanted(end, wanted):
             missing.discard(letter.place)
+            is_empty = False
             if self._replays.n_sent(letter) and not (again or wanted.places):
                 n_before += 1
                 continue
@@ -124,6 +126,8 @@ class Replay:
             else:
                 self._tell(f"letter {letter.place}: {why}; not sent")
                 n_left += 1
+        if is_empty and (wanted.reason is not None or wanted.topic is not None):
+            self._tell("no letter has that reason and topic: `streamer dlq list` shows which there are")
         if missing:
             raise DataError(f"there is no letter at {', '.join(map(str, sorted(missing)))}")
         return Replayed(n_sent, n_left, n_before)
@@ -147,7 +151,11 @@ class Replay:
 
     def _why_not(self, letter: Letter, outgoing: "_Outgoing", since: Since, *, is_named: bool) -> str | None:
         """Why the message is not sent, as the end of "letter 0:7: ..."; None when it is, maybe against advice."""
-        named = outgoing.named
+        named, event = outgoing.named, outgoing.event
+        if self._repair is not None and isinstance(event, Interaction | CatalogItem | Profile):
+            other = hardly_meant(event, outgoing.value or b"")
+            if other:
+                return other
         if named is not None and since.is_erased(named, letter.log_ms):
             return "its user was erased after it was written"
         against = self._refusal(outgoing)

@@ -10,8 +10,8 @@ import msgspec
 from streamer.adapters.redis.receipts import RedisReceipts
 from streamer.cli.connect import TIMEOUT_S, on_redis, sink_of, source_of
 from streamer.config import Settings
-from streamer.errors import UNREADABLE, ConfigError, Unavailable
-from streamer.events import user_id_problem
+from streamer.errors import ConfigError, Unavailable
+from streamer.events import UNREADABLE, user_id_problem
 from streamer.ports import Receipts, Sink, Source, TopicPartition, place
 
 _LOOK_S = 0.05

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Set
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -11,6 +12,7 @@ import msgspec
 import xxhash
 
 from streamer.cli.connect import sink_of
+from streamer.cli.meant import hardly_meant
 from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, InvalidEvent
 from streamer.events import (
@@ -21,9 +23,9 @@ from streamer.events import (
     Profile,
     UserErased,
     decode,
-    is_in_seconds,
     too_early,
 )
+from streamer.ports import Sink
 
 _MAX_TOLD = 20  # invalid lines that get a sentence each: a file in another format has a million of them
 _MAX_EXCERPT = 40  # characters of a line
@@ -61,31 +63,53 @@ def produce(
         file = None
     if file is None and sys.stdin.isatty():
         complain("reading events from the terminal, one JSON object a line; Ctrl-D ends them")
-    sink = sink_of(settings)
-    n_sent = n_invalid = 0
-    kept: list[_Line] = []
+    sending = _Sending(sink_of(settings), topic, complain)
     try:
         with _open(file) as lines:
-            for line in _checked(lines, kind, _Looks(complain), settings.max_skew_s * 1000):
+            sending.run(_checked(lines, kind, _Looks(complain), settings.max_skew_s * 1000), strict=strict)
+    except BaseException:
+        if sending.n_sent:
+            complain(
+                f"ended after {sending.n_sent:,} events were handed to Kafka, some of which may be on the log: sent again, those "
+                "without an event_id count twice"
+            )
+        raise
+    return sending.n_sent, sending.n_invalid
+
+
+class _Sending:
+    """Sends lines, and counts how far it came."""
+
+    def __init__(self, sink: Sink, topic: str, complain: Callable[[str], None]) -> None:
+        self._sink = sink
+        self._topic = topic
+        self._complain = complain
+        self.n_sent = self.n_invalid = 0
+
+    def run(self, lines: Iterable["_Line | str"], *, strict: bool) -> None:
+        """Send these, or tell why not."""
+        kept: list[_Line] = []
+        try:
+            for line in lines:
                 if isinstance(line, str):
-                    n_invalid += 1
-                    if n_invalid <= _MAX_TOLD:
-                        complain(line)
+                    self.n_invalid += 1
+                    if self.n_invalid <= _MAX_TOLD:
+                        self._complain(line)
                 elif strict:
                     kept.append(line)
                 else:
-                    sink.send(topic, line.key, line.value)
-                    n_sent += 1
-        if n_invalid > _MAX_TOLD:
-            complain(f"and {n_invalid - _MAX_TOLD} more lines like these; not sent")
-        if not n_invalid:
-            for line in kept:
-                sink.send(topic, line.key, line.value)
-                n_sent += 1
-    finally:
-        if n_sent:  # also those before a Ctrl-C, which are still in the queue
-            sink.close()
-    return n_sent, n_invalid
+                    self._send(line)
+            if self.n_invalid > _MAX_TOLD:
+                self._complain(f"and {self.n_invalid - _MAX_TOLD} more lines like these; not sent")
+            for line in kept if not self.n_invalid else ():
+                self._send(line)
+        finally:
+            if self.n_sent:  # also those before a Ctrl-C, which are still in the queue
+                self._sink.close()
+
+    def _send(self, line: _Line) -> None:
+        self._sink.send(self._topic, line.key, line.value)
+        self.n_sent += 1
 
 
 def _resolve(settings: Settings, topic: str) -> tuple[str, Kind]:
@@ -115,18 +139,22 @@ class _Looks:
         self._complain = complain
         self._told: set[str] = set()
         self._events: dict[int, tuple[int, str, str]] = {}  # by hash of the event id: line, user, item
-        self._tells_ids = True
+        self._tells_ids = self._tells_returns = True
 
-    def look(self, number: int, line: bytes, event: OutsideEvent) -> str:
-        """At one line, and the event that it is; why it is no such event at all, "" where it is one."""
+    def look(self, number: int, line: bytes, event: OutsideEvent) -> None:
+        """At one line, and the event that it is."""
         fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])  # the names: values may be anything
-        if not isinstance(event, Interaction) and fields.keys() >= {"user_id", "item_id", "type"}:
-            # on the catalog it would take title and features of its item away
-            return "this is an interaction (it has user_id, item_id and type)"
         self._look_for_unknown_fields(number, fields.keys(), event)
-        if isinstance(event, Interaction) and event.event_id and self._tells_ids:
+        if not isinstance(event, Interaction):
+            return
+        if event.event_id and self._tells_ids:
             self._look_for_shared_id(number, event)
-        return ""
+        if (event.value or 0) < 0 and self._tells_returns:
+            self._tells_returns = False
+            self._complain(
+                f"line {number}: value {event.value:g}: an event counts as taken whatever its value, so a return should "
+                "not be sent"
+            )
 
     def _look_for_unknown_fields(self, number: int, fields: Set[str], event: OutsideEvent) -> None:
         """A name with a typing error."""
@@ -166,15 +194,10 @@ def _checked(lines: BinaryIO, kind: Kind, looks: _Looks, max_skew_ms: int) -> It
         except InvalidEvent as exc:
             yield f"line {number}: {_why_not(line, kind, exc)}; not sent"
             continue
-        if other := looks.look(number, line, event):
+        if other := hardly_meant(event, line):
             yield f"line {number}: {other}; not sent"
             continue
-        if is_in_seconds(event, line):
-            when = getattr(event, "timestamp_ms", 0)
-            day = time.strftime("%Y-%m-%d", time.gmtime(when / 1000))
-            got = f"got {when}, which would be {day}: are these seconds?"
-            yield f"line {number}: $.timestamp: expected milliseconds, {got}; not sent"
-            continue
+        looks.look(number, line, event)
         yield _Line(number, _id(event).encode(), line)
 
 
@@ -200,7 +223,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         rest = line
         while not rest.endswith(b"\n") and (rest := file.readline(limit)):
             pass
-        yield line.rstrip(b"\r\n")
+        yield line.removeprefix(BOM_UTF8).rstrip(b"\r\n")
 
 
 def _id(event: OutsideEvent) -> str:

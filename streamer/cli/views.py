@@ -17,8 +17,8 @@ from rich.table import Table
 from streamer.config import Loaded, Settings
 from streamer.drawing import ago, plain, wide_console
 from streamer.drawing.report import show as show_report_on
-from streamer.errors import UNREADABLE, ConfigError, DataError
-from streamer.events import ANONYMOUS, id_problem, user_id_problem
+from streamer.errors import ConfigError, DataError
+from streamer.events import ANONYMOUS, UNREADABLE, id_problem, user_id_problem
 from streamer.log import printable
 from streamer.ports import Lists, VectorEntry
 
@@ -95,7 +95,10 @@ def _print_list(published: _Published, retired: set[str]) -> None:
     console.print(plain("log position " + ", ".join(f"{tp}: {n}" for tp, n in published.position.items())))
     if not published.items:
         console.print(
-            plain("the list is empty: nothing that may be listed was taken yet, or its user took all of it")
+            plain(
+                "the list is empty: nothing that may be listed was taken yet, or its user took all of it; apps get the "
+                "anonymous one"
+            )
         )
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

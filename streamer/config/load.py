@@ -143,7 +143,7 @@ def _file(config_file: Path | None) -> list[tuple[str, dict[str, Any]]]:
             return []
         config_file = Path(named)
     try:
-        values = tomllib.loads(config_file.read_text(encoding="utf-8"))
+        values = tomllib.loads(config_file.read_text(encoding="utf-8-sig"))
     except OSError as exc:
         raise ConfigError(f"settings file {config_file}: cannot be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:

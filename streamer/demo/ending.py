@@ -85,7 +85,15 @@ def timing(console: Console, report: Report, rate: float | None) -> None:
 
 
 def commands(
-    console: Console, *, kafka: str, redis_port: int, redis_url: str, metrics: str, user_id: str, keep: bool
+    console: Console,
+    *,
+    kafka: str,
+    redis_port: int,
+    redis_url: str,
+    metrics: str,
+    log: Path,
+    user_id: str,
+    keep: bool,
 ) -> None:
     """Print how to look for oneself, and until when that works."""
     program = shlex.quote(_program())
@@ -101,7 +109,9 @@ def commands(
         f"redis-cli -p {redis_port} GET {shlex.quote(f'streamer:list:{user_id}')}",
         f"{program} inspect --redis {redis_url} -- {shlex.quote(user_id)}",
         f"{program} produce --kafka {kafka} interactions events.jsonl",
+        f"{program} dlq list --kafka {kafka}",
         f"curl {metrics}/metrics",
+        f"tail -f {shlex.quote(str(log))}",
     ):
         console.print(f"  {printable(text)}", markup=False, highlight=False, soft_wrap=True)
 

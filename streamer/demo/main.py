@@ -122,21 +122,29 @@ class _Demo:
                 self._start_worker()
                 self._publish(kafka.bootstrap)
             report = self._finish()
-            show(self._console, report)
-            ending.users(self._console, report)
-            ending.timing(self._console, report, self._options.rate)
-            self._console.print(f"\nreport: {self._options.report.absolute()}", markup=False, soft_wrap=True)
+            if self._options.max_events != 0:
+                self._show(report)
             ending.commands(
                 self._console,
                 kafka=kafka.bootstrap,
                 redis_port=server.port,
                 redis_url=server.url,
                 metrics=f"http://{HOST}:{self._worker.port}",
+                log=self._worker.log_path,
                 user_id=report["users"][0]["user_id"] if report["users"] else "USER",
                 keep=self._options.keep,
             )
             if self._options.keep:
                 self._stay()
+
+    def _show(self, report: dict[str, Any]) -> None:
+        show(self._console, report)
+        ending.users(self._console, report)
+        ending.timing(self._console, report, self._options.rate)
+        self._options.report.write_text(
+            json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        self._console.print(f"\nreport: {self._options.report.absolute()}", markup=False, soft_wrap=True)
 
     def _worker_flags(self) -> list[str]:
         # it waits for late training, so that the figures equal those of a replay on any machine
@@ -222,7 +230,7 @@ class _Demo:
         return self._recommendations.get(user_id, k)
 
     def _finish(self) -> dict[str, Any]:
-        """Get the worker's report, add what only the demo knows, write it."""
+        """Get the worker's report, and add what only the demo knows."""
         if self._options.keep:
             report = self._worker.report_now()
         else:
@@ -236,9 +244,6 @@ class _Demo:
         timing["demo_s"] = round(time.monotonic() - self._started_s, 3)
         timing["event_to_list_p50_ms"] = _or_none(self._progress.snapshot.p50_ms)
         timing["event_to_list_p99_ms"] = _or_none(self._progress.snapshot.p99_ms)
-        self._options.report.write_text(
-            json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
         return report
 
     def _stay(self) -> None:

@@ -129,8 +129,8 @@ class Worker:
     ) -> None:
         self.port = free_port(port)
         self.report_path = directory / "report.json"
-        self._log_path = directory / "worker.log"
-        self._log: IO[bytes] = self._log_path.open("wb")
+        self.log_path = directory / "worker.log"
+        self._log: IO[bytes] = self.log_path.open("wb")
         command = [sys.executable, "-m", "streamer", "run", "--kafka", kafka, "--redis", redis_url]
         command += ["--metrics-port", str(self.port), "--report", str(self.report_path), *arguments]
         self._process = subprocess.Popen(  # noqa: S603  our own CLI, by the path of this interpreter
@@ -243,7 +243,7 @@ class Worker:
             connection.close()
 
     def _ended(self, code: int) -> StreamerError:
-        lines = self._log_path.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+        lines = self.log_path.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
         last = "\n".join(["", *lines]) if lines else " nothing"
         return Unavailable(f"the worker ended with exit code {code}; its last words:{last}")
 

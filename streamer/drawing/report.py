@@ -24,6 +24,8 @@ BEYOND_NAMES = {
     "cold_share": "share of lists with a cold item",
 }
 
+_HALF = 0.6  # of all events that count, at most: more is no half
+
 Report = dict[str, Any]
 
 
@@ -58,14 +60,17 @@ def _slices(report: Report) -> RenderableType:
     table.add_column("MRR", justify="right")
     own = lists["streamer"]
     for key, title in SLICE_NAMES.items():
-        if key in own:
-            table.add_row(
-                title,
-                f"{own[key]['n']:,}",
-                *(_ratio(lists[name].get(key)) for name in shown),
-                _ratio(own[key], "ndcg"),
-                _ratio(own[key], "mrr"),
-            )
+        if key not in own:
+            continue
+        if key == "second_half" and own[key]["n"] > _HALF * own["all"]["n"]:
+            continue  # it is counted by blocks: of a short stream it would be the whole of it
+        table.add_row(
+            title,
+            f"{own[key]['n']:,}",
+            *(_ratio(lists[name].get(key)) for name in shown),
+            _ratio(own[key], "ndcg"),
+            _ratio(own[key], "mrr"),
+        )
     return table
 
 

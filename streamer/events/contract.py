@@ -112,6 +112,8 @@ class Embedding(msgspec.Struct, frozen=True, gc=False):
     vector: Vector
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of bytes that are not what they should be: of text that is no UTF-8 it is no DecodeError."""
 OutsideEvent = Interaction | CatalogItem | Profile | ItemRetired | UserErased
 """What others tell us."""
 Event = OutsideEvent | TextEmbedded | TextDropped

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from streamer.errors import UNREADABLE, InvalidEvent
+from streamer.errors import InvalidEvent
 from streamer.events.contract import (
     MAX_DEPTH,
     MAX_MESSAGE_BYTES,
     MAX_TEXT_DIM,
     MAX_TIMESTAMP_MS,
+    UNREADABLE,
     CatalogItem,
     Embedding,
     Event,

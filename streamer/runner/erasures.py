@@ -6,8 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from streamer.config import Settings
-from streamer.errors import UNREADABLE
-from streamer.events import is_null
+from streamer.events import UNREADABLE, is_null
 from streamer.pipeline import Erased
 from streamer.ports import Clock, Lists, Receipts, Record, Vectors
 

@@ -1,5 +1,6 @@
 """The HTTP server of metrics and health."""
 
+import errno
 import json
 import socket
 import threading
@@ -41,9 +42,13 @@ class MetricsServer:
         try:
             self._server = _Server((host, port), telemetry, report)
         except OSError as exc:
-            raise ConfigError(
-                f"metrics address {host}:{port}: cannot listen there: {exc.strerror or exc}; "
+            advice = (
                 "end what listens there (another worker?), or choose another with --metrics-port (0 takes a free one)"
+                if exc.errno == errno.EADDRINUSE
+                else "expected an address of this machine in --metrics-host, and a port that this user may have"
+            )
+            raise ConfigError(
+                f"metrics address {host}:{port}: cannot listen there: {exc.strerror or exc}; {advice}"
             ) from exc
         self.host = host
         self.port: int = self._server.server_address[1]

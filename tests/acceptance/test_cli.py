@@ -458,6 +458,28 @@ def test_produce_tells_of_fields_that_nobody_reads(
     assert done.stderr.count("'contxt' is ignored: it is none of context, event_id,") == 1
 
 
+def test_produce_passes_over_a_mark_of_windows_and_tells_of_returns(
+    cli: Cli, mock_kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """A file that begins with a byte order mark loses no line; a negative value is sent, and reported once."""
+    topic = make_topic(mock_kafka)
+    back = event("b", "y")[:-1] + b', "value": -1}\n'
+    where = ("--kafka", mock_kafka, "--set", f"topic_interactions={topic}")
+    done = cli(
+        "produce", "interactions", *where, stdin=b"\xef\xbb\xbf" + event("a", "x") + b"\n" + back + back
+    )
+    assert (done.returncode, done.stdout) == (0, "3 sent, 0 invalid\n")
+    assert done.stderr.count("line 2: value -1: an event counts as taken whatever its value") == 1
+    assert on_topic(mock_kafka, topic)[0] == (b"a", event("a", "x"))
+
+
+def test_produce_that_ends_early_says_how_far_it_came(cli: Cli) -> None:
+    """Kafka is away: what was handed over may have arrived, for all that is known here."""
+    where = ("--kafka", "127.0.0.1:1", "--set", "kafka_config.message.timeout.ms=1000")
+    done = cli("produce", "interactions", *where, stdin=event("a", "x") + b"\n" + event("b", "x"))
+    refused(done, 3, "ended after 2 events were handed to Kafka")
+
+
 def test_produce_refuses_what_it_cannot_do(cli: Cli, mock_kafka: str) -> None:
     """A topic that nobody reads, a file that is not there."""
     refused(cli("produce", "orders", "--kafka", mock_kafka), 2, "'orders'", "interactions")

@@ -52,7 +52,7 @@ def test_letters_are_listed_and_shown_safely(cli: Cli, topics: dict[str, str]) -
     listed = cli("list")
     assert listed.exit_code == 0, listed.stderr_bytes
     out = listed.stdout_bytes.decode()
-    assert out.startswith(f"2 on {topics['dead_letters']}, 2 open: 1 json, 1 schema\n")
+    assert out.startswith(f"2 on {topics['dead_letters']}: 1 json, 1 schema; 2 open\n")
     assert out.index("0:1") < out.index("0:0")
     assert f"{topics['interactions']}[0]@1" in out
     assert cli("list", "--reason", "json").stdout_bytes.startswith(b"1 on ")

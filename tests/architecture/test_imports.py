@@ -88,7 +88,7 @@ NARROW = {
     "drawing": {"log"},
     "servers": {"errors"},
     "letters": {"errors", "ports"},
-    "verification": {"errors", "events"},  # of the model it knows nothing, on purpose
+    "verification": {"events"},  # of the model it knows nothing, on purpose
     "embedding": {"errors", "events", "ports", "priority", "texts"},
     "client": {"errors", "events"},
     "datasets": {"errors", "events"},

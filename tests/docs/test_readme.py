@@ -52,12 +52,13 @@ def test_the_commands_that_the_demo_prints_parse() -> None:
         redis_port=2,
         redis_url="redis://127.0.0.1:2",
         metrics="http://127.0.0.1:3",
+        log=Path("/tmp/a b/worker.log"),  # noqa: S108  only printed
         user_id="-x; rm -rf '$HOME'",  # an id is data: quoted for the shell, and no option
         keep=True,
     )
     lines = [line.strip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     own = [re.sub(r"^\S*streamer ", "streamer ", line) for line in lines if re.match(r"\S*streamer ", line)]
-    assert len(own) == 2
+    assert len(own) == 3
     for line in own:
         commands.parse(line)
 

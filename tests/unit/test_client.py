@@ -126,7 +126,6 @@ def test_before_the_first_list_there_is_an_empty_one(shop):
         "é",
         "*",
         None,
-        17,
         b"u",
     ],
 )
@@ -136,6 +135,19 @@ def test_an_id_that_no_event_could_have_is_a_user_nobody_knows(shop, user_id):
     found = shop.client.get(user_id)
     assert [item.id for item in found.items] == ["x", "y", "z"]
     assert found.fallback
+
+
+def test_a_number_is_no_stranger_but_a_mistake(shop):
+    """Ids come from databases as numbers: everybody would get the anonymous list, and nobody would notice."""
+    shop.publish("17", "abc")
+    for use in (
+        lambda: shop.client.get(17),
+        lambda: shop.client.user_vector(17),
+        lambda: shop.client.item_vector(17),
+        lambda: shop.client.similarity("17", 5),
+    ):
+        with pytest.raises(TypeError, match="_id: expected a str, as in the events, got int"):
+            use()
 
 
 def test_reserved_lists_cannot_be_read_by_name(shop):
@@ -315,7 +327,7 @@ def test_a_vector_never_meets_one_of_another_version(shop, caplog):
     assert shop.client.similarity("u", "i") == 5.0
 
 
-@pytest.mark.parametrize("name", ["", "\ud800", "a\nb", "x" * 257, None, 17, b"u"])
+@pytest.mark.parametrize("name", ["", "\ud800", "a\nb", "x" * 257, None, b"u"])
 def test_an_id_that_no_event_could_have_owns_no_vector(shop, name):
     """An id that no event could have owns no vector."""
     shop.store("user", "u", [1.0], version=1)

@@ -181,6 +181,21 @@ def test_a_replay_that_is_cut_off_loses_no_message(office: Office, monkeypatch: 
     assert office.replay("0:0", repair=Repair(GOOD, None)).n_sent == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b'{"user_id":"u","item_id":"i","type":"view","timestamp":1}', "this is an interaction"),
+        (b'{"item_id":"i","title":"a lamp","timestamp":1764126000}', "expected milliseconds"),
+    ],
+)
+def test_what_is_hardly_meant_is_no_repair(office: Office, value: bytes, why: str) -> None:
+    """The contract allows it, and an item would lose title and features, or be of 1970: not sent, though it is named."""
+    office.write(b"{", b"i", topic="catalog")
+    assert office.replay("0:0", repair=Repair(value, None)) == (0, 1, 0)
+    assert why in office.told[-1]
+    assert len(office.log.records("catalog")) == 1
+
+
 def test_the_limit_and_the_filters(office: Office) -> None:
     """The oldest first; those that the reason or the topic name."""
     office.write(b"{")
@@ -191,6 +206,8 @@ def test_the_limit_and_the_filters(office: Office) -> None:
     assert "--limit" in office.told[-1]
     assert office.log.records("interactions")[-1].value == early("u")
     assert office.replay(topic="catalog") == (0, 0, 0)
+    assert "no letter has that reason and topic" in office.told[-1]
+    assert office.replay(reason="future", n_most=1) == (1, 0, 1)  # those replayed before are not what is left
 
 
 def test_what_will_be_refused_again_is_sent_where_it_is_named_alone(office: Office) -> None:
@@ -242,10 +259,11 @@ def test_a_reason_that_no_letter_has_is_told_with_those_there_are(office: Office
         "0 on letters",
         "no letter has the reason 'shcema'; there are json, schema",
     ]
-    assert list(head("letters", seen(office)[0], Wanted())) == ["2 on letters, 2 open: 1 json, 1 schema"]
+    assert list(head("letters", seen(office)[0], Wanted())) == ["2 on letters: 1 json, 1 schema; 2 open"]
     elsewhere = Wanted(reason="json", topic="catalog")
     assert list(head("letters", seen(office, reason="json", topic="catalog")[0], elsewhere)) == [
-        "0 on letters"
+        "0 on letters",
+        "no letter came from topic 'catalog'; they came from interactions",
     ]
 
 

@@ -248,6 +248,8 @@ def test_a_port_in_use_is_a_sentence(telemetry: Telemetry) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}: cannot listen there.*--metrics-port"):
             MetricsServer(telemetry, "127.0.0.1", port)
+    with pytest.raises(ConfigError, match="expected an address of this machine in --metrics-host"):
+        MetricsServer(telemetry, "192.0.2.1", 0)
 
 
 def test_a_client_that_says_nothing_keeps_no_thread(

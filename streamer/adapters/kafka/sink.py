@@ -22,6 +22,7 @@ _SINK = {
     "message.max.bytes": 8_000_000,
 }
 _SENDING = "sending"
+_FLUSH_S = 0.2
 _SINK_FIXED = {"delivery.report.only.error": True}
 
 
@@ -89,18 +90,28 @@ class KafkaSink:
             InvalidEvent: one is larger than Kafka takes.
         """
         self._check()
-        n_left = self._producer.flush(timeout_s)
-        if n_left:
+        if self._flushed(timeout_s):
             self._producer.purge(in_queue=True, in_flight=False, blocking=True)
             self._producer.poll(0)
             self._failed = None  # those that were purged: reported right here
-            what = f"{n_left} messages not acknowledged within {timeout_s:g} s"
+            what = f"messages not acknowledged within {timeout_s:g} s"
             self._kafka.fail(what, None, right=_SENDING)
         self._check()
         self._kafka.last_error = None
         self._kafka.answered = True
         self._kafka.passed.update([_SENDING, *map(_sending, self._sent)])
         self._sent.clear()
+
+    def _flushed(self, timeout_s: float) -> int:
+        """Messages that are left after so long; in short waits, so that a Ctrl-C ends it."""
+        give_up_at_s = time.monotonic() + timeout_s
+        try:
+            n_left: int = self._producer.flush(min(_FLUSH_S, timeout_s))
+            while n_left and time.monotonic() < give_up_at_s:
+                n_left = self._producer.flush(min(_FLUSH_S, timeout_s))
+        except SystemError as exc:  # the client loses an exception that comes inside its callback
+            raise KeyboardInterrupt from exc
+        return n_left
 
     def close(self) -> None:
         """Flush and leave. Idempotent.
