@@ -45,6 +45,7 @@ class Figures:
     def restored(self, state: State, scoreboard: Scoreboard) -> None:
         """The fold resumes here: none of its items is news, and counters are of this process."""
         self._first_listings.known(np.arange(state.ids.items.n_rows, dtype=np.int32))
+        self._n_forgotten_shown = state.erased.n_forgotten
         self._n_fields_refused_shown = state.encoders.n_fields_refused
         self._n_unrecorded_shown = int(state.graph.taken.used[N_UNRECORDED])
         # else all that was ever counted would seem to come within a second
