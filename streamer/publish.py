@@ -30,6 +30,12 @@ def model_name(vector_version: int) -> str:
     return f"streamer-{__version__}+v{vector_version}"
 
 
+def owners(state: State, user_rows: NDArray[np.int32]) -> list[str | None]:
+    """Id that the list of each row is published under; None where nobody owns it."""
+    id_of = state.ids.users.id
+    return [ANONYMOUS if row == ANONYMOUS_ROW else id_of(row) for row in user_rows.tolist()]
+
+
 class _Named(msgspec.Struct):
     id: str
 
@@ -76,8 +82,7 @@ class Publisher:
             positions: `topic-partition` -> next offset: how far the log was folded.
         """
         self._learn_ids(state)
-        id_of = state.ids.users.id
-        user_ids = [ANONYMOUS if row == ANONYMOUS_ROW else id_of(row) for row in ranking.user_rows.tolist()]
+        user_ids = owners(state, ranking.user_rows)
         is_owned = [user_id is not None for user_id in user_ids]
         self._published[ranking.user_rows[is_owned]] = ranking.items[is_owned] + 1
         model = msgspec.json.encode(model_name(state.graph.vectors.version))

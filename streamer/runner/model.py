@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from streamer import checkpoint, pipeline, report
 from streamer.config import Settings
-from streamer.events import ANONYMOUS, Event
+from streamer.events import Event
 from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
-from streamer.publish import ANONYMOUS_ROW, Publisher
+from streamer.publish import ANONYMOUS_ROW, Publisher, owners
 from streamer.runner.returning import Returning
 from streamer.training import ThreadTrainer
 
@@ -230,9 +230,7 @@ class Model:
 
     def owners(self, user_rows: NDArray[np.int32]) -> list[str]:
         """Ids that the lists of these rows are published under, of those rows that somebody owns."""
-        id_of = self.state.ids.users.id
-        ids = (ANONYMOUS if row == ANONYMOUS_ROW else id_of(row) for row in user_rows.tolist())
-        return [owner for owner in ids if owner is not None]
+        return [owner for owner in owners(self.state, user_rows) if owner is not None]
 
     def take_wrong(self) -> NDArray[np.int32]:
         """Rows of those whose published list holds an item that was retired, and evicted since the last call."""

@@ -260,13 +260,10 @@ class Publishing:
         erased = [user_id for user_id in self._left if self._model.state.ids.users.row(user_id) < 0]
         gone = [item_id for item_id, is_retired in self._marks.items() if is_retired]
         back = [item_id for item_id, is_retired in self._marks.items() if not is_retired]
-        self._patience(REDIS, lambda: self._lists.delete(erased))
-        self._patience(REDIS, lambda: self._lists.retire(gone, self._settings.list_ttl_s))
-        self._patience(REDIS, lambda: self._lists.restore(back))
+        changes = Changes(erased, gone, back)
+        self._patience(REDIS, lambda: self._write_changes(changes))
         if self._writer is not None:
-            vectors = self._writer
-            self._patience(REDIS, lambda: vectors.delete(erased, gone))
-            vectors.restored(self._model.state)
+            self._writer.restored(self._model.state)
         self._anonymous_changed = True
         n_users = self.begin()
         _log.error("store_lost_writes", extra={"n_lists_to_write": n_users})
@@ -289,13 +286,16 @@ class Publishing:
         self._claim(fold)
         if changes is not None:
             self._erasures.begin(self._lists, self._vectors)
-            self._lists.delete(changes.erased_user_ids)
-            self._lists.retire(changes.retired_item_ids, self._settings.list_ttl_s)
-            self._lists.restore(changes.restored_item_ids)
-            if self._writer is not None:
-                self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
+            self._write_changes(changes)
             self._erasures.write()
         self._lists.write(entries, self._settings.list_ttl_s)
+
+    def _write_changes(self, changes: Changes) -> None:
+        self._lists.delete(changes.erased_user_ids)
+        self._lists.retire(changes.retired_item_ids, self._settings.list_ttl_s)
+        self._lists.restore(changes.restored_item_ids)
+        if self._writer is not None:
+            self._writer.delete(changes.erased_user_ids, changes.retired_item_ids)
 
     def _claim(self, fold: Fold | None) -> None:
         """Nothing is written by one who was paused for long, and superseded: the log of folds tells."""

@@ -73,6 +73,11 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     """A checkpoint had ten users, whom this worker has not seen act."""
+    return with_ten_users()
+
+
+def with_ten_users() -> Desk:
+    """Ten, as a checkpoint had them."""
     desk = Desk()
     desk.model.fold([view(f"u{n}", f"i{n % 3}", n) for n in range(10)], 1_000, is_serving=False)
     return desk
@@ -203,13 +208,10 @@ def test_a_store_that_lost_what_it_had_gets_everything_again(desk: Desk) -> None
     assert not desk.publishing.publish(NO_USERS, {}, Fold(4, (), 1))
 
 
-def test_users_are_remembered_once_however_often_redis_fails(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_users_are_remembered_once_however_often_redis_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that is tried again and again pushes nobody out of those whose deletion is repeated."""
     monkeypatch.setattr(publishing, "_REMEMBERED", 3)
-    desk = Desk()
-    desk.model.fold([view(f"u{n}", f"i{n % 3}", n) for n in range(10)], 1_000, is_serving=False)
+    desk = with_ten_users()
     n_failures, write = 5, desk.lists.delete
 
     def delete(user_ids: Sequence[str]) -> None:

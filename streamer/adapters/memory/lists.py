@@ -64,8 +64,7 @@ class MemoryLists:
 
     def held(self, user_ids: Sequence[str]) -> set[str]:
         """Who of these users has a list."""
-        self.ping()
-        return {user_id for user_id in user_ids if self.read(user_id) is not None}
+        return set(self.read_each(user_ids))
 
     def read(self, user_id: str) -> bytes | None:
         """The list as it was written, or None."""
