@@ -3,7 +3,9 @@
 A server that cannot be had is a skip on a laptop and a failure where CI is set.
 """
 
+import gc
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -60,6 +62,16 @@ def redis_cluster_url() -> Iterator[str]:
         skip_or_fail(str(exc))
     with server:
         yield server.url
+
+
+@pytest.fixture
+def interpreter_as_before() -> Iterator[None]:
+    """What a worker sets for its whole process, which is ours, is put back."""
+    interval_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    yield
+    sys.setswitchinterval(interval_s)
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """What the world sees of a worker: no secret, whatever it prints, and no socket but on the loopback interface."""
 
 import contextlib
-import gc
 import ipaddress
 import json
 import logging
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,18 +44,14 @@ def guarded_redis(redis_url: str) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def _as_before() -> Iterator[None]:
-    """A command sets up the logs, and a worker the interpreter, of its process, which is ours."""
-    interval_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
+def _logs_as_before() -> Iterator[None]:
+    """A command sets up the logs of its process, which is ours."""
     root, own = logging.getLogger(), logging.getLogger("streamer")
     handlers, level, own_level = root.handlers[:], root.level, own.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     own.setLevel(own_level)
-    sys.setswitchinterval(interval_s)
-    gc.set_threshold(*thresholds)
-    gc.unfreeze()
 
 
 def _url(server: EmbeddedRedis, password: str = PASSWORD) -> str:
@@ -127,7 +121,7 @@ def test_a_running_worker_keeps_its_secrets_and_to_itself(
         assert SECRET not in text, name
 
 
-@pytest.mark.usefixtures("_as_before")
+@pytest.mark.usefixtures("_logs_as_before", "interpreter_as_before")
 def test_no_command_prints_a_secret(
     mock_kafka: str, guarded_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

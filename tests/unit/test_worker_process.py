@@ -22,14 +22,10 @@ SETTINGS = Settings(
 
 
 @pytest.fixture
-def as_before() -> Iterator[None]:
-    """What belongs to the whole process is put back."""
-    interval_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
+def as_before(interpreter_as_before: None) -> Iterator[None]:
+    """And the handlers of signals."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    sys.setswitchinterval(interval_s)
-    gc.set_threshold(*thresholds)
-    gc.unfreeze()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
