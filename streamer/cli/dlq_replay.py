@@ -13,7 +13,7 @@ from streamer.cli.connect import TIMEOUT_S, sink_of, source_of
 from streamer.cli.dlq import Wanted, opened
 from streamer.cli.dlq_since import Named, Since, named_by, read, read_since
 from streamer.cli.log_reading import records_until
-from streamer.cli.meant import hardly_meant
+from streamer.cli.meant import fields_of, hardly_meant
 from streamer.config import Settings
 from streamer.errors import DataError, InvalidEvent
 from streamer.events import MAX_MESSAGE_BYTES, CatalogItem, Event, Interaction, Profile, id_problem, too_early
@@ -153,8 +153,8 @@ class Replay:
         """Why the message is not sent, as the end of "letter 0:7: ..."; None when it is, maybe against advice."""
         named, event = outgoing.named, outgoing.event
         if self._repair is not None and isinstance(event, Interaction | CatalogItem | Profile):
-            other = hardly_meant(event, outgoing.value or b"")
-            if other:
+            value = outgoing.value or b""
+            if other := hardly_meant(event, value, fields_of(value)):
                 return other
         if named is not None and since.is_erased(named, letter.log_ms):
             return "its user was erased after it was written"

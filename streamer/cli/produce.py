@@ -12,7 +12,7 @@ import msgspec
 import xxhash
 
 from streamer.cli.connect import sink_of
-from streamer.cli.meant import hardly_meant
+from streamer.cli.meant import fields_of, hardly_meant
 from streamer.config import Settings
 from streamer.errors import ConfigError, DataError, InvalidEvent
 from streamer.events import (
@@ -141,10 +141,9 @@ class _Looks:
         self._events: dict[int, tuple[int, str, str]] = {}  # by hash of the event id: line, user, item
         self._tells_ids = self._tells_returns = True
 
-    def look(self, number: int, line: bytes, event: OutsideEvent) -> None:
-        """At one line, and the event that it is."""
-        fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])  # the names: values may be anything
-        self._look_for_unknown_fields(number, fields.keys(), event)
+    def look(self, number: int, fields: Set[str], event: OutsideEvent) -> None:
+        """At the fields of one line, and the event that it is."""
+        self._look_for_unknown_fields(number, fields, event)
         if not isinstance(event, Interaction):
             return
         if event.event_id and self._tells_ids:
@@ -194,10 +193,11 @@ def _checked(lines: BinaryIO, kind: Kind, looks: _Looks, max_skew_ms: int) -> It
         except InvalidEvent as exc:
             yield f"line {number}: {_why_not(line, kind, exc)}; not sent"
             continue
-        if other := hardly_meant(event, line):
+        fields = fields_of(line)
+        if other := hardly_meant(event, line, fields):
             yield f"line {number}: {other}; not sent"
             continue
-        looks.look(number, line, event)
+        looks.look(number, fields, event)
         yield _Line(number, _id(event).encode(), line)
 
 
