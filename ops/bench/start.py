@@ -15,7 +15,7 @@ import psutil
 from figures import Row
 from options import MODELS, Options
 from redis import Redis
-from servers import FLUSH_TIMEOUT_S, Log, Metrics
+from servers import FLUSH_TIMEOUT_S, READ, Log, Metrics
 from synthetic import BEGIN_MS, Stream
 
 from streamer.adapters.kafka import KafkaSink
@@ -23,6 +23,7 @@ from streamer.demo.worker import Worker, flags
 from streamer.errors import StreamerError
 from streamer.servers import EmbeddedRedis
 
+KEPT = "streamer_checkpoint_timestamp_seconds"  # of the newest one
 N_CATCH_UP = 1_000_000  # interactions, divided by:
 DIVISORS = {
     ("counting paths alone", 0): 1,
@@ -156,7 +157,7 @@ class Place:
             events_a_s = self._watch(worker, began_s, began_ms)
             first_list_s, process = time.monotonic() - began_s, psutil.Process(worker.pid)
             used = process.cpu_times()
-            while until_kept and not Metrics(worker.port).total("streamer_checkpoint_timestamp_seconds"):
+            while until_kept and not Metrics(worker.port, KEPT).total(KEPT):
                 worker.is_ready()  # raises when the worker has ended, and says why
                 time.sleep(ASK_EVERY_S)
             worker.stop()
@@ -210,7 +211,7 @@ class _Pace:
         self._due_s = now_s + PACE_EVERY_S
         self._worker.is_ready()  # raises when the worker has ended, and says why
         try:
-            n_read = Metrics(self._worker.port).n_read("interactions")
+            n_read = Metrics(self._worker.port, READ).n_read("interactions")
         except (OSError, StreamerError):
             return  # it does not answer yet
         if n_read and (not self._seen or n_read > self._seen[-1][1]):

@@ -66,6 +66,18 @@ def test_metrics_are_served(telemetry: Telemetry, get: Get) -> None:
     assert samples["streamer_step_seconds_bucket", "0.001"] == 0
 
 
+def test_metrics_may_be_asked_for_by_name(telemetry: Telemetry, get: Get) -> None:
+    """These samples and no others, and where there is none of a name nothing: whoever asks often asks for little."""
+    telemetry.events.labels("catalog", "learned").inc(3)
+    telemetry.step.observe(0.002)
+    lines = get("/metrics?name[]=streamer_events_total&name[]=streamer_step_seconds_count")[1].splitlines()
+    assert sorted(line for line in lines if not line.startswith("#")) == [
+        'streamer_events_total{outcome="learned",topic="catalog"} 3.0',
+        "streamer_step_seconds_count 1.0",
+    ]
+    assert get("/metrics?name[]=nothing") == (200, "")
+
+
 def test_a_worker_catches_up_until_it_says_otherwise(telemetry: Telemetry, get: Get) -> None:
     """Also before its loop begins: no figure reads as if it were live."""
     assert "\nstreamer_catching_up 1.0\n" in get("/metrics")[1]
