@@ -4,8 +4,9 @@
 from redis import Redis
 from streamer.client import Recommendations
 
-# an app would rather show something else than wait
-recommendations = Recommendations(Redis.from_url("redis://localhost:6379/0", socket_timeout=0.2))
+# an app would rather show something else than wait; to connect, redis-py waits 5 s unless told otherwise
+redis = Redis.from_url("redis://localhost:6379/0", socket_timeout=0.2, socket_connect_timeout=0.2)
+recommendations = Recommendations(redis)
 for item in recommendations.get("17850", k=10).items:
     print(item.id, item.path)
 ```
@@ -143,10 +144,10 @@ def _vector(stored: bytes | None, version: bytes | None) -> StoredVector | None:
     return found
 
 
-def _refuse_number(what: str, name: object) -> None:
-    """Ids come from databases as numbers, too: everybody would be a stranger, and nobody would notice."""
-    if isinstance(name, int):
-        raise TypeError(f"{what}: expected a str, as in the events, got {type(name).__name__} {name}")
+def _refuse_other_types(what: str, name: object) -> None:
+    """Ids come from databases as numbers or UUIDs, too: everybody would be a stranger, and nobody would notice."""
+    if not isinstance(name, str | bytes | None):
+        raise TypeError(f"{what}: expected a str, as in the events, got {type(name).__name__}")
 
 
 def _wall_clock_ms() -> int:
@@ -200,10 +201,10 @@ class Recommendations:
 
         Raises:
             Unavailable: Redis is away, or refuses us.
-            TypeError: `user_id` is a number: ids are text, and 17 would be nobody.
+            TypeError: `user_id` is a number or a UUID: ids are text, and 17 would be nobody.
             ValueError: k < 1.
         """
-        _refuse_number("user_id", user_id)
+        _refuse_other_types("user_id", user_id)
         if k < 1:
             raise ValueError(f"expected k >= 1, got {k}")
         with self._answering("lists"):
@@ -292,7 +293,7 @@ class Recommendations:
 
     def _vectors(self, names: list[tuple[str, str]]) -> list[StoredVector | None]:
         for kind, name in names:
-            _refuse_number(f"{kind}_id", name)
+            _refuse_other_types(f"{kind}_id", name)
         is_possible = [isinstance(name, str) and id_problem(name) is None for _, name in names]
         keys = [self._key(*name) for name, possible in zip(names, is_possible, strict=True) if possible]
         with self._answering("vectors"):

@@ -62,14 +62,13 @@ class Scoreboard:
         self._recent = _Recent()
         self._beyond = Beyond()
 
-    def update(self, outcomes: Outcomes, served: NDArray[np.int32] | None = None, share: float = 1.0) -> None:
+    def update(self, outcomes: Outcomes, served: NDArray[np.int32] | None = None) -> None:
         """Add interactions, in log order.
 
         Args:
             outcomes: As `pipeline.step` gave them.
-            served: (n,) rank of each item on the list that its user could read, 0 when it was not on it. Looked at where an
-                event was ranked, too, so that it stands beside the others on the very same events.
-            share: Of users whose events were ranked. 0: none, so that all served ranks count.
+            served: (n,) rank of each item on the list that its user could read, 0 when it was not on it. All of them count, also
+                of events that were not ranked: those of a long batch that are come early in it, when the list was younger.
         """
         if not outcomes.flags.size:
             return
@@ -80,8 +79,7 @@ class Scoreboard:
         ):
             ranks[measured, column] = rank[measured]
         if served is not None:
-            seen = measured if share > 0.0 else np.ones_like(measured)
-            ranks[seen, SERVED] = served[seen]
+            ranks[:, SERVED] = served
         self._recent.update(outcomes.flags, ranks)
         self._beyond.update(outcomes)
         self._waiting.append(_Rows(outcomes.flags, ranks, outcomes.path, outcomes.time_ms))

@@ -59,7 +59,7 @@ def without_items(value: bytes, item_ids: Collection[str]) -> bytes | None:
 
 
 class Publisher:
-    """Encodes lists, and keeps the last one of every user by item rows (4 bytes an item) to see whether it was right.
+    """Encodes lists; keeps the last one of every user by item rows (4 bytes an item), and its age, to see whether it was right.
 
     Args:
         max_users: Rows of users.
@@ -69,6 +69,9 @@ class Publisher:
     def __init__(self, max_users: int, k: int) -> None:
         # rows + 1, so that untouched pages stay untouched; the last row is the anonymous list
         self._published = np.zeros((max_users + 1, k), np.int32)
+        self._made_s = np.zeros(
+            max_users + 1, np.uint32
+        )  # epoch seconds; 0: there is none, or it is inherited
         self._item_fragments: list[bytes] = []
         self._unnamed: set[int] = set()  # rows whose fragment is that of nobody, or of who had them before
 
@@ -85,6 +88,7 @@ class Publisher:
         user_ids = owners(state, ranking.user_rows)
         is_owned = [user_id is not None for user_id in user_ids]
         self._published[ranking.user_rows[is_owned]] = ranking.items[is_owned] + 1
+        self._made_s[ranking.user_rows[is_owned]] = now_ms // 1000
         model = msgspec.json.encode(model_name(state.graph.vectors.version))
         tail = b',"model":%b,"position":%b}' % (model, msgspec.json.encode(dict(positions)))
         generated = b'],"generated_at":%d,"event_time":' % now_ms
@@ -109,14 +113,18 @@ class Publisher:
             )
         return entries
 
-    def served(self, outcomes: Outcomes) -> NDArray[np.int32]:
-        """Rank of every item of a batch on the list that its user could read when the batch came: (n,), 0 = not on it.
+    def served(self, outcomes: Outcomes, since_ms: int = 0) -> NDArray[np.int32]:
+        """Rank of every item of a batch on the list that its user could read when it was folded: (n,), 0 = not on it.
 
         Of a list that a retired item was cut out of it is that before the cut, until it is made again: never too good.
         Call it before the lists of the batch are encoded. A user without a list of his own reads the anonymous one.
+
+        Args:
+            since_ms: Lists made before, epoch milliseconds, have expired.
         """
         lists = self._published[outcomes.user_row]
         without = (lists[:, 0] == 0) | (lists[:, 0] == _INHERITED)
+        without |= self._made_s[outcomes.user_row] < since_ms // 1000
         lists[without] = self._published[ANONYMOUS_ROW]
         on_list = lists == outcomes.item_row[:, None] + 1
         return np.where(on_list.any(axis=1), on_list.argmax(axis=1) + 1, 0).astype(np.int32)
@@ -143,9 +151,16 @@ class Publisher:
             found.append((begin + np.unique(places // k)).astype(np.int32))
         return np.concatenate(found)
 
+    def stale(self, begin: int, end: int, before_ms: int) -> NDArray[np.int32]:
+        """Rows from `begin` on, before `end`, whose list was encoded before that time, epoch milliseconds; ascending."""
+        made_s = self._made_s[begin:end]
+        rows: NDArray[np.intp] = np.flatnonzero((made_s > 0) & (made_s < max(before_ms, 0) // 1000))
+        return (begin + rows).astype(np.int32)
+
     def inherit(self, user_rows: NDArray[np.int32]) -> None:
         """The store may hold any lists of these users; what was encoded before means nothing."""
         self._published[user_rows, 0] = _INHERITED
+        self._made_s[user_rows] = 0
 
     def inherited(self, user_rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Of these users those whose list was not encoded since."""
@@ -154,7 +169,8 @@ class Publisher:
 
     def forget(self, user_rows: Sequence[int] | NDArray[np.int32]) -> None:
         """The lists of these users are deleted; whoever gets a row next starts without one."""
-        self._published[np.asarray(user_rows, np.int32)] = 0
+        rows = np.asarray(user_rows, np.int32)
+        self._published[rows], self._made_s[rows] = 0, 0
 
     def forget_items(
         self, item_rows: Sequence[int], retired_rows: Sequence[int], n_users: int

@@ -11,13 +11,14 @@ import numpy as np
 import psutil
 from baselines import compare
 from baselines.protocol import Log, figures
-from baselines.streaming import BiasedMf, Imf, RedisRecipe, Streaming
+from baselines.streaming import BiasedMf, Imf, Recent, RedisRecipe, Streaming
 from figures import markdown
 from options import Options
 from processes import alone
 from redis import Redis
 from threadpoolctl import threadpool_limits
 
+from streamer import replay
 from streamer.config import Settings
 from streamer.errors import ConfigError
 from streamer.servers import EmbeddedRedis
@@ -25,7 +26,12 @@ from streamer.servers import EmbeddedRedis
 SLICES = ("all", "cold_items", "cold_users", "new_sessions")
 PACKAGES = {"river-biased-mf": "river", "flurs-imf": "flurs"}
 RETRAINED = ("item-knn-cosine", "item-knn-bm25", "als")
-PEERS = ("streamer", *PACKAGES, *RETRAINED, "redis-alone")
+STREAMING: dict[str, Callable[[], Streaming]] = {
+    "most-recent": Recent,
+    "river-biased-mf": BiasedMf,
+    "flurs-imf": Imf,
+}
+PEERS = ("streamer", *STREAMING, *RETRAINED, "redis-alone")
 HEADER = ("model", "how", *(f"HR@10 {name}" for name in SLICES), "learn us", "list us", "events/s", "MB")
 
 
@@ -33,7 +39,7 @@ def peers(options: Options) -> tuple[str, list[dict[str, Any]]]:
     """One table: HR@10 on the second half of the log, CPU microseconds, what that makes a second, and memory.
 
     Events a second are one event learned and one list ranked for each, on one core, by CPU time (Redis' own included);
-    memory is what the process took at its peak beyond the log, or Redis beyond nothing.
+    memory is what the process took at its peak beyond the log, or Redis beyond nothing. Texts are embedded before.
     """
     unknown = sorted(set(options.peers) - set(PEERS))
     if unknown:
@@ -62,20 +68,20 @@ def measure(name: str, data: Path, max_events: int | None) -> list[dict[str, Any
         elif name == "redis-alone":
             rows = [_redis_alone(stack, log)]
         else:
-            rows = [
-                _streaming(log, {"river-biased-mf": BiasedMf, "flurs-imf": Imf}[name](), time.process_time)
-            ]
+            rows = [_streaming(log, STREAMING[name](), time.process_time)]
     for row in rows:
         row.setdefault("bytes", _peak_bytes() - before)
     return rows
 
 
 def _streamer(log: Log, data: Path, settings: Settings, max_events: int | None) -> list[dict[str, Any]]:
-    """Ours and the two plain lists beside it; every event is ranked before it is learned, so the two costs are one."""
+    """Ours and the two plain lists beside it. To learn costs what a replay takes that ranks nothing; the rest is ranking."""
     found = compare.of_streamer(data, settings, max_events, log, _tell_nobody)
     rows = [{"model": row["row"], "how": row["training"], "slices": row["slices"]} for row in found]
-    total_us = found[0]["training_cpu_seconds"] / log.item.size * 1e6
-    rows[0] |= {"learn_us": None, "rank_us": None, "events_per_second": 1e6 / total_us}
+    unranked = settings.model_copy(update={"measure_share": 0.0})
+    learn_s = replay.run(data, unranked, max_events=max_events)["timing"]["cpu_seconds"]
+    rank_s = found[0]["training_cpu_seconds"] - learn_s
+    rows[0] |= _costs(learn_s / log.item.size, rank_s / log.counted(0, log.item.size).size)
     for row in rows[1:]:
         row["bytes"] = None  # they live in the same tables
     return rows
@@ -137,6 +143,13 @@ def _row(
         "model": name,
         "how": how,
         "slices": figures(log, events, found),
+        **_costs(learn_s, rank_s),
+    }
+
+
+def _costs(learn_s: float, rank_s: float) -> dict[str, float]:
+    """Of an event, and of a list."""
+    return {
         "learn_us": learn_s * 1e6,
         "rank_us": rank_s * 1e6,
         "events_per_second": 1.0 / (learn_s + rank_s),

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
 
 from streamer.errors import CheckpointRefused, ConfigError, Unavailable
 
@@ -14,18 +15,19 @@ T = TypeVar("T")
 
 
 class FileCheckpoints:
-    """`ports.Checkpoints` at a URL: a file each, `<name>.checkpoint`, and `pointer.json`.
+    """`ports.Checkpoints` at a URL: a file each, `<name>.checkpoint`, and `pointer.json`, under `prefix=<prefix>`.
 
     In a local directory the pointer is replaced by a rename, in an object store by one put: both happen at once.
 
     Args:
         url: A path or any URL that fsspec knows. Credentials come from where its backend looks for them.
+        prefix: Whose they are. Two workers may be given one URL: what the one's pointer does not name the other must not remove.
 
     Raises:
         ConfigError: fsspec does not know such a URL, or lacks the package for it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str) -> None:
         from fsspec.core import url_to_fs  # noqa: PLC0415  only whoever keeps checkpoints in files pays for the import
         from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
 
@@ -43,7 +45,7 @@ class FileCheckpoints:
             raise ConfigError(f"checkpoint_url: {known}; write %2F for a / in user or password") from None
         except OSError as exc:  # some backends connect at once
             raise Unavailable(f"checkpoint_url: its server does not answer ({type(exc).__name__})") from None
-        self._root = path.rstrip("/") or "/"
+        self._root = f"{path.rstrip('/')}/prefix={quote(prefix, safe=':')}"
         self._is_local = isinstance(self._fs, LocalFileSystem)
         protocol = self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]
         # Some backends leave user and password in the path.

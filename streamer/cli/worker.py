@@ -114,7 +114,7 @@ def checkpoint_store(settings: Settings) -> Checkpoints:
         ConfigError: nowhere.
     """
     if settings.checkpoint_url is not None:
-        return FileCheckpoints(settings.checkpoint_url)
+        return FileCheckpoints(settings.checkpoint_url, settings.prefix)
     return on_redis(RedisCheckpoints, settings)
 
 

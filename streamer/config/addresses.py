@@ -25,7 +25,9 @@ def check_redis_url(value: str) -> None:
     Raises:
         ValueError: it is none; the text does not repeat it.
     """
-    expected = "expected redis://[user:password@]host:port/db, rediss://... or unix://PATH"
+    expected = (
+        "expected redis://[user:password@]host:port/db, rediss://... or unix://PATH (Sentinel is not asked)"
+    )
     try:
         url = urlsplit(value)
         _ = url.port  # parses it

@@ -81,7 +81,13 @@ class Settings(BaseSettings):
     )
     redis_cluster: bool = Field(False, description="The Redis URL is a node of a Redis Cluster")
     prefix: Name = Field("streamer:", description="Prefix of every Redis key")
-    list_ttl_s: Seconds = Field(604_800, description="A list not renewed for this long expires, seconds")
+    list_ttl_s: Seconds = Field(
+        2_592_000, description="A list that was not made again for this long expires, seconds"
+    )
+    renew_after_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = Field(
+        21_600,
+        description="A list this old is made again, whether or not its user comes; up to a hundred a second; seconds, 0 = never",
+    )
     receipt_ttl_s: Seconds = Field(
         2_592_000, description="The receipt of an erased user expires after this, seconds"
     )

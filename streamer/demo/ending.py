@@ -77,8 +77,8 @@ def timing(console: Console, report: Report, rate: float | None) -> None:
     if rate is None:
         told += " Events came as fast as they could be read, so most of that is time in a queue; see --rate."
     told += (
-        " Served is the list that Redis held when an event came: where a user's events come faster than his list is made, as the "
-        "lines of an invoice do, it does not know the ones just before."
+        " Served is the list that Redis held when an event was learned: where a user's events come faster than his list is made, "
+        "as the lines of an invoice do, it does not know the ones just before."
     )
     console.print()
     console.print(plain(told))

@@ -8,7 +8,8 @@ the pure core with its state, `publishing` keeps lists true to it, `vectors` wri
 state kept (by `checkpoint_writer`), from where `start`, `recovery`, `refold` and `phases` begin; `figures` tells all about it
 (with `drifts` and `first_listing`).
 
-`returning` has a list made once more when its session is over; `interval` says what need not be done every turn.
+`returning` has a list made once more when its session is over, `renewal` has those of users who stay away made now and then;
+`interval` says what need not be done every turn.
 """
 
 from streamer.runner.checkpoint_writer import CheckpointPorts

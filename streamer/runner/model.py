@@ -103,8 +103,10 @@ class Model:
         self.state, info = pipeline.step(self.state, events, share, log_ms, most)
         # before the look-up: a row that changed hands in this batch must not show its newcomer the list of the one who left
         self._forget(info)
-        served = self._publisher.served(info.outcomes) if is_serving else None
-        self.scoreboard.update(info.outcomes, served, share)
+        served = None
+        if is_serving:
+            served = self._publisher.served(info.outcomes, max(now_ms - self._settings.list_ttl_s * 1000, 0))
+        self.scoreboard.update(info.outcomes, served)
         self._note(info, now_ms)
         rounds = self.trainer.take_decisions() if self.trainer is not None else ""
         # lists are at most 200 items long: a rank fits into a byte
@@ -142,7 +144,7 @@ class Model:
             self.trainer.take_decisions()
         served = np.frombuffer(chances.served, np.uint8).astype(np.int32)
         was_serving = served.size == info.n_interactions
-        self.scoreboard.update(info.outcomes, served if was_serving else None, share)
+        self.scoreboard.update(info.outcomes, served if was_serving else None)
         self._note(info, now_ms)
         return info
 
@@ -227,6 +229,10 @@ class Model:
     def holders(self, item_rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Rows of those whose published list holds one of these items: see `Publisher.holders`."""
         return self._publisher.holders(item_rows, self.state.ids.users.n_rows)
+
+    def stale(self, begin: int, end: int, before_ms: int) -> NDArray[np.int32]:
+        """Rows whose list is old: see `Publisher.stale`."""
+        return self._publisher.stale(begin, end, before_ms)
 
     def owners(self, user_rows: NDArray[np.int32]) -> list[str]:
         """Ids that the lists of these rows are published under, of those rows that somebody owns."""

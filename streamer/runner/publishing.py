@@ -17,6 +17,7 @@ from streamer.runner.interval import Every
 from streamer.runner.model import Changes, Entries, Made, Model
 from streamer.runner.outgoing import Message, Outgoing
 from streamer.runner.patience import REDIS, Patience
+from streamer.runner.renewal import Renewal
 from streamer.runner.retirement import Cut, Retirement, users_of
 from streamer.runner.vectors import VectorWriter
 from streamer.telemetry import Telemetry
@@ -69,6 +70,7 @@ class Publishing:
         self._telemetry = telemetry
         self._erasures = Erasures(settings, receipts, clock)
         self._retirement = Retirement(model.holders, clock, telemetry, settings.max_batch)
+        self._renewal = Renewal(model.stale, clock, settings.renew_after_s)
         self._writer: VectorWriter | None = None
         if vectors is not None:
             self._writer = VectorWriter(
@@ -134,7 +136,8 @@ class Publishing:
     def publish(self, touched: NDArray[np.int32], positions: Mapping[str, int], fold: Fold | None) -> bool:
         """Write the lists of these users, of those who left, of those with a retired item, of the next ones of the backlog.
 
-        And the anonymous one, if it is due or holds a retired item. Then take retired items out of lists that wait.
+        And the anonymous one, if it is due or holds a retired item. Then take retired items out of lists that wait. Where nothing
+        waits a few old lists are made again.
 
         Args:
             touched: Rows, ascending.
@@ -153,9 +156,12 @@ class Publishing:
         n_more = self._settings.max_batch if is_waiting else self._settings.max_batch_catch_up
         more, self._backlog = self._backlog[:n_more], self._backlog[n_more:]
         first = self._model.inherited(more)
-        rows = np.unique(np.concatenate([touched, self._model.returning_users(), users_of(wrong), first]))
+        is_idle = not (is_waiting or more.size)
+        renewed = self._renewal.take(self._model.state.ids.users.n_rows) if is_idle else NO_USERS
+        rows = np.concatenate([touched, self._model.returning_users(), users_of(wrong), first, renewed])
         is_anonymous_due = (self._anonymous_changed or self._is_anonymous_old) and self._due_anonymous()
-        self._write(rows, is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
+        self._write(np.unique(rows), is_anonymous_due or ANONYMOUS_ROW in wrong, positions, fold)
+        self._telemetry.lists_renewed.inc(renewed.size)
         self._model.disinherit(more)  # what is not made by now belongs to nobody
         self._retirement.written(wrong.size)
         self._cut()

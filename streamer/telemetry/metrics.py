@@ -121,6 +121,9 @@ class Telemetry:
             "table",
         )
         self.lists_written = c("lists_written_total", "Lists written to Redis and acknowledged")
+        self.lists_renewed = c(
+            "lists_renewed_total", "Lists of users who are away that were made again since they were old"
+        )
         self.texts_embedded = c(
             "texts_embedded_total", "Texts of items that got their vector, by where it came from", "origin"
         )
@@ -145,9 +148,9 @@ class Telemetry:
         self.lag = g("lag_messages", "Records on the log that were not read yet", "topic")
         self.hit_ratio = g(
             "hit_ratio",
-            "Share of counted events whose item was among the first 10 of a list: served (what Redis held), "
-            "streamer (ranked right before the event), mixture (the same without the learned ranker), trending, "
-            "popularity; over the last 1,000 or 10,000, or in total",
+            "Share of counted events whose item was among the first 10 of a list: served (what Redis held when the event was "
+            "learned; of all events), streamer (ranked right before the event), mixture (the same without the learned ranker), "
+            "trending, popularity (of those that were measured); over the last 1,000 or 10,000, or in total",
             *("list", "window", "slice"),
         )
         same_events = "of the events and lists of streamer_hit_ratio"

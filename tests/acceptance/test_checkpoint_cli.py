@@ -34,7 +34,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def hashes(tmp_path: Path) -> list[str]:
     """Hashes of the states of two checkpoints, the newest first."""
     store, state, kept, found = (
-        FileCheckpoints(str(tmp_path / "kept")),
+        FileCheckpoints(str(tmp_path / "kept"), SETTINGS.prefix),
         pipeline.new_state(SETTINGS.fold()),
         [],
         [],
@@ -98,7 +98,7 @@ def test_a_good_one_is_verified_and_a_bad_one_is_not(cli: Cli, hashes: list[str]
     other = cli("verify", max_items="200")
     assert other.returncode == 8
     assert "it belongs to another configuration: max_items was 100 and is 200" in other.stderr
-    file = tmp_path / "kept" / f"{NEWEST}.checkpoint"
+    file = tmp_path / "kept" / f"prefix={SETTINGS.prefix}" / f"{NEWEST}.checkpoint"
     data = np.frombuffer(file.read_bytes(), np.uint8).copy()
     data[-1] ^= 1
     file.write_bytes(data.tobytes())

@@ -128,11 +128,21 @@ def test_without_events_the_servers_are_empty(tmp_path: Path) -> None:
     assert "dlq list --kafka" in printed
 
 
+def lamps(directory: Path) -> Path:
+    """A set of one's own: to embed the texts of the shipped one takes a minute, and is not needed to end a demo."""
+    directory.mkdir()
+    items = [f"i{n},lamp {n},,\n" for n in range(20)]
+    (directory / "items.csv").write_text("".join(["item_id,title,text,categories\n", *items]))
+    events = [f"u{n % 30},i{7 * n % 20},1,{1_600_000_000 + n}\n" for n in range(500)]
+    (directory / "events.csv").write_text("".join(["user_id,item_id,value,timestamp\n", *events]))
+    return directory
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A demo with --keep, in a process of its own."""
     process = subprocess.Popen(
-        command("demo", "--data", str(DATA), "--events", "500", "--keep"),
+        command("demo", "--data", str(lamps(tmp_path / "lamps")), "--keep"),
         cwd=tmp_path,
         env={**environment(), "PYTHONUNBUFFERED": "1"},
         stdout=(tmp_path / "out").open("w"),

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from baselines.protocol import Log
-from baselines.streaming import BiasedMf, Imf, RedisRecipe
+from baselines.streaming import BiasedMf, Imf, Recent, RedisRecipe
 from conftest import BENCH
 from peers import PEERS, _streaming
 from redis import Redis
@@ -18,14 +18,14 @@ from redis import Redis
 GAP_MS = 1_800_000
 
 
-def random_log(n, seed, n_users=12, n_items=30):
+def random_log(n, seed, n_users=12, n_items=30, *, repeats=False):
     """The low numbers are popular; values are 1 to 5."""
     rng = random.Random(seed)
     users = [f"u{rng.randrange(n_users)}" for _ in range(n)]
     items = [f"i{min(rng.randrange(n_items), rng.randrange(n_items))}" for _ in range(n)]
     values = [float(rng.randrange(1, 6)) for _ in range(n)]
     return Log.of(
-        users, items, [60_000 * at for at in range(n)], values, repeats=False, session_gap_ms=GAP_MS
+        users, items, [60_000 * at for at in range(n)], values, repeats=repeats, session_gap_ms=GAP_MS
     )
 
 
@@ -93,6 +93,21 @@ def test_nothing_of_the_future_reaches_a_rank(make):
     assert found[0] == found[1]
     assert all(1 <= rank <= log.n_items for rank in found[0])
     assert len(set(found[0])) > 3
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_what_was_taken_last_by_hand(repeats):
+    """Each item once, at the place of its last event; what the user took is left out, unless repeats are the rule."""
+    log, recent, n_hits = random_log(200, seed=4, repeats=repeats), Recent(), 0
+    for event in range(200):
+        past = list(dict.fromkeys(log.item[:event][::-1].tolist()))
+        had = [] if repeats else log.history(event).tolist()
+        listed = [item for item in past if item not in had][:10]
+        own = int(log.item[event])
+        assert recent.rank(log, event) == (listed.index(own) + 1 if own in listed else 0)
+        n_hits += own in listed
+        recent.learn(log, event)
+    assert 20 < n_hits < 180
 
 
 class Oracle:

@@ -36,9 +36,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint
     if request.param == "memory":
         yield MemoryCheckpoints()
     elif request.param == "directory":
-        yield FileCheckpoints(str(tmp_path / "new" / "checkpoints"))
+        yield FileCheckpoints(str(tmp_path / "new" / "checkpoints"), "test:")
     elif request.param == "bucket":
-        yield FileCheckpoints(f"memory://{uuid.uuid4().hex}/checkpoints")
+        yield FileCheckpoints(f"memory://{uuid.uuid4().hex}/checkpoints", "test:")
     else:
         cluster = request.param == "cluster"
         url = request.getfixturevalue("redis_cluster_url" if cluster else "redis_url")
@@ -184,13 +184,27 @@ def test_redis_holds_no_large_ones(redis_url: str, prefix: str, monkeypatch: pyt
 def test_places_that_are_none_are_told(tmp_path: Path) -> None:
     """An unknown kind of URL is a mistake; a directory that cannot be made is away."""
     with pytest.raises(ConfigError, match="checkpoint_url"):
-        FileCheckpoints("nosuchstore://bucket/x")
+        FileCheckpoints("nosuchstore://bucket/x", "test:")
     with pytest.raises(ConfigError, match="write %2F for a /") as caught:
-        FileCheckpoints("ftp://ann:hunter2/x@host/dir")
+        FileCheckpoints("ftp://ann:hunter2/x@host/dir", "test:")
     assert "hunter2" not in str(caught.value)
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="checkpoints at file"):
-        FileCheckpoints(str(tmp_path / "file" / "x")).write("one", [b""])
+        FileCheckpoints(str(tmp_path / "file" / "x"), "test:").write("one", [b""])
+
+
+@pytest.mark.parametrize("place", ["directory", "bucket"])
+def test_two_prefixes_may_have_one_place(tmp_path: Path, place: str) -> None:
+    """Neither sees, nor removes, what is the other's: a worker deletes what its own pointer does not name."""
+    url = str(tmp_path) if place == "directory" else f"memory://{uuid.uuid4().hex}/checkpoints"
+    blue, green = FileCheckpoints(url, "blue:"), FileCheckpoints(url, "../green:")
+    for store in (blue, green):
+        assert (store.names(), store.read_pointer()) == (set(), None)
+        store.write("one", [store.where.encode()])
+        store.write_pointer(store.where.encode())
+    green.delete("one")
+    assert (blue.names(), green.names()) == ({"one"}, set())
+    assert b"".join(blue.read("one")) == blue.read_pointer() == blue.where.encode()
 
 
 @pytest.mark.parametrize("refusal", [None, errno.EINVAL, errno.EIO])
@@ -213,7 +227,7 @@ def test_a_pointer_in_a_directory_outlives_a_power_cut(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", renamed)
-    store = FileCheckpoints(str(tmp_path))
+    store = FileCheckpoints(str(tmp_path), "test:")
     with pytest.raises(Unavailable) if refusal == errno.EIO else contextlib.nullcontext():
         store.write_pointer(b"{}")
     assert done == ["file", "rename", "directory"]
@@ -225,7 +239,7 @@ def test_no_password_of_a_place_is_told() -> None:
     fsspec.filesystem("memory").pipe_file(
         f"/ann:hunter2@{own}/checkpoints", b"a file where a directory belongs"
     )
-    store = FileCheckpoints(f"memory://ann:hunter2@{own}/checkpoints")
+    store = FileCheckpoints(f"memory://ann:hunter2@{own}/checkpoints", "test:")
     with pytest.raises(Unavailable, match=rf"\*\*\*@{own}") as away:
         store.write("one", [b""])
     assert "hunter2" not in f"{away.value} {away.value.__cause__} {store.where}"

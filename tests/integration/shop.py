@@ -29,8 +29,8 @@ from streamer.training import ThreadTrainer
 
 N_PARTITIONS = 2
 N_KILLS = int(os.environ.get("STREAMER_TEST_KILLS", "3"))  # ops/bench/kills has more
-# the embedded Kafka keeps some 100,000 events: as many kills as there are, as slow they come
-PAUSE_S = 0.0125 * N_KILLS
+# the embedded Kafka keeps some 100,000 events, so that more kills want slower ones; and a test folds all of them twice more
+PAUSE_S = max(0.1, 0.0125 * N_KILLS)
 READ_TIMEOUT_S = 60
 FAR_FUTURE_MS = 4_000_000_000_000  # epoch milliseconds: the year 2096
 START_TIMEOUT_S = 100  # the first start on a machine compiles the kernels
@@ -224,9 +224,7 @@ def folded(settings: Settings, log: list[tuple[list[Record], Fold]]) -> tuple[pi
         events, log_ms = [event for event, _ in read], [log_ms for _, log_ms in read]
         state, info = pipeline.step(state, events, settings.measure_share, log_ms, fold.max_measured or None)
         ranks = np.frombuffer(fold.served, np.uint8).astype(np.int32)
-        scoreboard.update(
-            info.outcomes, ranks if ranks.size == info.n_interactions else None, settings.measure_share
-        )
+        scoreboard.update(info.outcomes, ranks if ranks.size == info.n_interactions else None)
     measured = {"k": settings.k, "measure_share": settings.measure_share}
     document = report.build(settings.topic_interactions, measured, state, scoreboard)
     trainer.close()

@@ -83,8 +83,9 @@ def test_a_damaged_checkpoint_is_passed_over(
     poll_until(lambda: len(worker.logged("checkpoint")) >= 3, timeout_s=60, what="three checkpoints")
     worker.kill()
     shop.close()
-    names = [one["name"] for one in json.loads((kept / "pointer.json").read_bytes())["checkpoints"]]
-    newest = kept / f"{names[0]}.checkpoint"
+    own = kept / f"prefix={prefix}"
+    names = [one["name"] for one in json.loads((own / "pointer.json").read_bytes())["checkpoints"]]
+    newest = own / f"{names[0]}.checkpoint"
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)

@@ -35,7 +35,7 @@ def test_flags_beat_environment_beats_file_beats_defaults(
     monkeypatch.setenv("STREAMER_GROUP", "environment")
     loaded = load({"k": "7", "repeats": None}, config_file)
     assert (loaded.settings.k, loaded.settings.group, loaded.settings.prefix) == (7, "environment", "file:")
-    assert loaded.settings.list_ttl_s == 604_800
+    assert loaded.settings.list_ttl_s == 2_592_000
     origins = {name: loaded.origins[name] for name in ("k", "group", "prefix", "list_ttl_s", "repeats")}
     assert origins == {
         "k": "flag",

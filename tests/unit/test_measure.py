@@ -132,17 +132,13 @@ def test_lists_are_beside_each_other():
     )
 
 
-def test_served_lists_are_looked_at_on_the_events_that_were_ranked():
-    """Where a share of events was ranked the others are in no hit ratio; where none was, all are in that of served lists."""
-    out, served = outcomes([0, 5], [COUNTED, BOTH]), np.array([1, 3], np.int32)
-    n_of = lambda board, name: board.lists()[name]["all"]["n"]  # noqa: E731
+def test_served_lists_are_looked_at_on_all_events():
+    """Also on those that were not ranked, which are in no other hit ratio."""
     board = Scoreboard()
-    board.update(out, served, share=0.5)
-    assert (n_of(board, "served"), n_of(board, "popularity")) == (1, 1)
-    assert board.lists()["served"]["all"]["mrr"] == pytest.approx(1 / 3)
-    board = Scoreboard()
-    board.update(outcomes([0, 0], [COUNTED, COUNTED]), served, share=0.0)
-    assert (n_of(board, "served"), n_of(board, "popularity")) == (2, 0)
+    board.update(outcomes([0, 5], [COUNTED, BOTH]), np.array([1, 3], np.int32))
+    lists = board.lists()
+    assert (lists["served"]["all"]["n"], lists["popularity"]["all"]["n"]) == (2, 1)
+    assert lists["served"]["all"]["mrr"] == pytest.approx((1 + 1 / 3) / 2)
 
 
 @pytest.mark.parametrize("size", [1, 7, BLOCK - 1, BLOCK, BLOCK + 1, 1_700])

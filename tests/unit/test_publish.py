@@ -122,6 +122,36 @@ def test_served_ranks_by_hand():
     assert publisher.served(out).tolist() == [2, 1, 0, 2, 0, 1]
 
 
+def test_a_list_that_has_expired_is_not_served():
+    """Its user reads the anonymous one, which is renewed; to the second, as Redis has it."""
+    state = folded(["ann", "bob"], ["a", "b", "c"])
+    ann, bob = state.ids.users.row("ann"), state.ids.users.row("bob")
+    publisher = Publisher(SIZES.max_users, 2)
+    publisher.encode(state, ranking_of([ann], [[0, 1]]), 4_000, {})
+    publisher.encode(state, ranking_of([bob, ANONYMOUS_ROW], [[0, 1], [2, -1]]), 5_000, {})
+    out = outcomes_of(state, ["ann", "bob", "ann", "bob"], ["b", "b", "c", "c"])
+    assert publisher.served(out).tolist() == publisher.served(out, 4_000).tolist() == [2, 2, 0, 0]
+    assert publisher.served(out, 5_000).tolist() == [0, 2, 1, 0]
+    assert publisher.served(out, 6_000).tolist() == [0, 0, 1, 1]
+
+
+def test_old_lists_are_found():
+    """Also empty ones, since there may be something for them by now; not of those who have none, or a list of unknown age."""
+    users = [f"u{n}" for n in range(6)]
+    state = folded(users, ["a"])
+    rows = [state.ids.users.row(user) for user in users]
+    publisher = Publisher(SIZES.max_users, 2)
+    publisher.encode(state, ranking_of(rows[:5], [[0, -1]] * 4 + [[-1, -1]]), 10_000, {})
+    publisher.encode(state, ranking_of(rows[1:2], [[0, -1]]), 20_000, {})
+    publisher.forget(rows[2:3])
+    publisher.inherit(np.array(rows[3:4], np.int32))
+    assert publisher.stale(0, 6, 10_000).tolist() == []
+    assert publisher.stale(0, 6, 11_000).tolist() == sorted([rows[0], rows[4]])
+    assert publisher.stale(0, 6, 21_000).tolist() == sorted([rows[0], rows[1], rows[4]])
+    assert publisher.stale(1, 2, 21_000).tolist() == [1]
+    assert publisher.stale(0, 6, -5).tolist() == []
+
+
 def test_before_anything_is_published_nothing_is_served():
     """No lists, no ranks: not even for the item of row 0."""
     state = folded(["ann"], ["a", "b"])

@@ -36,8 +36,9 @@ SIZES: dict[str, Any] = {"max_items": 100, "max_users": 100, "max_nodes": 100, "
 class Desk:
     """A model, and who publishes its lists: one at a time live, four a step of catch-up."""
 
-    def __init__(self) -> None:
-        self.settings = settings = Settings(**SIZES, without=("vectors",), max_batch=1, max_batch_catch_up=4)
+    def __init__(self, **more: Any) -> None:
+        sizes = {**SIZES, "without": ("vectors",), "max_batch": 1, "max_batch_catch_up": 4}
+        self.settings = settings = Settings(**{**sizes, **more})
         self.clock = ManualClock()
         self.telemetry = telemetry = Telemetry(self.clock)
         patience = Patience(threading.Event(), 1.0, 1.0, self.clock, telemetry)
@@ -76,9 +77,9 @@ def desk() -> Desk:
     return with_ten_users()
 
 
-def with_ten_users() -> Desk:
+def with_ten_users(**settings: Any) -> Desk:
     """Ten, as a checkpoint had them."""
-    desk = Desk()
+    desk = Desk(**settings)
     desk.model.fold([view(f"u{n}", f"i{n % 3}", n) for n in range(10)], 1_000, is_serving=False)
     return desk
 
@@ -96,6 +97,46 @@ def test_those_whose_lists_are_wrong_come_first(desk: Desk) -> None:
     assert desk.step() == {"u2", "u3", "u4", "u5"}
     assert desk.step() == {"u6", "u7"}
     assert not desk.publishing.has_backlog
+
+
+def with_lists_of_an_hour_ago(**settings: Any) -> Desk:
+    """All ten have their list, and nobody came since."""
+    desk = with_ten_users(**settings)
+    desk.publishing.begin()
+    while desk.publishing.has_backlog:
+        desk.step()
+    desk.clock.advance(3600)
+    return desk
+
+
+def test_lists_of_those_who_stay_away_are_made_again() -> None:
+    """In turn, a few at a time, and each once until it is old again; an event of one of them makes it young."""
+    desk = with_lists_of_an_hour_ago(renew_after_s=1800)
+    first = desk.step()
+    assert len(first) == 8
+    (last, other) = {f"u{n}" for n in range(10)} - first
+    desk.publishing.publish(np.array([desk.model.state.ids.users.row(last)], np.int32), {}, None)
+    assert desk.step() == {other}
+    assert [desk.step() for _ in range(3)] == [set()] * 3
+    assert desk.telemetry.lists_renewed._value.get() == 9
+    desk.clock.advance(1800)
+    assert len(desk.step() | desk.step()) == 10
+
+
+@pytest.mark.parametrize("after_s", [0, 7200])
+def test_a_list_that_is_not_old_is_left(after_s: int) -> None:
+    """Nor is one where none ever is."""
+    desk = with_lists_of_an_hour_ago(renew_after_s=after_s)
+    assert [desk.step() for _ in range(3)] == [set()] * 3
+
+
+def test_lists_that_are_owed_come_before_those_that_are_old() -> None:
+    """A start, or a retired item, has the loop's time to itself."""
+    desk = with_lists_of_an_hour_ago(renew_after_s=1800)
+    desk.publishing.begin()
+    assert [len(desk.step()) for _ in range(3)] == [4, 4, 2]
+    assert desk.step() == set()
+    assert desk.telemetry.lists_renewed._value.get() == 0
 
 
 def test_an_item_leaves_lists_that_another_worker_wrote(desk: Desk) -> None:

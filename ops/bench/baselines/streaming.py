@@ -1,5 +1,6 @@
 """Peers that learn event by event, and lists made by Redis alone, all under the protocol of the baselines."""
 
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,34 @@ class Streaming(Protocol):
 
     def n_bytes(self) -> int:
         """Held outside this process."""
+
+
+class Recent:
+    """No model: what anybody took last, the newest first, less what the user took. Where a log moves on it is hard to beat."""
+
+    name = "what was taken last"
+    rank_every = 1
+    N_LIST = 10
+
+    def __init__(self) -> None:
+        self._last: dict[int, None] = {}  # in order
+
+    def learn(self, log: Log, event: int) -> None:
+        """Its item is the newest."""
+        item = int(log.item[event])
+        self._last.pop(item, None)
+        self._last[item] = None
+
+    def rank(self, log: Log, event: int) -> int:
+        """Place on the list that the user would be given."""
+        had = set() if log.repeats else set(log.history(event).tolist())
+        listed = islice((item for item in reversed(self._last) if item not in had), self.N_LIST)
+        own = int(log.item[event])
+        return next((place for place, item in enumerate(listed, start=1) if item == own), 0)
+
+    def n_bytes(self) -> int:
+        """None."""
+        return 0
 
 
 class BiasedMf:

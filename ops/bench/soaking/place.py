@@ -16,6 +16,7 @@ from soaking.day import Sent
 from streamer import checkpoint
 from streamer.adapters.file_checkpoints import FileCheckpoints
 from streamer.checkpoint import pointer
+from streamer.config import Settings
 from streamer.demo.worker import Worker, flags
 from streamer.errors import CheckpointRefused
 from streamer.servers import EmbeddedKafka, EmbeddedRedis
@@ -52,7 +53,7 @@ class Place:
         )
         self.redis = stack.enter_context(EmbeddedRedis(persist=True))
         self._directory = directory
-        self._store = FileCheckpoints(str(directory / "checkpoints"))
+        self._store = FileCheckpoints(str(directory / "checkpoints"), Settings().prefix)
         own = {**DEFAULTS, **settings, "group": GROUP, "checkpoint_url": str(directory / "checkpoints")}
         self._arguments = list(flags(own))
         self._producer = Producer(
