@@ -29,6 +29,7 @@ ROWS = {
     "checkpoints": "keeping:checkpoints",
     "reading": "reading:reading",
     "growth": "growth:growth",
+    "returning": "returning:returning",
 }
 # The same, `Options` -> a table of its own and what goes into the document.
 TABLES = {"peers": "peers:peers", "quality": "offline:quality"}

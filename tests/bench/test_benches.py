@@ -13,6 +13,7 @@ import growth
 import main
 import numpy as np
 import pytest
+import returning
 import whole
 from conftest import BENCH
 from figures import Row, speed_table
@@ -23,6 +24,8 @@ from synthetic import Stream
 import streamer
 from streamer.errors import ConfigError
 from streamer.events import decode
+
+SMALL = {"max_users": "20000", "max_items": "20000", "max_taken": "262144"}
 
 
 def test_a_stream_is_what_was_asked_for():
@@ -106,6 +109,36 @@ def test_rates_are_numbers_or_shares_of_the_maximum(monkeypatch):
         freshness._rates(Options(rates=("fast",)))
 
 
+def test_who_comes_back_finds_what_is_new_where_lists_are_renewed(tmp_path):
+    """An item that came while two were away is on the list they left behind for neither; that of one of them is gone by then."""
+    day_s, began_s = 86_400, 1_600_000_000
+    events = [(f"day{n}", item, 0) for n in range(3) for item in "abcdef"] + [
+        ("x", "a", 0),
+        ("y", "b", 0),
+        ("z", "c", 0.1),
+    ]
+    events += [(f"other{n}", "new", 1) for n in range(3)] + [("x", "new", 2), ("y", "new", 12)]
+    rows = [
+        f"{user},{item},1,{began_s + round(day * day_s) + 60 * n}"
+        for n, (user, item, day) in enumerate(events)
+    ]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,value,timestamp", *rows]))
+    (tmp_path / "items.csv").write_text(
+        "item_id,title,text,categories\n" + "".join(f"{i},{i},,\n" for i in (*"abcdef", "new"))
+    )
+    found = {
+        row.case.partition(",")[0]: row.values
+        for row in returning.returning(Options(data=tmp_path, settings=SMALL))
+    }
+    assert found == {
+        returning.FRESH: [100.0],
+        returning.RENEWED: [100.0],
+        returning.LEFT: [0.0],
+        returning.EXPIRED: [50.0],
+        returning.STRANGER: [100.0],
+    }
+
+
 def test_growth_counts_bytes_and_says_what_does_not_fit(monkeypatch):
     """A size that may not fit is not tried and says so; the ratio is that of rank times at the most and the fewest items."""
     asked, n_events = [], set()
@@ -173,8 +206,8 @@ if os.environ.get("STREAMER_TEST_BENCHES") == "all":
 def test_whole_processes_on_tiny_inputs(tmp_path):
     """Every bench of whole processes runs end to end, and its figures are there: numbers above zero."""
     only = [part for name in WHOLE for part in ("--only", name)]
-    small = ["text_model=none", "max_users=20000", "max_items=20000", "max_taken=262144"]
-    settings = [part for setting in small for part in ("--setting", setting)]
+    small = {"text_model": "none", **SMALL}
+    settings = [part for name, value in small.items() for part in ("--setting", f"{name}={value}")]
     limits = ["--events", "400", "--share", "1", "--rate", "200", "--users", "100"]
     rows = _figures(tmp_path, *only, *limits, *settings)
     assert {row["bench"] for row in rows} == set(WHOLE)
