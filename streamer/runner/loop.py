@@ -10,30 +10,23 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-from streamer.config import Settings
 from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
-from streamer.ports import Clock, Lists, Receipts, Sink, Source, TopicPartition, Vectors
+from streamer.ports import TopicPartition
 from streamer.runner.admission import Admitted, admit_all
-from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.checkpoints import Checkpointer
-from streamer.runner.figures import Figures
 from streamer.runner.interval import Every
 from streamer.runner.lag import Lag
-from streamer.runner.model import Chances, Model
-from streamer.runner.opening import Opening
-from streamer.runner.outgoing import Outgoing
-from streamer.runner.patience import KAFKA, REDIS, Patience
+from streamer.runner.model import Chances
+from streamer.runner.opening import Opened
+from streamer.runner.parts import Parts
+from streamer.runner.patience import KAFKA, REDIS
 from streamer.runner.phases import Phase
-from streamer.runner.publishing import NO_USERS, Publishing
+from streamer.runner.publishing import NO_USERS
 from streamer.runner.reading import NOTHING, Batch, Reading
 from streamer.runner.refold import Refolded, Refolding
-from streamer.runner.texts import TextPorts, Texts
-from streamer.telemetry import Telemetry
-from streamer.training import ThreadTrainer
 
 _log = logging.getLogger("streamer.runner")
 
@@ -43,112 +36,62 @@ GAUGES_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 5.0
 # A broker that hangs answers neither, after seconds each time, while others go on: who waits for lists must not wait for that.
 RETRY_S = 60.0
-REPORT_TIMEOUT_S = 5.0
 
 
-class Runner:
-    """One worker.
+class Loop:
+    """Goes round, from where a start has put the fold, until it is told to stop.
 
     Args:
-        settings: See `config`.
-        source: The log, from its beginning.
-        sink: For dead letters, and the lists where they are sent to a topic, too.
-        lists: Where lists are published.
-        clock: Time.
-        telemetry: Metrics and health.
-        text_ports: Embed the texts of items, where the settings want that. None: this worker embeds nothing, and folds
-            what others have put on the log.
-        trainer: Of the attention network; closed by whoever made it. None: there are no vectors.
-        vectors: Where vectors, and the readable state of the encoders, are published. None: nowhere.
-        checkpoint_ports: Where checkpoints and the log of folds are kept. None: a start reads the log from its beginning.
-        receipts: Where it is written what was removed of erased users. None: nowhere.
+        parts: Of the worker.
+        opened: Where the fold stands, and what resumes there; closed by whoever opened it.
+        stop: Tells to stop.
+        lock: Held while a batch is at work: the model is whole when it is free.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        source: Source,
-        sink: Sink,
-        lists: Lists,
-        *,
-        clock: Clock,
-        telemetry: Telemetry,
-        text_ports: TextPorts | None = None,
-        trainer: ThreadTrainer | None = None,
-        vectors: Vectors | None = None,
-        checkpoint_ports: CheckpointPorts | None = None,
-        receipts: Receipts | None = None,
-    ) -> None:
-        self._checkpoint_ports = checkpoint_ports
-        self._text_ports = text_ports if settings.has_texts() else None
-        self._settings = settings
-        self._source = source
-        self._sink = sink
-        self._lists = lists
-        self._vectors = vectors
-        self._clock = clock
-        self._telemetry = telemetry
-        telemetry.begin(settings.kinds())
-        self._model = Model(settings, trainer)
-        self._figures = Figures(clock, telemetry)
-        self._receipts = receipts
-        self.is_compiling = False  # at the start, for minutes the first time: nothing is owed to anybody then
-        self._lock = threading.Lock()  # `report` comes from another thread
-        self._began_s = clock.monotonic_s()
-        self._phase = Phase.LOADING_ITEMS
-        self._due_commit = Every(clock, COMMIT_INTERVAL_S)
-        self._due_gauges = Every(clock, GAUGES_INTERVAL_S)
-        self._due_lag = Every(clock, LAG_INTERVAL_S)
+    def __init__(self, parts: Parts, opened: Opened, stop: threading.Event, lock: threading.Lock) -> None:
+        self._settings = settings = parts.settings
+        self._source = parts.source
+        self._lists = parts.lists
+        self._checkpoint_ports = parts.checkpoint_ports
+        self._model = parts.model
+        self._publishing = parts.publishing
+        self._texts = parts.texts
+        self._outgoing = parts.outgoing
+        self._figures = parts.figures
+        self._patience = parts.patience
+        self._clock = parts.clock
+        self._telemetry = parts.telemetry
+        self._stop, self._lock = stop, lock
+        self._positions = opened.positions
+        self._intake = opened.intake
+        self._catch_up = opened.catch_up
+        self._checkpointer = opened.checkpointer
+        self._refolding = opened.refolding
+        self._n_logged = opened.n_logged
+        self._committed = opened.positions.snapshot()
+        self._lag = Lag(parts.source, opened.positions)
+        max_skew_ms = round(settings.max_skew_s * 1000)
+        self._admit = partial(admit_all, kinds=settings.kinds(), max_skew_ms=max_skew_ms)
+        self._reading = Reading(parts.source, self._admit, parts.clock)
+        self._phase = Phase.LOADING_ITEMS if opened.refolding is None else Phase.REFOLDING
+        self._due_commit = Every(parts.clock, COMMIT_INTERVAL_S)
+        self._due_gauges = Every(parts.clock, GAUGES_INTERVAL_S)
+        self._due_lag = Every(parts.clock, LAG_INTERVAL_S)
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then finish the batch, write, commit and return.
+    def run(self) -> None:
+        """Until told to stop; then finish the batch, write and commit.
 
         Raises:
-            Unavailable: a dependency was away at the start, or while stopping, for too long.
+            Unavailable: a dependency stays away while we are stopping.
             TooManyInvalid: more messages in a row were invalid than the settings allow.
             LogGap: interactions are missing from the log, and the settings say to stop.
             ConfigError: a dependency refuses us in a way that no waiting heals.
         """
-        settings = self._settings
-        self._stop = stop
-        self._patience = Patience(
-            stop, settings.backoff_max_s, settings.drain_timeout_s, self._clock, self._telemetry
-        )
-        self._outgoing = Outgoing(self._sink, self._patience)
-        self._admit = partial(
-            admit_all, kinds=settings.kinds(), max_skew_ms=round(settings.max_skew_s * 1000)
-        )
-        self._reading = Reading(self._source, self._admit, self._clock)
-        self._texts: Texts | None = None
-        if self._text_ports is not None:
-            self._texts = Texts(settings, self._text_ports, self._outgoing, self._telemetry)
-        self._publishing = Publishing(
-            settings,
-            self._model,
-            self._lists,
-            self._vectors,
-            self._receipts,
-            outgoing=self._outgoing,
-            patience=self._patience,
-            figures=self._figures,
-            clock=self._clock,
-            telemetry=self._telemetry,
-        )
-        self._checkpointer: Checkpointer | None = None
-        self._refolding: Refolding | None = None
         try:
-            self._work(stop)
-        finally:
-            self._reading.close()
-            if self._checkpointer is not None:
-                self._checkpointer.close()
-            if self._texts is not None:
-                self._texts.close()
-
-    def _work(self, stop: threading.Event) -> None:
-        try:
-            self._start()
-            while not stop.is_set():
+            if self._refolding is None:
+                self._phase = self._catch_up.begin(seek=False)
+            self._telemetry.health.begin()
+            while not self._stop.is_set():
                 self._telemetry.health.turn()
                 if self._refolding is not None and self._checkpointer is not None:
                     self._refold(self._refolding, self._checkpointer)
@@ -157,61 +100,17 @@ class Runner:
                 with self._lock:
                     self._turn(batch)
         except Unavailable:
-            if stop.is_set() and self._phase < Phase.LIVE:
+            if self._stop.is_set() and self._phase < Phase.LIVE:
                 _log.info("stopped", extra={"phase": self._phase.name.lower()})
                 return  # nothing that we owe anybody was still on its way
             raise
         self._drain()
 
-    def report(self) -> dict[str, Any]:
-        """What was measured so far; may be called from any thread. The work stands still while it is made.
-
-        Raises:
-            Unavailable: a batch is at work all the time: Redis or Kafka is away, or it catches up.
-        """
-        if not self._lock.acquire(timeout=REPORT_TIMEOUT_S):
-            raise Unavailable(
-                f"no batch ended within {REPORT_TIMEOUT_S} s: see /ready for what is away; ask again"
-            )
-        try:
-            took_s = round(self._clock.monotonic_s() - self._began_s, 3)
-            return {**self._model.report(), "timing": {"worker_s": took_s}}
-        finally:
-            self._lock.release()
+    def close(self) -> None:
+        """Read no more. Idempotent."""
+        self._reading.close()
 
     # --- from the start to live ---
-
-    def _start(self) -> None:
-        opening = Opening(
-            self._settings,
-            self._source,
-            self._model,
-            self._publishing,
-            lists=self._lists,
-            vectors=self._vectors,
-            checkpoint_ports=self._checkpoint_ports,
-            texts=self._texts,
-            outgoing=self._outgoing,
-            figures=self._figures,
-            patience=self._patience,
-            clock=self._clock,
-            telemetry=self._telemetry,
-        )
-        opened = opening.open(self._compile, self._stop.is_set)
-        self._positions, self._intake, self._catch_up, self._checkpointer, self._refolding, n_logged = opened
-        self._n_logged = n_logged
-        self._committed = self._positions.snapshot()
-        self._lag = Lag(self._source, self._positions)
-        if self._refolding is not None:
-            self._phase = Phase.REFOLDING
-        else:
-            self._phase = self._catch_up.begin(seek=False)
-        self._telemetry.health.begin()
-
-    def _compile(self) -> None:
-        self.is_compiling = True
-        self._model.warm_up()
-        self.is_compiling = False
 
     def _refold(self, refolding: Refolding, checkpointer: Checkpointer) -> None:
         """Repeat the next batch of the log of folds; when that is done, read what else there is."""

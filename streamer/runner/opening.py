@@ -5,24 +5,17 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from streamer.config import Settings
 from streamer.errors import Unavailable
-from streamer.ports import Clock, Lists, Source, TopicPartition, Vectors
-from streamer.runner.checkpoint_writer import CheckpointPorts
+from streamer.ports import TopicPartition
 from streamer.runner.checkpoints import Checkpointer
-from streamer.runner.figures import Figures
 from streamer.runner.intake import Intake
-from streamer.runner.model import Model
-from streamer.runner.outgoing import Outgoing
-from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS, Patience
+from streamer.runner.parts import Parts
+from streamer.runner.patience import CHECKPOINTS, KAFKA, REDIS
 from streamer.runner.phases import CatchUp
 from streamer.runner.positions import Positions
-from streamer.runner.publishing import Publishing
 from streamer.runner.recovery import Found, newest_good
 from streamer.runner.refold import Refolding
 from streamer.runner.start import LogBounds, ask_for_texts, look, must_read
-from streamer.runner.texts import Texts
-from streamer.telemetry import Telemetry
 
 _log = logging.getLogger("streamer.runner")
 
@@ -42,51 +35,23 @@ class Opening:
     """One start.
 
     Args:
-        settings: See `config`.
-        source: The log.
-        model: Empty; may resume from a checkpoint.
-        publishing: Told of it.
-        lists: Asked whether it is there.
-        vectors: The same.
-        checkpoint_ports: Where checkpoints and the log of folds are kept.
-        texts: Told which texts have their vector.
-        outgoing: Takes dead letters.
-        figures: Told which items are no news.
-        patience: Waits for a dependency that is away, for `start_timeout_s` at most.
-        clock: Time.
-        telemetry: Counts.
+        parts: Of the worker. The model is empty, and may resume from a checkpoint; whoever is told of it is told here.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        source: Source,
-        model: Model,
-        publishing: Publishing,
-        *,
-        lists: Lists,
-        vectors: Vectors | None,
-        checkpoint_ports: CheckpointPorts | None,
-        texts: Texts | None,
-        outgoing: Outgoing,
-        figures: Figures,
-        patience: Patience,
-        clock: Clock,
-        telemetry: Telemetry,
-    ) -> None:
-        self._settings = settings
-        self._source = source
-        self._model = model
-        self._publishing = publishing
-        self._lists = lists
-        self._vectors = vectors
-        self._ports = checkpoint_ports
-        self._texts = texts
-        self._outgoing = outgoing
-        self._figures = figures
-        self._patience = patience
-        self._clock = clock
-        self._telemetry = telemetry
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings
+        self._source = parts.source
+        self._model = parts.model
+        self._publishing = parts.publishing
+        self._lists = parts.lists
+        self._vectors = parts.vectors
+        self._ports = parts.checkpoint_ports
+        self._texts = parts.texts
+        self._outgoing = parts.outgoing
+        self._figures = parts.figures
+        self._patience = parts.patience
+        self._clock = parts.clock
+        self._telemetry = parts.telemetry
 
     def open(self, compile_kernels: Callable[[], None], is_stopping: Callable[[], bool]) -> Opened:
         """Do it all.

@@ -667,7 +667,7 @@ def test_nothing_goes_to_the_topic_by_default(world: World) -> None:
 
 def test_who_wants_a_report_does_not_wait_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a batch is at work there is none; after it there is."""
-    monkeypatch.setattr("streamer.runner.loop.REPORT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("streamer.runner.worker.REPORT_TIMEOUT_S", 0.01)
     world.append_many(50)
     worker, refused = world.worker(), []
 
