@@ -22,6 +22,8 @@ LOOK_EVERY_S = 0.0003
 MAX_EVENTS_OF_MAXIMUM = 60_000
 BEHIND = 1.1  # times the seconds that sending takes: who needs longer to follow does not sustain the rate
 QUANTILES = {"p50": 0.50, "p99": 0.99, "p99.9": 0.999}
+# What Redis held, and what there would have been; label of the metric.
+LISTS = {"served": 'list="served"', "ranked right before": 'list="streamer"'}
 
 
 def freshness(options: Options) -> list[Row]:
@@ -69,12 +71,16 @@ def _at(options: Options, name: str, rate: float) -> list[Row]:
         for q in QUANTILES
     }
     measured = Row("freshness", f"{name}, measured", "% of counted")
+    hits = {label: Row("freshness", f"{name}, HR@10, {what}", "%") for what, label in LISTS.items()}
     for _ in range(options.n_runs):
         with staged(log, rate, options.kafka, options.settings) as stage:
             before = stage.metrics()
             _run(stage, users, rate, rows)
             measured.add(measured_percent(before, stage))
-    return [*rows.values(), measured]
+            metrics = stage.metrics()
+            for label, row in hits.items():
+                row.add(100.0 * metrics.total("streamer_hit_ratio", label, 'window="total"', 'slice="all"'))
+    return [*rows.values(), measured, *hits.values()]
 
 
 def _run(stage: Stage, users: list[str], rate: float, rows: dict[tuple[str, str], Row]) -> None:

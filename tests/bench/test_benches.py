@@ -211,9 +211,9 @@ def test_whole_processes_on_tiny_inputs(tmp_path):
     limits = ["--events", "400", "--share", "1", "--rate", "200", "--users", "100"]
     rows = _figures(tmp_path, *only, *limits, *settings)
     assert {row["bench"] for row in rows} == set(WHOLE)
-    # CPU of a short run may be less than the clock can tell, a short log is over before it is timed, and none of the few events
-    # that the defaults measure of it need be of an item that was known
-    vague = ("CPU of", "defaults: measured")
+    # CPU of a short run may be less than the clock can tell, a short log is over before it is timed, none of the few events
+    # that the defaults measure of it need be of an item that was known, and lists need not hit
+    vague = ("CPU of", "defaults: measured", "HR@10")
     exact = [
         row
         for row in rows
