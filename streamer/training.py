@@ -9,12 +9,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.errors import Unavailable
 from streamer.graph.vectors import Tables
 from streamer.priority import give_way
 from streamer.propagate.learner import Learner, Round
@@ -111,11 +112,14 @@ class ThreadTrainer:
         learned = self._pool.submit(self._learner.freeze)
 
         def arrays() -> dict[str, NDArray[Any]]:
-            tables = at_hand.result() if at_hand is not None else None
+            try:
+                tables, own = at_hand.result() if at_hand is not None else None, learned.result()
+            except CancelledError:  # the worker ends, while its last checkpoint is being written
+                raise Unavailable("training was ended before its state could be taken") from None
             found = {"at_hand": np.array([at_hand is not None, tables is not None], np.uint8)}
             if tables is not None:
                 found |= {f"tables.{name}": part for name, part in tables_to_arrays(tables).items()}
-            return {**found, **learned.result()}
+            return {**found, **own}
 
         return arrays
 

@@ -96,7 +96,7 @@ NARROW = {
     "config": {"errors", "graph", "events"},
     "log": set(),
     # a thread around the learner: it knows neither settings nor the fold
-    "training": {"graph", "priority", "propagate"},
+    "training": {"errors", "graph", "priority", "propagate"},
     "__main__": {"cli"},
 }
 SHELL = {

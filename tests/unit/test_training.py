@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamer.errors import Unavailable
 from streamer.graph.vectors import Tables, no_tables
 from streamer.propagate.learner import N_NEIGHBOURS, Round
 from streamer.propagate.settings import no_examples
@@ -42,6 +43,10 @@ class Learner:
             raise ValueError("no round")
         self.network = self.network._replace(version=self.network.version + 1)
         return self.network
+
+    def freeze(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
 
     def digest(self) -> bytes:
         """Names the version."""
@@ -194,6 +199,20 @@ def test_closing_lets_the_round_at_hand_finish(
     trainer.close()
     trainer.close()
     assert trainer.n_rounds == 1
+
+
+def test_a_checkpoint_that_outlives_the_training_is_told_so(
+    learner: Learner, trainer_of: Callable[..., ThreadTrainer]
+) -> None:
+    """A worker that ends closes the trainer while its last checkpoint may still be written: that is no traceback."""
+    trainer = trainer_of()
+    learner.gate.clear()
+    trainer.submit(JOB)
+    arrays = trainer.freeze()
+    threading.Timer(0.05, learner.gate.set).start()
+    trainer.close()
+    with pytest.raises(Unavailable, match="training was ended"):
+        arrays()
 
 
 def test_what_was_decided_can_be_decided_again(
