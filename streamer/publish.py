@@ -20,7 +20,7 @@ ANONYMOUS_ROW = -1
 _FORGOTTEN = -1  # an item whose row is somebody else's by now
 _INHERITED = -2  # in the first place: the list in the store is not what stands here, and may hold anything
 _N_MARKS = 2  # these are the last places of a table by item row + 1
-_NOBODY = np.zeros(0, np.int32)
+NO_USERS: NDArray[np.int32] = np.zeros(0, np.int32)
 _LISTS_A_TIME = 1 << 16  # that are looked through: bounds what it takes in memory
 _PATH_FRAGMENTS = [b',"path":' + msgspec.json.encode(name) + b"}" for name in NAMES]
 
@@ -124,7 +124,7 @@ class Publisher:
         """
         lists = self._published[outcomes.user_row]
         without = (lists[:, 0] == 0) | (lists[:, 0] == _INHERITED)
-        without |= self._made_s[outcomes.user_row] < since_ms // 1000
+        without |= self._is_older(self._made_s[outcomes.user_row], since_ms)
         lists[without] = self._published[ANONYMOUS_ROW]
         on_list = lists == outcomes.item_row[:, None] + 1
         return np.where(on_list.any(axis=1), on_list.argmax(axis=1) + 1, 0).astype(np.int32)
@@ -154,7 +154,7 @@ class Publisher:
     def stale(self, begin: int, end: int, before_ms: int) -> NDArray[np.int32]:
         """Rows from `begin` on, before `end`, whose list was encoded before that time, epoch milliseconds; ascending."""
         made_s = self._made_s[begin:end]
-        rows: NDArray[np.intp] = np.flatnonzero((made_s > 0) & (made_s < max(before_ms, 0) // 1000))
+        rows: NDArray[np.intp] = np.flatnonzero((made_s > 0) & self._is_older(made_s, before_ms))
         return (begin + rows).astype(np.int32)
 
     def inherit(self, user_rows: NDArray[np.int32]) -> None:
@@ -185,7 +185,7 @@ class Publisher:
         Returns:
             Rows of users whose list holds a retired one, ascending; `ANONYMOUS_ROW` comes first.
         """
-        holders = self.holders(np.array(retired_rows, np.int32), n_users) if retired_rows else _NOBODY
+        holders = self.holders(np.array(retired_rows, np.int32), n_users) if retired_rows else NO_USERS
         n_named = len(self._item_fragments)
         is_gone = np.zeros(1 + n_named + _N_MARKS, np.bool_)
         is_gone[[row + 1 for row in item_rows if row < n_named]] = True
@@ -196,6 +196,12 @@ class Publisher:
         anonymous[is_gone[anonymous]] = _FORGOTTEN
         self._unnamed.update(row for row in item_rows if row < n_named)
         return holders
+
+    @staticmethod
+    def _is_older(made_s: NDArray[np.uint32], before_ms: int) -> NDArray[np.bool_]:
+        """Whether lists were made before a time, which may lie before 1970: a clock less an age."""
+        older: NDArray[np.bool_] = made_s < max(before_ms, 0) // 1000
+        return older
 
     def _learn_ids(self, state: State) -> None:
         items = state.ids.items

@@ -81,7 +81,7 @@ class _Shelf:
     def _count(self, out: Outcomes, time_ms: int) -> None:
         is_back = (out.flags & COUNTED > 0) & (out.flags & NEW_SESSION > 0) & self._was_here[out.user_row]
         self._was_here[out.user_row] = True
-        week_ago_ms = max(time_ms - 7 * 86_400_000, 0)
+        week_ago_ms = time_ms - 7 * 86_400_000
         ranks = {
             FRESH: out.rank,
             RENEWED: self._renewed.served(out),

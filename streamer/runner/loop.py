@@ -15,6 +15,7 @@ from streamer.errors import Unavailable
 from streamer.events import Event
 from streamer.pipeline import StepInfo
 from streamer.ports import TopicPartition
+from streamer.publish import NO_USERS
 from streamer.runner.admission import Admitted, admit_all
 from streamer.runner.checkpoints import Checkpointer
 from streamer.runner.interval import Every
@@ -24,7 +25,6 @@ from streamer.runner.opening import Opened
 from streamer.runner.parts import Parts
 from streamer.runner.patience import KAFKA, REDIS
 from streamer.runner.phases import Phase
-from streamer.runner.publishing import NO_USERS
 from streamer.runner.reading import NOTHING, Batch, Reading
 from streamer.runner.refold import Refolded, Refolding
 

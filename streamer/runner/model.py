@@ -105,7 +105,7 @@ class Model:
         self._forget(info)
         served = None
         if is_serving:
-            served = self._publisher.served(info.outcomes, max(now_ms - self._settings.list_ttl_s * 1000, 0))
+            served = self._publisher.served(info.outcomes, now_ms - self._settings.list_ttl_s * 1000)
         self.scoreboard.update(info.outcomes, served)
         self._note(info, now_ms)
         rounds = self.trainer.take_decisions() if self.trainer is not None else ""

@@ -31,111 +31,90 @@ class Opened(NamedTuple):
     n_logged: int  # number of the newest batch on the log of folds when the log was looked at
 
 
-class Opening:
-    """One start.
+def open_fold(parts: Parts, compile_kernels: Callable[[], None], is_stopping: Callable[[], bool]) -> Opened:
+    """Put the fold where it was.
 
     Args:
         parts: Of the worker. The model is empty, and may resume from a checkpoint; whoever is told of it is told here.
+        compile_kernels: Called once everybody was asked: it may take minutes.
+        is_stopping: Whether to give up.
+
+    Raises:
+        Unavailable: a dependency is away for too long, or we are stopping.
+        LogGap: interactions are missing from the log, and the settings say to stop.
+        ConfigError: a dependency refuses us in a way that no waiting heals.
     """
-
-    def __init__(self, parts: Parts) -> None:
-        self._settings = parts.settings
-        self._source = parts.source
-        self._model = parts.model
-        self._publishing = parts.publishing
-        self._lists = parts.lists
-        self._vectors = parts.vectors
-        self._ports = parts.checkpoint_ports
-        self._texts = parts.texts
-        self._outgoing = parts.outgoing
-        self._figures = parts.figures
-        self._patience = parts.patience
-        self._clock = parts.clock
-        self._telemetry = parts.telemetry
-
-    def open(self, compile_kernels: Callable[[], None], is_stopping: Callable[[], bool]) -> Opened:
-        """Do it all.
-
-        Args:
-            compile_kernels: Called once everybody was asked: it may take minutes.
-            is_stopping: Whether to give up.
-
-        Raises:
-            Unavailable: a dependency is away for too long, or we are stopping.
-            LogGap: interactions are missing from the log, and the settings say to stop.
-            ConfigError: a dependency refuses us in a way that no waiting heals.
-        """
-        limit_s = self._settings.start_timeout_s
-        self._patience(REDIS, self._lists.ping, limit_s)
-        if self._vectors is not None:
-            self._patience(REDIS, self._vectors.ping, limit_s)  # connects now, not between two lists
-        # before the log: whoever appends a batch after that is at work beside us
-        n_logged = self._patience(REDIS, self._ports.folds.last, limit_s) if self._ports is not None else 0
-        bounds = look(self._source, self._patience, limit_s)
-        found = self._find(bounds, limit_s)
-        folded = found.positions if found is not None else {}
-        begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
-        positions = Positions(begin, _on_this_log(bounds))
-        begin_offsets = lambda: self._patience(KAFKA, self._source.begin_offsets)  # noqa: E731
-        commit = lambda done: self._patience(KAFKA, lambda: self._source.commit(done))  # noqa: E731
-        intake = Intake(self._settings, positions, self._outgoing, begin_offsets, commit, self._telemetry)
-        intake.look_at_start(*must_read(bounds, found))
-        if is_stopping():  # it cannot be told to stop for minutes then
-            raise Unavailable("stopped before the kernels were compiled")
-        compile_kernels()
-        on_items_known = self._texts.start if self._texts is not None else lambda: None
-        catch_up = CatchUp(
-            self._settings, self._source, positions, bounds.end, self._patience, self._clock, on_items_known
+    settings, source, patience, ports = parts.settings, parts.source, parts.patience, parts.checkpoint_ports
+    limit_s = settings.start_timeout_s
+    patience(REDIS, parts.lists.ping, limit_s)
+    if parts.vectors is not None:
+        patience(REDIS, parts.vectors.ping, limit_s)  # connects now, not between two lists
+    # before the log: whoever appends a batch after that is at work beside us
+    n_logged = patience(REDIS, ports.folds.last, limit_s) if ports is not None else 0
+    bounds = look(source, patience, limit_s)
+    found = _find(parts, bounds, limit_s)
+    folded = found.positions if found is not None else {}
+    begin = {tp: max(offset, folded.get(tp, 0)) for tp, offset in bounds.begin.items()}
+    positions = Positions(begin, _on_this_log(bounds))
+    begin_offsets = lambda: patience(KAFKA, source.begin_offsets)  # noqa: E731
+    commit = lambda done: patience(KAFKA, lambda: source.commit(done))  # noqa: E731
+    intake = Intake(settings, positions, parts.outgoing, begin_offsets, commit, parts.telemetry)
+    intake.look_at_start(*must_read(bounds, found))
+    if is_stopping():  # it cannot be told to stop for minutes then
+        raise Unavailable("stopped before the kernels were compiled")
+    compile_kernels()
+    on_items_known = parts.texts.start if parts.texts is not None else lambda: None
+    catch_up = CatchUp(settings, source, positions, bounds.end, patience, parts.clock, on_items_known)
+    if ports is None:
+        return Opened(positions, intake, catch_up, None, None, n_logged)
+    with ExitStack() as stack:
+        checkpointer = Checkpointer(
+            settings, ports, parts.model, positions, parts.outgoing, parts.clock, parts.telemetry
         )
-        if self._ports is None:
-            return Opened(positions, intake, catch_up, None, None, n_logged)
-        with ExitStack() as stack:
-            checkpointer = Checkpointer(
-                self._settings,
-                self._ports,
-                self._model,
-                positions,
-                self._outgoing,
-                self._clock,
-                self._telemetry,
-            )
-            stack.callback(checkpointer.close)
-            if found is not None:
-                self._go_on_from(found, bounds, positions, checkpointer)
-            n_batches = checkpointer.n_batches
-            refolding = Refolding(
-                self._source, self._ports.folds, n_batches, bounds.end, self._clock, is_stopping
-            )
-            self._patience(KAFKA, lambda: self._source.seek(begin))
-            stack.pop_all()
-        return Opened(positions, intake, catch_up, checkpointer, refolding, n_logged)
+        stack.callback(checkpointer.close)
+        if found is not None:
+            _go_on_from(parts, found, bounds, positions, checkpointer)
+        n_batches = checkpointer.n_batches
+        refolding = Refolding(source, ports.folds, n_batches, bounds.end, parts.clock, is_stopping)
+        patience(KAFKA, lambda: source.seek(begin))
+        stack.pop_all()
+    return Opened(positions, intake, catch_up, checkpointer, refolding, n_logged)
 
-    def _find(self, bounds: LogBounds, limit_s: float) -> Found | None:
-        if self._ports is None:
-            return None
-        store, trainer = self._ports.store, self._model.trainer
-        return self._patience(
-            CHECKPOINTS,
-            lambda: newest_good(self._settings, store, trainer, bounds.end, self._telemetry),
-            limit_s,
+
+def _find(parts: Parts, bounds: LogBounds, limit_s: float) -> Found | None:
+    if parts.checkpoint_ports is None:
+        return None
+    store, trainer = parts.checkpoint_ports.store, parts.model.trainer
+    return parts.patience(
+        CHECKPOINTS,
+        lambda: newest_good(parts.settings, store, trainer, bounds.end, parts.telemetry),
+        limit_s,
+    )
+
+
+def _go_on_from(
+    parts: Parts, found: Found, bounds: LogBounds, positions: Positions, checkpointer: Checkpointer
+) -> None:
+    parts.model.restore(found.restored, found.meta.event_time_ms)
+    checkpointer.go_on_from(found)
+    parts.telemetry.checkpoint_time.set(found.meta.made_ms / 1000)
+    parts.figures.restored(parts.model.state, parts.model.scoreboard)
+    parts.publishing.restored()
+    where = {"n_batches": found.meta.n_batches, "positions": positions.by_name()}
+    _log.info("restored", extra=where)
+    if parts.texts is not None:
+        known, missing = parts.model.texts()
+        parts.texts.known(known)
+        ask_for_texts(
+            parts.settings,
+            parts.source,
+            bounds,
+            found,
+            missing,
+            parts.texts,
+            parts.patience,
+            parts.clock,
         )
-
-    def _go_on_from(
-        self, found: Found, bounds: LogBounds, positions: Positions, checkpointer: Checkpointer
-    ) -> None:
-        self._model.restore(found.restored, found.meta.event_time_ms)
-        checkpointer.go_on_from(found)
-        self._telemetry.checkpoint_time.set(found.meta.made_ms / 1000)
-        self._figures.restored(self._model.state, self._model.scoreboard)
-        self._publishing.restored()
-        where = {"n_batches": found.meta.n_batches, "positions": positions.by_name()}
-        _log.info("restored", extra=where)
-        if self._texts is not None:
-            known, missing = self._model.texts()
-            self._texts.known(known)
-            ask_for_texts(
-                self._settings, self._source, bounds, found, missing, self._texts, self._patience, self._clock
-            )
 
 
 def _on_this_log(bounds: LogBounds) -> dict[TopicPartition, int]:

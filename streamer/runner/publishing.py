@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamer.config import Settings
 from streamer.pipeline import StepInfo
 from streamer.ports import Clock, Fold, Lists, Receipts, Record, Vectors
-from streamer.publish import ANONYMOUS_ROW, without_items
+from streamer.publish import ANONYMOUS_ROW, NO_USERS, without_items
 from streamer.runner.erasures import Erasures
 from streamer.runner.figures import Figures
 from streamer.runner.interval import Every
@@ -26,7 +26,6 @@ _log = logging.getLogger("streamer.runner")
 
 _REMEMBERED = 10_000  # erased users, and items retired or restored: the last ones, of whom a store that lost it is told again
 CUT_FOR_S = 1.0  # between two batches, and a step more: so long events wait where half of all lists hold a retired item
-NO_USERS: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 class Publishing:

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.ports import Clock
+from streamer.publish import NO_USERS
 
 MOST_PER_S = 100  # lists; half a percent of a core to a twentieth, by the machine
 _MOST_AT_ONCE = 8  # events wait for these
 _LOOKED_AT = 4096  # rows at once: ten microseconds
 
 Rows = NDArray[np.int32]
-_NOBODY = np.empty(0, np.int32)
 
 
 class Renewal:
@@ -42,7 +42,7 @@ class Renewal:
         now_s = self._clock.monotonic_s()
         n = min(int((now_s - self._since_s) * MOST_PER_S), _MOST_AT_ONCE)
         if n < 1 or not self._after_ms:
-            return _NOBODY
+            return NO_USERS
         self._since_s = now_s
         begin = self._next if self._next < n_users else 0
         end = min(begin + _LOOKED_AT, n_users)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.ports import Clock
-from streamer.publish import ANONYMOUS_ROW
+from streamer.publish import ANONYMOUS_ROW, NO_USERS
 from streamer.runner.interval import Every
 from streamer.telemetry import Telemetry
 
@@ -30,7 +30,7 @@ class Cut(NamedTuple):
     item_ids: frozenset[str]
 
 
-_NOTHING = Cut(np.empty(0, np.int32), frozenset())
+_NOTHING = Cut(NO_USERS, frozenset())
 
 
 class Retirement:

@@ -12,7 +12,7 @@ from streamer.runner.checkpoint_writer import CheckpointPorts
 from streamer.runner.figures import Figures
 from streamer.runner.loop import Loop
 from streamer.runner.model import Model
-from streamer.runner.opening import Opening
+from streamer.runner.opening import open_fold
 from streamer.runner.outgoing import Outgoing
 from streamer.runner.parts import Parts
 from streamer.runner.patience import Patience
@@ -90,7 +90,7 @@ class Runner:
             if parts.texts is not None:
                 stack.callback(parts.texts.close)
             try:
-                opened = Opening(parts).open(self._compile, stop.is_set)
+                opened = open_fold(parts, self._compile, stop.is_set)
             except Unavailable:
                 if not stop.is_set():
                     raise
@@ -139,19 +139,19 @@ class Runner:
             telemetry=telemetry,
         )
         return Parts(
-            settings,
-            self._source,
-            self._lists,
-            self._vectors,
-            self._checkpoint_ports,
-            self._model,
-            publishing,
-            texts,
-            outgoing,
-            figures,
-            patience,
-            clock,
-            telemetry,
+            settings=settings,
+            source=self._source,
+            lists=self._lists,
+            vectors=self._vectors,
+            checkpoint_ports=self._checkpoint_ports,
+            model=self._model,
+            publishing=publishing,
+            texts=texts,
+            outgoing=outgoing,
+            figures=figures,
+            patience=patience,
+            clock=clock,
+            telemetry=telemetry,
         )
 
     def _compile(self) -> None:

@@ -22,12 +22,13 @@ from streamer.events import (
     segment_list_id,
 )
 from streamer.ports import Fold
+from streamer.publish import NO_USERS
 from streamer.runner import model, publishing
 from streamer.runner.figures import Figures
 from streamer.runner.model import Model
 from streamer.runner.outgoing import Outgoing
 from streamer.runner.patience import Patience
-from streamer.runner.publishing import NO_USERS, Publishing
+from streamer.runner.publishing import Publishing
 from streamer.telemetry import Telemetry
 
 SIZES: dict[str, Any] = {"max_items": 100, "max_users": 100, "max_nodes": 100, "max_taken": 1024}

@@ -25,9 +25,6 @@ class Streaming(Protocol):
     def rank(self, log: Log, event: int) -> int:
         """Rank of the event's item among its candidates, from 1; 0 where it is not listed."""
 
-    def n_bytes(self) -> int:
-        """Held outside this process."""
-
 
 class Recent:
     """No model: what anybody took last, the newest first, less what the user took. Where a log moves on it is hard to beat."""
@@ -51,10 +48,6 @@ class Recent:
         listed = islice((item for item in reversed(self._last) if item not in had), self.N_LIST)
         own = int(log.item[event])
         return next((place for place, item in enumerate(listed, start=1) if item == own), 0)
-
-    def n_bytes(self) -> int:
-        """None."""
-        return 0
 
 
 class BiasedMf:
@@ -88,10 +81,6 @@ class BiasedMf:
         scores = [self._model.predict_one(user, item) for item in range(log.n_known[event])]
         return _rank(log, event, np.array(scores, np.float32))
 
-    def n_bytes(self) -> int:
-        """None."""
-        return 0
-
 
 class Imf:
     """FluRS `MFRecommender`, its defaults: incremental matrix factorisation of positive-only feedback (Vinagre 2014)."""
@@ -122,10 +111,6 @@ class Imf:
         self._know(user, None)
         scores = self._model.score(user, np.arange(log.n_known[event]))
         return _rank(log, event, -scores.astype(np.float32))
-
-    def n_bytes(self) -> int:
-        """None."""
-        return 0
 
     def _know(self, user: Any, item: Any) -> None:
         if self._model.is_new_user(user.index):
