@@ -13,6 +13,7 @@ from streamer.adapters.memory import ManualClock, MemoryLists, MemoryLog, Memory
 from streamer.adapters.memory.checkpoints import MemoryCheckpoints, MemoryFolds
 from streamer.config import Settings
 from streamer.errors import ConfigError, LogGap, Unavailable
+from streamer.events import ANONYMOUS
 from streamer.letters import LOG_MS
 from streamer.ports import Fold, Span
 from streamer.runner import CheckpointPorts, Runner
@@ -247,7 +248,16 @@ def test_a_profile_of_before_is_not_learned(shop: Shop) -> None:
     assert shop.n_erased("profiles") == 1
 
 
-# --- the age of a checkpoint ---
+# --- a start from a checkpoint ---
+
+
+def test_a_restart_writes_every_list_again(shop: Shop) -> None:
+    """Where the lists are lost and the checkpoint is not, and no event comes: that of strangers, too."""
+    shop.work()
+    shop.lists = MemoryLists(clock=shop.clock, folds=shop.folds)
+    shop.work()
+    for user_id in ("ann", "bob", ANONYMOUS):
+        assert shop.lists.read(user_id) is not None, user_id
 
 
 def test_a_restart_knows_how_old_its_checkpoint_is(shop: Shop) -> None:
