@@ -132,6 +132,27 @@ def test_every_alert_is_tested() -> None:
     assert fired == alerts
 
 
+def test_what_alerts_say_is_what_their_cases_expect() -> None:
+    """Where promtool is missing, a text that was changed in one file alone would pass."""
+    rules = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())
+    says = {
+        rule["alert"]: rule["annotations"]["description"]
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if "{{" not in rule["annotations"]["description"]
+    }
+    cases = yaml.safe_load((PROMETHEUS / "rules.test.yml").read_text())["tests"]
+    expected = [
+        (test["alertname"], alert["exp_annotations"]["description"])
+        for case in cases
+        for test in case["alert_rule_test"]
+        for alert in test.get("exp_alerts", [])
+        if test["alertname"] in says
+    ]
+    assert expected
+    assert [(name, text) for name, text in expected if text != says[name]] == []
+
+
 def test_the_demo_s_data_is_whole() -> None:
     """The set of the demo has its licence beside it and as many events, users and items as it says."""
     directory = ROOT / "ops/data/online-retail"
