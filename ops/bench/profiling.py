@@ -39,11 +39,13 @@ FUNCTIONS = {
     ("streamer/training.py", "_learn"): "training (its own thread)",
     ("streamer/telemetry/server.py", "do_GET"): "metrics port (its own threads)",
     ("streamer/embedding/background.py", "_work"): "embedding (its own thread)",
+    ("streamer/runner/checkpoint_writer.py", "_try_to_write"): "checkpoints (their own thread)",
     ("streamer/runner/intake.py", "take"): "rest of intake",
     ("streamer/runner/model.py", "lists"): "rest of the lists",
-    ("streamer/runner/loop.py", "_turn"): "rest of the loop",
+    ("streamer/runner/loop.py", "run"): "rest of the loop",
 }
-_WAITING = ("wait", "select")
+# A thread whose innermost frame is `_work` waits, too: what it asks for the next thing to do has no frame.
+_WAITING = ("wait", "select", "_work")
 
 
 def profile(options: Options) -> list[Row]:

@@ -69,9 +69,11 @@ def test_stages_of_a_profile():
     lines = [
         "main (/x/streamer/cli.py:1);Runner._turn (/x/streamer/runner/loop.py:9);decode (/x/streamer/events/decoding.py:3) 5",
         "Runner._turn (/x/streamer/runner/loop.py:9);Run._fold_from (/x/streamer/pipeline/run.py:2) 7",
-        "Runner._turn (/x/streamer/runner/loop.py:9);json (/usr/json.py:2) 2",
+        "Runner.run (/x/streamer/runner/loop.py:3);Runner._turn (/x/streamer/runner/loop.py:9);json (/usr/json.py:2) 2",
         "run (/usr/threading.py:1);select (/usr/selectors.py:4) 100",
         "_work (/x/streamer/embedding/background.py:1);Condition.wait (/usr/threading.py:3) 100",
+        "run (/usr/threading.py:1);_Thread._work (/x/streamer/runner/checkpoint_writer.py:9) 100",
+        "_Thread._work (/x/streamer/runner/checkpoint_writer.py:9);_try_to_write (/x/streamer/runner/checkpoint_writer.py:5) 3",
         "decode (/usr/lib/other/events.py:1) 50",
         "load (/x/streamer/unheard_of.py:1) 1",
     ]
@@ -80,6 +82,7 @@ def test_stages_of_a_profile():
             "decode": 5,
             "kernel: rank before each event, learn, ranker": 7,
             "rest of the loop": 2,
+            "checkpoints (their own thread)": 3,
             "the rest": 1,
         }
     )
