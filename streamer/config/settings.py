@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         512, description="Events between two rounds of training of the attention network"
     )
     training_share: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = Field(
-        0.5, description="Share of one core that training may take, live"
+        0.1, description="Share of one core that training may take, live"
     )
     training_waits: bool = Field(
         False,
