@@ -5,6 +5,7 @@ ranked with depends on event numbers alone, as long as the fold waits for the tr
 (`ops/decisions/0006-weights-come-in-at-fixed-events.md`).
 """
 
+import enum
 import logging
 import time
 from collections import deque
@@ -27,24 +28,32 @@ LATE, RESTS, FREE = "013"
 _MAX_SECONDS = 1000  # rounds whose duration nobody has asked for yet
 
 
+class Pace(enum.Enum):
+    """How fold and training go together, where the trainer was not told to wait always."""
+
+    PATIENT = enum.auto()  # the fold waits for a round that is late
+    HASTY = enum.auto()  # it does not, and the next round begins as soon as one is done
+    LIVE = enum.auto()  # it does not, and after a round the next one is put off
+
+
 class ThreadTrainer:
     """`propagate.learner.Trainer` in a thread.
 
     Args:
         learner: Given away.
-        share: Of one core at most, while nobody waits for us: after a round the next one is put off. 1 = no rest.
+        share: Of one core at most, live: after a round the next one is put off. 1 = no rest.
         waits: `take` waits for a round that is late, so that every run over the same log gives the same state. False:
-            it never waits, unless `patient`; the weights come in an interval later, and the log says so.
+            as `pace` says; else the weights come in an interval later, and the log says so.
     """
 
-    patient: bool
-    """Wait for a round that is late all the same: for as long as nothing is published that could be delayed."""
+    pace: Pace
+    """Changed as the fold goes on; live at first."""
 
     def __init__(self, learner: Learner, *, share: float = 1.0, waits: bool = True) -> None:
         self._learner = learner
         self._share = share
         self._waits = waits
-        self.patient = False
+        self.pace = Pace.LIVE
         self._pool = ThreadPoolExecutor(1, "training", initializer=_be_nice)
         self._round: Future[Tables | None] | None = None
         self._seconds: deque[float] = deque(maxlen=_MAX_SECONDS)
@@ -68,19 +77,19 @@ class ThreadTrainer:
         self._decisions.append(decision)
         if decision == LATE:
             self.n_late += 1
-            _log.info("weights_late", extra={"version": self._learner.network.version})
+            if self.pace is Pace.LIVE:  # in haste the fold overtakes every round
+                _log.info("weights_late", extra={"version": self._learner.network.version})
             return False, None
         tables = self._round.result() if self._round is not None else None
         self._round = None
         return decision == FREE, tables
 
     def _decided(self) -> str:
-        waits = self._waits or self.patient
-        if waits:
+        if self._waits or self.pace is Pace.PATIENT:
             return FREE
         if self._round is not None and not self._round.done():
             return LATE
-        return FREE if time.monotonic() >= self._rested_at_s else RESTS
+        return FREE if self.pace is Pace.HASTY or time.monotonic() >= self._rested_at_s else RESTS
 
     def take_decisions(self) -> str:
         """What each `take` since the last call came to, a digit each: all that a repetition needs to come to the same."""

@@ -25,6 +25,7 @@ ROWS = {
     "freshness": "freshness:freshness",
     "arrivals": "arrivals:arrivals",
     "catch-up": "start:catch_up",
+    "haste": "haste:haste",
     "start": "start:start",
     "checkpoints": "keeping:checkpoints",
     "reading": "reading:reading",

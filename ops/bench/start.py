@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -24,13 +25,8 @@ from streamer.errors import StreamerError
 from streamer.servers import EmbeddedRedis
 
 KEPT = "streamer_checkpoint_timestamp_seconds"  # of the newest one
-N_CATCH_UP = 1_000_000  # interactions, divided by:
-DIVISORS = {
-    ("counting paths alone", 0): 1,
-    ("counting paths alone", 1): 10,
-    ("everything on", 0): 10,  # it waits for training
-    ("everything on", 1): 40,
-}
+N_CATCH_UP = 1_000_000  # interactions
+MEASURED = (0, 1)  # shares of the users
 EVENTS_A_USER = 1.25  # in the state of `start`
 N_ITEMS = 10_000
 N_FIT_EMBEDDED = 1_300_000  # interactions that the embedded Kafka holds without a word of loss
@@ -60,11 +56,11 @@ class Started(NamedTuple):
 def catch_up(options: Options) -> list[Row]:
     """Events a second of a worker that reads a long log: each user is ranked once, behind it.
 
-    With `measure_share` 1 every event is ranked before it is learned, to measure; with 0 nothing is.
+    With `measure_share` 0 nothing is measured; with 1, the default, a part of the log, and all of its end.
     """
     rows = []
-    for (model, share), divisor in DIVISORS.items():
-        n = (options.max_events or N_CATCH_UP) // divisor
+    n = options.max_events or N_CATCH_UP
+    for model, share in product(MODELS, MEASURED):
         row = Row("catch-up", f"{model}, measure_share={share}, {n:,} events", "events/s")
         stream = Stream(N_ITEMS, max(1, n // 5), n)
         wanted = {**FAST_TEXTS, **MODELS[model], **options.settings, "measure_share": str(share)}

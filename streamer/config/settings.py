@@ -149,7 +149,8 @@ class Settings(BaseSettings):
     )
     max_measured: PositiveInt = Field(
         8,
-        description="Events of a live batch that are measured at most: a long batch would keep its users waiting",
+        description="Events of a batch that are measured at most, a longer one would keep its users waiting; of a long log "
+        "the same part, but for its last 5,000 interactions",
     )
 
     max_batch: BatchSize = Field(512, description="Records folded between two writes, live")

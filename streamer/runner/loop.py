@@ -220,7 +220,8 @@ class Loop:
             return None
         began_s = self._clock.monotonic_s()
         is_serving = self._phase >= Phase.PUBLISHING
-        info = self._model.fold(admitted.events, received_ms, is_serving, admitted.log_ms)
+        n_left = 0 if is_serving else self._catch_up.n_left()
+        info = self._model.fold(admitted.events, received_ms, is_serving, admitted.log_ms, n_left)
         self._telemetry.step.observe(self._clock.monotonic_s() - began_s)
         self._after_fold(info, admitted.events, received_s)
         return info

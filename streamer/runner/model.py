@@ -15,12 +15,13 @@ from streamer.graph.rates import COLD
 from streamer.measure import Scoreboard
 from streamer.publish import ANONYMOUS_ROW, Publisher, owners
 from streamer.runner.returning import Returning
-from streamer.training import ThreadTrainer
+from streamer.training import Pace, ThreadTrainer
 
 _log = logging.getLogger("streamer.runner")
 
 _SLOW_S = 3.0  # loading compiled kernels takes less, so this is the first time: silence would look like standing still
 N_SEGMENTS_A_TIME = 50  # lists of segments that are made beside an anonymous one
+N_EXACT = 5_000  # the last interactions before a start makes lists: all measured, and no training is late
 
 Entries = list[tuple[str, bytes]]  # user id -> the list as it is written
 
@@ -87,7 +88,12 @@ class Model:
             report.cancel()
 
     def fold(
-        self, events: Sequence[Event], now_ms: int, is_serving: bool, log_ms: Sequence[int] | None = None
+        self,
+        events: Sequence[Event],
+        now_ms: int,
+        is_serving: bool,
+        log_ms: Sequence[int] | None = None,
+        n_left: int = 0,
     ) -> pipeline.StepInfo:
         """Measure and learn one batch.
 
@@ -96,10 +102,12 @@ class Model:
             now_ms: Wall clock: no event happened later, whatever its timestamp says.
             is_serving: Lists were published before, so look the events up in those, too, and never wait for training.
             log_ms: The log's own time of each event, see `pipeline.step`.
+            n_left: Interactions that a start has still to read behind these.
         """
+        pace = Pace.LIVE if is_serving else Pace.HASTY if n_left > N_EXACT else Pace.PATIENT
         if self.trainer is not None:
-            self.trainer.patient = not is_serving
-        share, most = self._settings.measure_share, self._max_measured(len(events), is_serving)
+            self.trainer.pace = pace
+        share, most = self._settings.measure_share, self._max_measured(len(events), pace)
         self.state, info = pipeline.step(self.state, events, share, log_ms, most)
         # before the look-up: a row that changed hands in this batch must not show its newcomer the list of the one who left
         self._forget(info)
@@ -114,12 +122,15 @@ class Model:
         self._chances = Chances(rounds, ranks, most or 0)
         return info
 
-    def _max_measured(self, n_events: int, is_serving: bool) -> int | None:
-        """Nobody waits for his list while a long batch is ranked event by event; None where nobody waits at all."""
+    def _max_measured(self, n_events: int, pace: Pace) -> int | None:
+        """Nobody waits for a list, or for a long log, while many events are ranked one by one; None: all are."""
         settings = self._settings
-        if not is_serving or settings.training_waits or n_events <= settings.max_measured:
+        if pace is Pace.PATIENT or settings.training_waits:
             return None
-        return settings.max_measured
+        most = settings.max_measured
+        if pace is Pace.HASTY:  # of a batch that is longer, the same part as of the longest live one
+            most = max(most, most * n_events // settings.max_batch)
+        return most if n_events > most else None
 
     def take_chances(self) -> Chances:
         """What of the batch that was folded since the last call the log does not settle."""

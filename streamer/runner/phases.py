@@ -72,6 +72,10 @@ class CatchUp:
         _log.info("catching_up", extra={"n_records": sum(self._positions.lag(self._end).values())})
         return Phase.LOADING_ITEMS
 
+    def n_left(self) -> int:
+        """Interactions that were on the log at the start and were not read yet."""
+        return self._positions.lag(self._end).get(self._settings.topic_interactions, 0)
+
     def look(self, phase: Phase, any_records: bool) -> Phase:
         """The phase that comes now: a later one, up to PUBLISHING, once all there was for this one has been read.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import freshness
 import growth
+import haste
 import main
 import numpy as np
 import pytest
@@ -140,6 +141,21 @@ def test_who_comes_back_finds_what_is_new_where_lists_are_renewed(tmp_path):
         returning.EXPIRED: [50.0],
         returning.STRANGER: [100.0],
     }
+
+
+def test_haste_measures_what_comes_behind_the_log(tmp_path):
+    """A log in two halves: of the second all counted events are measured, and they are foretold when the first was learned."""
+    rows = [f"u{n % 40},{'abcd'[n // 40]},1,{1_600_000_000 + 60 * n}" for n in range(160)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,value,timestamp", *rows]))
+    (tmp_path / "items.csv").write_text(
+        "item_id,title,text,categories\n" + "".join(f"{i},{i},,\n" for i in "abcd")
+    )
+    found = haste.haste(Options(data=tmp_path, settings={**SMALL, "max_batch_catch_up": "16"}, n_runs=1))
+    assert [row.case for row in found if row.unit == "HR@10, %"] == [
+        f"{way}: lists behind 80 events" for way in haste.WAYS
+    ]
+    assert all(row.values[0] > 90.0 for row in found if row.unit == "HR@10, %")
+    assert all(row.values[0] > 0.0 for row in found)
 
 
 def test_growth_counts_bytes_and_says_what_does_not_fit(monkeypatch):

@@ -6,6 +6,7 @@ dead worker, and of its threads, fails.
 
 import random
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -175,6 +176,33 @@ class _Polled:
         return records
 
 
+class Repeated:
+    """The logged batches, folded from nothing."""
+
+    def __init__(self, world: World) -> None:
+        self.state, self.scoreboard = pipeline.new_state(SETTINGS.fold()), Scoreboard()
+        self.seen: list[tuple[str, int, int]] = []  # topic, partition, offset of every record
+        self.n_twice = 0
+        for _, fold in sorted(world.folds.all.items()):
+            self._fold(world, fold)
+
+    def _fold(self, world: World, fold: Fold) -> None:
+        events, log_ms = [], []
+        for span in fold.spans:
+            partition = world.log.partition(TopicPartition(span.topic, span.partition))
+            for record in partition.read(span.begin, span.end):
+                self.seen.append((record.topic, record.partition, record.offset))
+                try:
+                    events.append(decode(SETTINGS.kinds()[record.topic], record.key, record.value))
+                except InvalidEvent:
+                    continue
+                log_ms.append(record.timestamp_ms)
+        most = fold.max_measured or None
+        self.state, info = pipeline.step(self.state, events, log_ms=log_ms, max_measured=most)
+        self.scoreboard.update(info.outcomes)
+        self.n_twice += info.n_skipped["interactions", "duplicate"]
+
+
 def encoded(event: Any) -> tuple[str, bytes, bytes | None] | None:
     """(topic, key, value) of an event, where it has a topic here."""
     import msgspec
@@ -222,33 +250,33 @@ def test_every_record_once_whatever_is_interrupted(seed: int) -> None:
 
     folds = world.folds.all
     assert sorted(folds) == list(range(1, len(folds) + 1))
-    state, scoreboard, seen = pipeline.new_state(SETTINGS.fold()), Scoreboard(), []
-    n_twice, limits = 0, set()
-    for number in sorted(folds):
-        events, log_ms = [], []
-        for span in folds[number].spans:
-            records = world.log.partition(TopicPartition(span.topic, span.partition)).read(
-                span.begin, span.end
-            )
-            seen += [(record.topic, record.partition, record.offset) for record in records]
-            for record in records:
-                try:
-                    events.append(decode(SETTINGS.kinds()[record.topic], record.key, record.value))
-                except InvalidEvent:
-                    continue
-                log_ms.append(record.timestamp_ms)
-        most = folds[number].max_measured
-        state, info = pipeline.step(state, events, log_ms=log_ms, max_measured=most or None)
-        scoreboard.update(info.outcomes)
-        limits.add(most)
-        n_twice += info.n_skipped["interactions", "duplicate"]
-    assert n_twice > 50
-    assert limits == {0, 3}
+    repeated = Repeated(world)
+    assert repeated.n_twice > 50
+    assert {fold.max_measured for fold in folds.values()} == {0, 3}
     everything = [r for topic in SETTINGS.kinds() for r in world.log.records(topic)]
-    assert sorted(seen) == sorted((r.topic, r.partition, r.offset) for r in everything)
+    assert sorted(repeated.seen) == sorted((r.topic, r.partition, r.offset) for r in everything)
     report = runner.report()
-    assert report["state_hash"] == pipeline.state_hash(state)
-    assert report["counted"] == scoreboard.n_counted
+    assert report["state_hash"] == pipeline.state_hash(repeated.state)
+    assert report["counted"] == repeated.scoreboard.n_counted
+
+
+@pytest.mark.parametrize("n_calls", [25, 60, float("inf")])
+def test_a_start_from_far_behind_is_repeated_as_it_was(
+    n_calls: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the log's last interactions all are measured, of those before a part, as of the longest live batch."""
+    monkeypatch.setattr("streamer.runner.model.N_EXACT", 60)
+    world = World(5)
+    while world.happen(50):
+        pass
+    with suppress(KilledError):
+        world.work(Fate(n_calls))
+    runner = world.work(Fate(float("inf")))
+    longest = SETTINGS.max_measured * SETTINGS.max_batch_catch_up // SETTINGS.max_batch
+    limits = [fold.max_measured for _, fold in sorted(world.folds.all.items()) if fold.spans]
+    assert max(limits) == longest
+    assert limits[-1] == 0
+    assert runner.report()["state_hash"] == pipeline.state_hash(Repeated(world).state)
 
 
 @pytest.mark.parametrize("lost", ["checkpoints", "folds", "both"])

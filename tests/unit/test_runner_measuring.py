@@ -1,5 +1,6 @@
 """How many events of a batch are measured: all of a short one, a share of the users of a long one, and what a restart repeats."""
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from streamer import pipeline
 from streamer.config import Settings
 from streamer.events import Event, Interaction
 from streamer.pipeline.measuring import Measuring
-from streamer.runner.model import Chances, Model
+from streamer.propagate.learner import Learner
+from streamer.runner.model import N_EXACT, Chances, Model
+from streamer.training import Pace, ThreadTrainer
 
 MOST = 8
 SIZES: dict[str, Any] = {
@@ -53,6 +56,29 @@ def test_where_nobody_waits_all_are_measured(why: str) -> None:
     """While a start reads the log, and where the settings ask for equal states."""
     is_serving = why != "nobody waits for a list"
     assert chances_of(views(4 * MOST), is_serving=is_serving, training_waits=is_serving).max_measured == 0
+
+
+@pytest.mark.parametrize("n_left", [N_EXACT, N_EXACT + 1])
+def test_far_behind_a_part_is_measured(n_left: int) -> None:
+    """The same part of a batch, of whatever length, as of the longest live one; all of the log's last interactions."""
+    model = a_model(max_batch=4 * MOST)
+    for n, limit in ((MOST, 0), (4 * MOST, MOST), (12 * MOST, 3 * MOST)):
+        model.fold(views(n), 10_000, is_serving=False, n_left=n_left)
+        assert model.take_chances().max_measured == (limit if n_left > N_EXACT else 0)
+    exact = a_model(max_batch=4 * MOST, training_waits=True)
+    exact.fold(views(4 * MOST), 10_000, is_serving=False, n_left=n_left)
+    assert exact.take_chances().max_measured == 0
+
+
+def test_training_keeps_pace() -> None:
+    """A start that is far behind overtakes it, the end of the log waits for it, live it rests."""
+    with closing(ThreadTrainer(Learner(), waits=False)) as trainer:
+        model = Model(Settings(**{**SIZES, "without": ()}), trainer)
+        paces = []
+        for is_serving, n_left in ((False, N_EXACT + 1), (False, N_EXACT), (True, 0)):
+            model.fold(views(1), 10_000, is_serving, n_left=n_left)
+            paces.append(trainer.pace)
+    assert paces == [Pace.HASTY, Pace.PATIENT, Pace.LIVE]
 
 
 def test_users_are_chosen_whole_and_the_same_again() -> None:

@@ -12,7 +12,7 @@ from streamer.errors import Unavailable
 from streamer.graph.vectors import Tables, no_tables
 from streamer.propagate.learner import N_NEIGHBOURS, Round
 from streamer.propagate.settings import no_examples
-from streamer.training import ThreadTrainer
+from streamer.training import Pace, ThreadTrainer
 
 TIMEOUT_S = 30.0
 JOB = Round(
@@ -128,18 +128,35 @@ def test_who_does_not_wait_gets_late_weights_later(
 def test_patience_is_waiting_for_a_while(learner: Learner, trainer_of: Callable[..., ThreadTrainer]) -> None:
     """While it is patient it waits, and rests not; afterwards it does as it was told at the start."""
     trainer = trainer_of(share=1e-6, waits=False)
-    trainer.patient = True
+    trainer.pace = Pace.PATIENT
     for n in (1, 2):
         learner.gate.clear()
         trainer.submit(JOB)
         threading.Timer(0.05, learner.gate.set).start()
         is_free, tables = trainer.take()
         assert (is_free, version(tables)) == (True, n)
-    trainer.patient = False
+    trainer.pace = Pace.LIVE
     learner.gate.clear()
     trainer.submit(JOB)
     assert trainer.take() == (False, None)
     assert trainer.n_late == 1
+
+
+def test_in_haste_it_neither_waits_nor_rests(
+    learner: Learner, trainer_of: Callable[..., ThreadTrainer]
+) -> None:
+    """A round begins when the one before is done, however small the share; live, the share counts again."""
+    trainer = trainer_of(share=1e-6, waits=False)
+    trainer.pace = Pace.HASTY
+    for n in (1, 2):
+        learner.gate.clear()
+        trainer.submit(JOB)
+        assert trainer.take() == (False, None)
+        learner.gate.set()
+        assert taken_when_done(trainer) == (True, n)
+    trainer.pace = Pace.LIVE
+    trainer.submit(JOB)
+    assert taken_when_done(trainer) == (False, 3)
 
 
 def test_a_share_of_a_core_puts_off_the_next_round_not_the_weights(
