@@ -1,10 +1,11 @@
 """What it costs the lists behind a long log that a start reads it in haste, beside one that learns it all as a replay does."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 
 from figures import Row
+from offline import batches
 from options import Options
 
 from streamer.config import Settings
@@ -45,15 +46,10 @@ def haste(options: Options) -> list[Row]:
 def _read(model: Model, events: Sequence[Event], n_log: int, settings: Settings) -> float:
     """Fold the log, then what is behind it, which alone is on the scoreboard afterwards; seconds that the log took."""
     began_s, n_read, took_s = time.monotonic(), 0, None
-    for batch in _batches(events, settings.max_batch_catch_up):
+    for batch in batches(events, settings.max_batch_catch_up):
         n_read += sum(isinstance(event, Interaction) for event in batch)
         if took_s is None and n_read > n_log:
             took_s = time.monotonic() - began_s
             model.scoreboard = Scoreboard()
         model.fold(batch, NOW_MS, is_serving=False, n_left=max(0, n_log - n_read))
     return took_s or time.monotonic() - began_s
-
-
-def _batches(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:
-    for begin in range(0, len(events), size):
-        yield events[begin : begin + size]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from figures import Row, markdown
@@ -20,6 +20,7 @@ BATCH_SIZE = 2048
 NOW_MS = 1_700_000_000_000
 
 Work = Callable[[], None]
+E = TypeVar("E", bound=Event)
 
 
 def learn(options: Options) -> list[Row]:
@@ -104,9 +105,10 @@ def _decode_all(messages: Sequence[Message]) -> None:
         decode(kind, key, value)
 
 
-def _batches(events: Sequence[Interaction]) -> Iterator[Sequence[Interaction]]:
-    for begin in range(0, len(events), BATCH_SIZE):
-        yield events[begin : begin + BATCH_SIZE]
+def batches(events: Sequence[E], size: int = BATCH_SIZE) -> Iterator[Sequence[E]]:
+    """One after the other, the last one shorter."""
+    for begin in range(0, len(events), size):
+        yield events[begin : begin + size]
 
 
 def _with_catalog(settings: Settings, catalog: Sequence[Event]) -> pipeline.State:
@@ -117,7 +119,7 @@ def _stepping(settings: Settings, catalog: Sequence[Event], events: Sequence[Int
     state = _with_catalog(settings, catalog)
 
     def work() -> None:
-        for batch in _batches(events):
+        for batch in batches(events):
             pipeline.step(state, batch, 0.0)
 
     return work
@@ -126,7 +128,7 @@ def _stepping(settings: Settings, catalog: Sequence[Event], events: Sequence[Int
 def _kernel(settings: Settings, catalog: Sequence[Event], events: Sequence[Interaction]) -> Work:
     state = _with_catalog(settings, catalog)
     outcomes = []
-    for batch in _batches(events):
+    for batch in batches(events):
         users = [state.ids.users.admit(event.user_id) for event in batch]
         items = [state.ids.items.admit(event.item_id) for event in batch]
         times = [event.timestamp_ms for event in batch]
@@ -150,7 +152,7 @@ def _listing(
 
     def work() -> None:
         n_read = 0
-        for batch in _batches(events):
+        for batch in batches(events):
             began_s = time.perf_counter()
             _, info = pipeline.step(state, batch, 0.0)
             learned_s = time.perf_counter()

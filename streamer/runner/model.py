@@ -21,7 +21,7 @@ _log = logging.getLogger("streamer.runner")
 
 _SLOW_S = 3.0  # loading compiled kernels takes less, so this is the first time: silence would look like standing still
 N_SEGMENTS_A_TIME = 50  # lists of segments that are made beside an anonymous one
-N_EXACT = 5_000  # the last interactions before a start makes lists: all measured, and no training is late
+N_UNHURRIED = 5_000  # the last interactions before a start makes lists: all measured, and no training is late
 
 Entries = list[tuple[str, bytes]]  # user id -> the list as it is written
 
@@ -104,7 +104,7 @@ class Model:
             log_ms: The log's own time of each event, see `pipeline.step`.
             n_left: Interactions that a start has still to read behind these.
         """
-        pace = Pace.LIVE if is_serving else Pace.HASTY if n_left > N_EXACT else Pace.PATIENT
+        pace = Pace.LIVE if is_serving else Pace.HASTY if n_left > N_UNHURRIED else Pace.PATIENT
         if self.trainer is not None:
             self.trainer.pace = pace
         share, most = self._settings.measure_share, self._max_measured(len(events), pace)

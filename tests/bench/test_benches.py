@@ -143,8 +143,18 @@ def test_who_comes_back_finds_what_is_new_where_lists_are_renewed(tmp_path):
     }
 
 
-def test_haste_measures_what_comes_behind_the_log(tmp_path):
-    """A log in two halves: of the second all counted events are measured, and they are foretold when the first was learned."""
+def test_haste_measures_what_comes_behind_the_log(tmp_path, monkeypatch):
+    """A log in two halves: of the first a part is measured in haste, of the second all, foretold as the first was learned."""
+    limits = []
+
+    class Watched(haste.Model):
+        def fold(self, *arguments, **named):
+            info = super().fold(*arguments, **named)
+            limits.append(self.take_chances().max_measured)
+            return info
+
+    monkeypatch.setattr(haste, "Model", Watched)
+    monkeypatch.setattr("streamer.runner.model.N_UNHURRIED", 30)
     rows = [f"u{n % 40},{'abcd'[n // 40]},1,{1_600_000_000 + 60 * n}" for n in range(160)]
     (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,value,timestamp", *rows]))
     (tmp_path / "items.csv").write_text(
@@ -156,6 +166,9 @@ def test_haste_measures_what_comes_behind_the_log(tmp_path):
     ]
     assert all(row.values[0] > 90.0 for row in found if row.unit == "HR@10, %")
     assert all(row.values[0] > 0.0 for row in found)
+    in_haste, as_a_replay = limits[: len(limits) // 2], limits[len(limits) // 2 :]
+    assert (in_haste[0], in_haste[-1]) == (8, 0)
+    assert set(as_a_replay) == {0}
 
 
 def test_growth_counts_bytes_and_says_what_does_not_fit(monkeypatch):

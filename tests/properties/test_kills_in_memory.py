@@ -265,7 +265,7 @@ def test_a_start_from_far_behind_is_repeated_as_it_was(
     n_calls: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the log's last interactions all are measured, of those before a part, as of the longest live batch."""
-    monkeypatch.setattr("streamer.runner.model.N_EXACT", 60)
+    monkeypatch.setattr("streamer.runner.model.N_UNHURRIED", 60)
     world = World(5)
     while world.happen(50):
         pass

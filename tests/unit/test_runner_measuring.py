@@ -11,7 +11,7 @@ from streamer.config import Settings
 from streamer.events import Event, Interaction
 from streamer.pipeline.measuring import Measuring
 from streamer.propagate.learner import Learner
-from streamer.runner.model import N_EXACT, Chances, Model
+from streamer.runner.model import N_UNHURRIED, Chances, Model
 from streamer.training import Pace, ThreadTrainer
 
 MOST = 8
@@ -58,13 +58,13 @@ def test_where_nobody_waits_all_are_measured(why: str) -> None:
     assert chances_of(views(4 * MOST), is_serving=is_serving, training_waits=is_serving).max_measured == 0
 
 
-@pytest.mark.parametrize("n_left", [N_EXACT, N_EXACT + 1])
+@pytest.mark.parametrize("n_left", [N_UNHURRIED, N_UNHURRIED + 1])
 def test_far_behind_a_part_is_measured(n_left: int) -> None:
     """The same part of a batch, of whatever length, as of the longest live one; all of the log's last interactions."""
     model = a_model(max_batch=4 * MOST)
     for n, limit in ((MOST, 0), (4 * MOST, MOST), (12 * MOST, 3 * MOST)):
         model.fold(views(n), 10_000, is_serving=False, n_left=n_left)
-        assert model.take_chances().max_measured == (limit if n_left > N_EXACT else 0)
+        assert model.take_chances().max_measured == (limit if n_left > N_UNHURRIED else 0)
     exact = a_model(max_batch=4 * MOST, training_waits=True)
     exact.fold(views(4 * MOST), 10_000, is_serving=False, n_left=n_left)
     assert exact.take_chances().max_measured == 0
@@ -75,7 +75,7 @@ def test_training_keeps_pace() -> None:
     with closing(ThreadTrainer(Learner(), waits=False)) as trainer:
         model = Model(Settings(**{**SIZES, "without": ()}), trainer)
         paces = []
-        for is_serving, n_left in ((False, N_EXACT + 1), (False, N_EXACT), (True, 0)):
+        for is_serving, n_left in ((False, N_UNHURRIED + 1), (False, N_UNHURRIED), (True, 0)):
             model.fold(views(1), 10_000, is_serving, n_left=n_left)
             paces.append(trainer.pace)
     assert paces == [Pace.HASTY, Pace.PATIENT, Pace.LIVE]
