@@ -127,5 +127,7 @@ def _compile_inner(function: Function, **more: Any) -> Function:
 def _compile(function: Function, *, cache: bool, **more: Any) -> Function:
     # Kernels allocate nothing, so they need no reference counts; with them, every call of a kernel by a kernel would count
     # some thirty arrays up and down: rank took 20 times as long.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": cache, "_nrt": False, **more}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": cache, "_nrt": False}
+    # nobody calls a kernel from C: the way in from there is a quarter of the time that compiling takes
+    options |= {"no_cfunc_wrapper": True, **more}
     return cast("Function", numba.njit(**options)(function))

@@ -28,6 +28,7 @@ from streamer.telemetry import MetricsServer, Telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numba", "numpy", "confluent_kafka", "redis", "pydantic", "rich", "prometheus_client", "msgspec")
+HEAVY_FOR_A_START = ("torch", "sentence_transformers", "sklearn", "scipy.stats", "pandas", "river.drift")
 HELP_LIMIT_S = 0.3
 # Terabytes of tables, which the kernel refuses at once (with vm.overcommit_memory at 0, its default, or 2).
 TOO_LARGE = ("--set", "text_model=none", "--set", "max_items=1000000000", "--set", "max_users=1000000000")
@@ -98,9 +99,10 @@ def test_help_is_instant(cli: Cli) -> None:
     assert min(one_s() for _ in range(5)) < HELP_LIMIT_S
 
 
-def test_nothing_heavy_is_imported_for_help() -> None:
-    """The reason why it is instant."""
-    code = f"import sys, streamer.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+@pytest.mark.parametrize(("module", "heavy"), [("cli", HEAVY), ("runner", HEAVY_FOR_A_START)])
+def test_nothing_heavy_is_imported(module: str, heavy: tuple[str, ...]) -> None:
+    """The reason why `--help` is instant, and a start is soon at work."""
+    code = f"import sys, streamer.{module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
