@@ -54,7 +54,7 @@ class ThreadTrainer:
         self._share = share
         self._waits = waits
         self.pace = Pace.LIVE
-        self._pool = ThreadPoolExecutor(1, "training", initializer=_be_nice)
+        self._pool = ThreadPoolExecutor(1, "training", initializer=give_way)
         self._round: Future[Tables | None] | None = None
         self._seconds: deque[float] = deque(maxlen=_MAX_SECONDS)
         self._decisions: list[str] = []
@@ -64,7 +64,10 @@ class ThreadTrainer:
         self.n_late = 0
 
     def warm_up(self) -> None:
-        """Load torch now, in the thread that will need it: that takes seconds, and a live worker's first round would be late."""
+        """Load torch, in the thread that will need it, if no round did: a live worker's first one would be late by seconds.
+
+        Not before the first lists: to load it takes the interpreter from whoever makes them.
+        """
         self._pool.submit(_load)
 
     def submit(self, job: Round) -> None:
@@ -148,6 +151,7 @@ class ThreadTrainer:
         self._pool.shutdown(cancel_futures=True)
 
     def _learn(self, job: Round) -> Tables | None:
+        _load()
         began_s = time.monotonic()
         tables = self._learner.learn(job)
         ended_s = time.monotonic()
@@ -158,11 +162,8 @@ class ThreadTrainer:
 
 
 def _load() -> None:
-    from streamer.propagate import training  # noqa: F401, PLC0415  heavy; loading it is all that is wanted
+    import torch  # noqa: PLC0415  heavy; only this thread needs it, and only to train
 
-
-def _be_nice() -> None:
-    import torch  # noqa: PLC0415  heavy; only this thread needs it
+    from streamer.propagate import training  # noqa: F401, PLC0415  loading it is all that is wanted
 
     torch.set_num_threads(1)  # two would add up in another order, and take the core that folds
-    give_way()

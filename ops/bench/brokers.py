@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from processes import spawn
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from streamer.errors import ConfigError, Unavailable
 from streamer.servers import READER_SETTINGS, EmbeddedKafka
@@ -83,6 +85,7 @@ def start(stack: ExitStack, kafka: str | None, *, holds_all: bool = False) -> Br
     admin = AdminClient({"bootstrap.servers": bootstrap})  # must live until its requests are answered
     for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in TOPICS]).values():
         made.result(timeout=TIMEOUT_S)
+    _found_a_group(bootstrap)
     return Broker("real", bootstrap, int((directory / "1.pid").read_text()), {})
 
 
@@ -103,6 +106,16 @@ def _start_real(script: Path, directory: Path) -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     raise Unavailable(f"{script} did not start: {done.stderr.strip()[-500:]}")
+
+
+@retry(retry=retry_if_exception_type(KafkaException), wait=wait_fixed(0.1), stop=stop_after_delay(TIMEOUT_S))
+def _found_a_group(bootstrap: str) -> None:
+    """A broker keeps nobody's offsets until the first group asks: two seconds, once in its life, and no part of any figure."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench"})
+    try:
+        consumer.committed([TopicPartition(TOPICS[0], 0)], TIMEOUT_S)
+    finally:
+        consumer.close()
 
 
 def _embedded_process(pipe: Connection, n_partitions: int) -> None:

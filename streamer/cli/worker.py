@@ -87,8 +87,6 @@ def work(settings: Settings, report: Path | None) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        if trainer is not None:
-            trainer.warm_up()
         try:
             runner.run(stop)  # everything that was sent has been acknowledged when it returns
         except _StoppedEarly:

@@ -240,6 +240,8 @@ class Loop:
             self._telemetry.health.catching_up = False
             self._telemetry.catching_up.set(0)
             self._commit()
+            if self._model.trainer is not None:
+                self._model.trainer.warm_up()
             _log.info("live", extra={"positions": self._positions.by_name()})
 
     def _try_to_commit(self) -> None:
