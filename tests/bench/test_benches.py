@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import returning
 import whole
-from conftest import BENCH
+from bench_folder import BENCH
 from figures import Row, speed_table
 from options import Options
 from profiling import FUNCTIONS, by_stage_of

@@ -7,7 +7,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from conftest import BENCH
+from bench_folder import BENCH
 from fuzzing import checkpoints, guided, messages, options
 from fuzzing.mutation import Mutator, written
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from baselines.protocol import Log
 from baselines.streaming import BiasedMf, Imf, Recent, RedisRecipe
-from conftest import BENCH
+from bench_folder import BENCH
 from peers import PEERS, _streaming
 from redis import Redis
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import redis
-from conftest import BENCH
+from bench_folder import BENCH
 from soaking import checks
 from soaking.day import Day
 from soaking.faults import FAULTS, schedule
