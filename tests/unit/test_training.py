@@ -1,5 +1,7 @@
 """Training beside the fold: who waits for a round, when the next one may begin, and what is counted."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -258,3 +260,23 @@ def test_what_was_decided_can_be_decided_again(
     assert again.take_decisions() == decisions
     assert again.take()[0], "nothing is planned any more: it waits, as it was made to"
     assert came_to == [(True, None)]
+
+
+KEEPS_AND_RESTORES = """
+import sys
+from streamer.propagate.learner import Learner
+from streamer.training import ThreadTrainer
+
+kept, restored = ThreadTrainer(Learner()), ThreadTrainer(Learner())
+restored.thaw(kept.freeze()())
+assert restored.digest() == kept.digest()
+print("torch" in sys.modules)
+"""
+
+
+def test_who_keeps_or_restores_a_state_does_not_wait_for_torch() -> None:
+    """To load it takes seconds, and a start restores a state before its first list."""
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS_AND_RESTORES], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
