@@ -5,10 +5,11 @@ import random
 
 import pytest
 from encode_records import fed, profile, record
+from river.drift import ADWIN
 from river.stats import Var
 
 from streamer.encode import Drift, Encoders
-from streamer.encode.drift import ValueWatch
+from streamer.encode.drift import DELTA, ValueWatch, _Detector
 from streamer.encode.river_state import freeze, thaw
 
 # Drift.
@@ -48,6 +49,20 @@ def test_each_change_is_held_against_the_time_since_the_one_before():
     assert up.mean_before < 5.0 < up.mean_after
     assert down.mean_after < 5.0
     assert down.mean_before > 12.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_alarms_are_those_of_adwin(seed):
+    """The detector takes an inner part of river's ADWIN: it speaks at the same number as the whole, and not before."""
+    rng = random.Random(seed)
+    levels = [rng.random() for _ in range(1000)] + [0.4 + 0.6 * rng.random() for _ in range(1000)]
+    detector, adwin = _Detector(), ADWIN(delta=DELTA)
+    for level in levels:
+        adwin.update(level)
+        assert (detector.feed(level, level) is not None) == adwin.drift_detected
+        if adwin.drift_detected:
+            break
+    assert adwin.drift_detected
 
 
 @pytest.mark.parametrize("seed", range(4))
