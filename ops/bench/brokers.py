@@ -108,7 +108,12 @@ def _start_real(script: Path, directory: Path) -> str:
     raise Unavailable(f"{script} did not start: {done.stderr.strip()[-500:]}")
 
 
-@retry(retry=retry_if_exception_type(KafkaException), wait=wait_fixed(0.1), stop=stop_after_delay(TIMEOUT_S))
+@retry(
+    retry=retry_if_exception_type(KafkaException),
+    wait=wait_fixed(0.1),
+    stop=stop_after_delay(TIMEOUT_S),
+    reraise=True,
+)
 def _found_a_group(bootstrap: str) -> None:
     """A broker keeps nobody's offsets until the first group asks: two seconds, once in its life, and no part of any figure."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench"})

@@ -99,7 +99,7 @@ def test_help_is_instant(cli: Cli) -> None:
     assert min(one_s() for _ in range(5)) < HELP_LIMIT_S
 
 
-@pytest.mark.parametrize(("module", "heavy"), [("cli", HEAVY), ("runner", HEAVY_FOR_A_START)])
+@pytest.mark.parametrize(("module", "heavy"), [("cli", HEAVY), ("cli.worker", HEAVY_FOR_A_START)])
 def test_nothing_heavy_is_imported(module: str, heavy: tuple[str, ...]) -> None:
     """The reason why `--help` is instant, and a start is soon at work."""
     code = f"import sys, streamer.{module}; print([name for name in {heavy!r} if name in sys.modules])"
