@@ -18,7 +18,7 @@ with the one that comes back.
     lists.py        lists and vectors out of it
 """
 
-from streamer.pipeline.batch import step, warm_up
+from streamer.pipeline.batch import step, warm_up, warm_up_fold, warm_up_lists
 from streamer.pipeline.info import Erased, StepInfo
 from streamer.pipeline.items import rows_of_nobody
 from streamer.pipeline.lists import (
@@ -66,4 +66,6 @@ __all__ = [
     "user_histories",
     "user_vectors",
     "warm_up",
+    "warm_up_fold",
+    "warm_up_lists",
 ]

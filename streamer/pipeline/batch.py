@@ -44,20 +44,34 @@ from streamer.pipeline.state import State, new_state
 
 
 def warm_up(settings: FoldSettings, measure_share: float, k: int) -> None:
-    """Compile, or load from disk, every kernel that a fold with these settings calls, on a small state of its own."""
-    small = settings._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024, dedup_window=16)
+    """Compile, or load from disk, every kernel that a fold with these settings, and lists of `k`, call."""
+    warm_up_fold(settings, measure_share)
+    warm_up_lists(settings, k)
+
+
+def warm_up_fold(settings: FoldSettings, measure_share: float) -> None:
+    """The half of `warm_up` that learns, on a small state of its own: two processes may each compile a half."""
     views = [Interaction("u", f"i{n}", "view", n, event_id=f"e{n}") for n in range(3)]
     item = CatalogItem(item_id="i", categorical={"kind": ["warm"]}, timestamp_ms=3)
     gone = ItemRetired("i")
     events: list[Event] = [*views, item, gone, item, gone, UserErased("u")]  # it comes back, too
-    state, _ = step(new_state(small), events, measure_share)
+    state, _ = step(new_state(_small(settings)), events, measure_share)
+    evict_items(state)
+    packed_ids.warm_up()
+
+
+def warm_up_lists(settings: FoldSettings, k: int) -> None:
+    """The other half, that ranks: kernels take no longer to compile where there is nothing to rank yet."""
+    state = new_state(_small(settings))
     rank_users(state, np.array([0, -1], np.int32), k)
     if "vectors" not in settings.without:
         user_vectors(state, np.array([0], np.int32))
     if settings.text_model != "none":
         nearest.warm_up()
-    evict_items(state)
-    packed_ids.warm_up()
+
+
+def _small(settings: FoldSettings) -> FoldSettings:
+    return settings._replace(max_items=16, max_users=16, max_nodes=16, max_taken=1024, dedup_window=16)
 
 
 def step(
