@@ -25,7 +25,7 @@ START_TRIES = 3
 TIMEOUT_S = 60.0
 
 # Waits for the end of its input, which comes when we close it and also when we are killed; then stops the broker.
-_STOP_WHEN_ALONE = 'cat > /dev/null; "$1" stop "$2"'
+_STOP_WHEN_ALONE = 'cat > /dev/null; for run in "$2"/*/; do "$1" stop "$run"; done'
 
 
 class Broker(NamedTuple):
@@ -81,30 +81,34 @@ def start(stack: ExitStack, kafka: str | None, *, holds_all: bool = False) -> Br
         start_new_session=True,
     )
     stack.callback(guard.communicate, timeout=TIMEOUT_S)
-    bootstrap = _start_real(script, directory)
+    bootstrap, run = _start_real(script, directory)
     admin = AdminClient({"bootstrap.servers": bootstrap})  # must live until its requests are answered
     for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in TOPICS]).values():
         made.result(timeout=TIMEOUT_S)
     _found_a_group(bootstrap)
-    return Broker("real", bootstrap, int((directory / "1.pid").read_text()), {})
+    return Broker("real", bootstrap, int((run / "1.pid").read_text()), {})
 
 
 def _script(kafka: str | None) -> Path:
     return (Path(kafka) if kafka is not None else REAL) / "kafka"
 
 
-def _start_real(script: Path, directory: Path) -> str:
-    for _ in range(START_TRIES):
+def _start_real(script: Path, directory: Path) -> tuple[str, Path]:
+    """Where to connect, and the directory of its run."""
+    for n_tries in range(START_TRIES):
+        # Of this try alone: the script keeps there the cluster's id that it drew, and one in 64 begins with "-", which
+        # Kafka takes for an option.
+        run = directory / str(n_tries)
         port = random.randrange(20_000, 30_000, 2)  # below the ports the system hands out by itself
         done = subprocess.run(
-            [script, "start", directory, str(port), "1"],
+            [script, "start", run, str(port), "1"],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
             check=False,
         )
         if done.returncode == 0:
-            return done.stdout.strip()
+            return done.stdout.strip(), run
     raise Unavailable(f"{script} did not start: {done.stderr.strip()[-500:]}")
 
 
