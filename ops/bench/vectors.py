@@ -18,13 +18,14 @@ from figures import markdown
 from numpy.typing import NDArray
 from vector_log import Log, read_log
 
+from streamer.errors import StreamerError
 from streamer.graph.vectors import user_vectors as kernel_users
 from streamer.propagate import Architecture, Inputs, Network, export, new_network
 from streamer.propagate.settings import take
 from streamer.propagate.training import train_round, user_vectors
 
 DEFAULT_SETS = Path(__file__).resolve().parents[1] / "data"
-DEFAULT_PREFIXES = ("online-retail:40000", "ml-latest-small:30000", "movietweetings-100k:40000")
+DEFAULT_PREFIXES = {"online-retail": 40_000, "ml-latest-small": 30_000, "movietweetings-100k": 40_000}
 N_NEIGHBOURS = 8
 N_RANKED = 512  # users ranked at once
 
@@ -78,7 +79,12 @@ class CoTaken:
 def main(
     *,
     sets: Annotated[Path, typer.Option(help="Directory of the sets")] = DEFAULT_SETS,
-    prefix: Annotated[list[str] | None, typer.Option("--set", help="NAME:EVENTS; may be repeated")] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="NAME:EVENTS; may be repeated; default those of the README that are there"
+        ),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"One of: {', '.join(VARIANTS)}")] = None,
     round_size: Annotated[int, typer.Option(min=1, help="First takes a round of training")] = 256,
     lag: Annotated[int, typer.Option(min=0, help="Rounds between examples and the tables they are in")] = 1,
@@ -91,15 +97,30 @@ def main(
         raise typer.BadParameter(f"expected one of {', '.join(VARIANTS)}; got {', '.join(sorted(unknown))}")
     base = Architecture()._replace(**_numbers(setting or []))
     logs = []
-    for name in prefix or DEFAULT_PREFIXES:
-        directory, _, n_events = name.partition(":")
-        logs.append(read_log(sets / directory, int(n_events), base.n_history))
+    for name, n_events in prefixes(sets, prefix or []).items():
+        logs.append(read_log(sets / name, n_events, base.n_history))
     lines = []
     for variant in only or VARIANTS:
         results = [replay(log, base._replace(**VARIANTS[variant]), round_size, lag) for log in logs]
         lines.append([variant, *(_shown(result) for result in results)])
         typer.echo(" ".join(lines[-1]), err=True)
     typer.echo(markdown(["HR@10: all / second half / cold items / us", *(log.name for log in logs)], lines))
+
+
+def prefixes(sets: Path, named: list[str]) -> dict[str, int]:
+    """Sets, and how many events of each; where none is named, those of `DEFAULT_PREFIXES` that are there."""
+    if not named:
+        here = {name: n_events for name, n_events in DEFAULT_PREFIXES.items() if (sets / name).is_dir()}
+        if not here:
+            raise typer.BadParameter(
+                f"none of {', '.join(DEFAULT_PREFIXES)} is in {sets}; name one by --set NAME:EVENTS"
+            )
+        return here
+    pairs = [name.rpartition(":") for name in named]
+    for (name, _, n_events), given in zip(pairs, named, strict=True):
+        if not (name and n_events.isdecimal() and int(n_events)):
+            raise typer.BadParameter(f"--set: expected NAME:EVENTS, as online-retail:40000; got {given}")
+    return {name: int(n_events) for name, _, n_events in pairs}
 
 
 def _numbers(settings: list[str]) -> Mapping[str, float | int]:
@@ -192,4 +213,7 @@ def _rank(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except StreamerError as exc:
+        raise SystemExit(f"ops/bench/vectors: {exc}") from exc
