@@ -96,9 +96,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"expected one of {', '.join(VARIANTS)}; got {', '.join(sorted(unknown))}")
     base = Architecture()._replace(**_numbers(setting or []))
-    logs = []
-    for name, n_events in prefixes(sets, prefix or []).items():
-        logs.append(read_log(sets / name, n_events, base.n_history))
+    logs = [read_log(sets / name, n, base.n_history) for name, n in prefixes(sets, prefix or [])]
     lines = []
     for variant in only or VARIANTS:
         results = [replay(log, base._replace(**VARIANTS[variant]), round_size, lag) for log in logs]
@@ -107,20 +105,23 @@ def main(
     typer.echo(markdown(["HR@10: all / second half / cold items / us", *(log.name for log in logs)], lines))
 
 
-def prefixes(sets: Path, named: list[str]) -> dict[str, int]:
+def prefixes(sets: Path, named: list[str]) -> list[tuple[str, int]]:
     """Sets, and how many events of each; where none is named, those of `DEFAULT_PREFIXES` that are there."""
-    if not named:
-        here = {name: n_events for name, n_events in DEFAULT_PREFIXES.items() if (sets / name).is_dir()}
-        if not here:
-            raise typer.BadParameter(
-                f"none of {', '.join(DEFAULT_PREFIXES)} is in {sets}; name one by --set NAME:EVENTS"
-            )
-        return here
-    pairs = [name.rpartition(":") for name in named]
-    for (name, _, n_events), given in zip(pairs, named, strict=True):
-        if not (name and n_events.isdecimal() and int(n_events)):
-            raise typer.BadParameter(f"--set: expected NAME:EVENTS, as online-retail:40000; got {given}")
-    return {name: int(n_events) for name, _, n_events in pairs}
+    if named:
+        return [_prefix(text) for text in named]
+    here = [(name, n_events) for name, n_events in DEFAULT_PREFIXES.items() if (sets / name).is_dir()]
+    if not here:
+        raise typer.BadParameter(
+            f"none of {', '.join(DEFAULT_PREFIXES)} is in {sets}; name one by --set NAME:EVENTS"
+        )
+    return here
+
+
+def _prefix(text: str) -> tuple[str, int]:
+    name, _, n_events = text.rpartition(":")
+    if not (name and n_events.isdecimal() and int(n_events)):
+        raise typer.BadParameter(f"--set: expected NAME:EVENTS, as online-retail:40000; got {text}")
+    return name, int(n_events)
 
 
 def _numbers(settings: list[str]) -> Mapping[str, float | int]:

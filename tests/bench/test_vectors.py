@@ -23,8 +23,9 @@ def run(*arguments):
 
 def test_sets_that_are_there_are_taken():
     """A clone has one of those in the README."""
-    assert list(prefixes(DEFAULT_SETS, [])) == ["online-retail"]
-    assert prefixes(DEFAULT_SETS, ["online-retail:7"]) == {"online-retail": 7}
+    assert [name for name, _ in prefixes(DEFAULT_SETS, [])] == ["online-retail"]
+    named = ["online-retail:7", "online-retail:9"]
+    assert prefixes(DEFAULT_SETS, named) == [("online-retail", 7), ("online-retail", 9)]
 
 
 @pytest.mark.parametrize(
